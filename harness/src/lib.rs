@@ -1,0 +1,7 @@
+//! Runs conformance cases on the reference model and on real KVM, and judges what it saw.
+
+pub mod assembler;
+pub mod case;
+pub mod judge;
+pub mod provision;
+pub mod target;

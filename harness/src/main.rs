@@ -1,0 +1,3 @@
+//! The `conform` command.
+
+fn main() {}

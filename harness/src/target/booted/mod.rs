@@ -1,0 +1,1 @@
+//! Kernels booted under an emulator.

@@ -1,0 +1,60 @@
+//! Things that run scenarios.
+
+pub mod booted;
+pub mod kvm;
+
+use serde::{Deserialize, Serialize};
+use spec_model::scenario::Scenario;
+use spec_model::transcript::Transcript;
+
+/// What a target is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Name on the command line, for instance `kvm` or `svm@debian:6.12`.
+    pub name: String,
+    /// Which KVM backend executes the guest.
+    pub backend: Backend,
+    /// Release of the kernel whose KVM it is, as `uname -r` prints it.
+    pub kernel: String,
+    /// Whether `KVM_CAP_X86_SMM` is there.
+    pub smm: bool,
+}
+
+/// A KVM backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// AMD's SVM (`kvm_amd`).
+    Svm,
+    /// Intel's VMX (`kvm_intel`).
+    Vmx,
+    /// The software backend without hardware virtualization (`kvm_pvm`).
+    Pvm,
+    /// None of the above.
+    Unknown,
+}
+
+/// What came of running one scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Run {
+    /// It ran.
+    Done(Transcript),
+    /// The target lacks something that the scenario needs; the reason says what.
+    Unsupported(String),
+    /// The target or the harness failed; the reason says how.
+    Broken(String),
+}
+
+/// How to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// A new virtual machine for every scenario, rather than one that is reset.
+    pub fresh_vm: bool,
+}
+
+/// Something that runs scenarios.
+pub trait Target {
+    /// Runs all scenarios and hands each result to `sink` with the scenario's index, as
+    /// soon as it is there and exactly once. Results may come in any order.
+    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run));
+}

@@ -1,0 +1,166 @@
+//! Named ways to break one requirement.
+//!
+//! A defect is a switch in the model that is off. It serves three ends: a known
+//! deviation of a target is a set of defects, a historic bug is a defect that the
+//! cases must catch, and the suite's own strength is the share of defects it notices.
+
+use std::fmt;
+
+use crate::requirement::{self, Requirement};
+
+macro_rules! defects {
+    ($($variant:ident $name:literal $requirement:ident $sentence:literal;)*) => {
+        /// One way to break a requirement.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Defect {
+            $(#[doc = $sentence] $variant,)*
+        }
+
+        impl Defect {
+            /// Every defect.
+            pub const ALL: &'static [Defect] = &[$(Defect::$variant),*];
+
+            /// Name on the command line and in deviation files.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What goes wrong, in one sentence.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $sentence,)* }
+            }
+
+            /// The requirement that it breaks.
+            #[must_use]
+            pub fn requirement(self) -> &'static Requirement {
+                match self { $(Self::$variant => &requirement::$requirement,)* }
+            }
+        }
+    };
+}
+
+defects! {
+    AutoHaltIgnored "auto-halt-ignored" SMM_RSM_008
+        "An SMI in HLT leaves the auto-HALT restart field 0, and RSM goes on after the HLT.";
+    RsmClearsNmiMask "rsm-clears-nmi-mask" NMI_SMM_002
+        "RSM unblocks NMIs although the SMI interrupted an NMI handler.";
+    SmiKeepsNmiMask "smi-keeps-nmi-mask" SMM_ENTRY_011
+        "Entering SMM does not block NMIs.";
+    IretKeepsNmiMask "iret-keeps-nmi-mask" NMI_MASK_002
+        "IRET does not unblock NMIs.";
+    FaultingIretKeepsNmiMask "faulting-iret-keeps-nmi-mask" NMI_MASK_003
+        "An IRET that faults leaves NMIs blocked.";
+    NmiDroppedWhileMasked "nmi-dropped-while-masked" NMI_MASK_004
+        "An NMI that arrives while NMIs are blocked is lost.";
+    PendingNmisReportedAsOne "pending-nmis-reported-as-one" NMI_API_001
+        "The host reads that an NMI is pending, but not how many are.";
+    SmiDroppedInSmm "smi-dropped-in-smm" SMM_LATCH_001
+        "An SMI that arrives in SMM is lost.";
+    NmiBeforeSmi "nmi-before-smi" SMM_LATCH_002
+        "Of an SMI and an NMI that are both pending, the NMI is delivered first.";
+    ShadowLostAcrossSmm "shadow-lost-across-smm" SMM_SAVE_006
+        "The state-save area does not hold the interrupt shadow, and RSM restores none.";
+    ShadowLeaksIntoSmm "shadow-leaks-into-smm" SMM_ENTRY_013
+        "The interrupt shadow that was in force stays in force at the first instruction of the SMI handler.";
+    IdtrKeptOnEntry "idtr-kept-on-entry" SMM_ENTRY_010
+        "Entering SMM leaves IDTR as it was.";
+    Cr4KeptOnEntry "cr4-kept-on-entry" SMM_ENTRY_005
+        "Entering SMM leaves CR4 as it was.";
+    DataLimitsKeptOnEntry "data-limits-kept-on-entry" SMM_ENTRY_003
+        "Entering SMM leaves the data segment limits as they were.";
+    SmbaseNotRelocated "smbase-not-relocated" SMM_RSM_006
+        "RSM ignores SMBASE in the state-save area.";
+    SmbaseAligned "smbase-aligned" SMM_RSM_007
+        "RSM drops the low 15 bits of SMBASE.";
+    RsmTruncatesRip "rsm-truncates-rip" SMM_RSM_011
+        "RSM executed in 16- or 32-bit code drops bits 63:32 of RIP.";
+    RsmRejectsPcid "rsm-rejects-pcid" SMM_RSM_012
+        "RSM shuts down when the CR3 image holds a PCID.";
+    RsmAcceptsIllegalImage "rsm-accepts-illegal-image" SMM_RSM_003
+        "RSM loads an illegal CR0, CR4, EFER, DR6 or DR7 image instead of shutting down.";
+    RsmReloadsDescriptors "rsm-reloads-attributes" SMM_RSM_009
+        "RSM restores selectors and bases, and gives every segment the access rights it would have in real mode.";
+    RsmOutsideSmmIgnored "rsm-outside-smm-ignored" SMM_RSM_001
+        "RSM outside SMM does nothing.";
+    SaveAreaAttributesShifted "save-area-attributes-shifted" SMM_SAVE_003
+        "The 32-bit state-save area holds segment flags shifted right by 8, as QEMU TCG writes them.";
+    SaveAreaKeepsReserved "save-area-keeps-reserved" SMM_SAVE_007
+        "Reserved bytes of the state-save area keep what memory held.";
+    IstIgnored "ist-ignored" IST_001
+        "The IST field of a gate has no effect.";
+    StackNotAligned "stack-not-aligned" EXC_FRAME_005
+        "Delivery in 64-bit mode does not align the stack.";
+    DoubleFaultSkipped "double-fault-skipped" EXC_DF_001
+        "A contributory exception during delivery of another is delivered in its place instead of #DF.";
+    SoftwareInterruptIgnoresDpl "software-interrupt-ignores-dpl" EXC_GATE_003
+        "INT n and INT3 go through a gate whose DPL is below CPL.";
+    ErrorCodeWithoutExt "error-code-without-ext" EXC_GATE_001
+        "The EXT bit of error codes is never set.";
+    TrapGateClearsInterruptFlag "trap-gate-clears-if" EXC_GATE_005
+        "A trap gate clears IF.";
+    AccessedBitNotSet "accessed-bit-not-set" EXC_PF_002
+        "Page walks do not set accessed and dirty bits.";
+    StiShadowMissing "sti-shadow-missing" EXC_SHADOW_001
+        "STI takes effect at once.";
+    MovSsShadowMissing "mov-ss-shadow-missing" NMI_MASK_007
+        "MOV SS and POP SS do not hold off NMIs.";
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// There is no defect of that name.
+#[derive(Debug, thiserror::Error)]
+#[error("no defect is called `{0}`; `conform defects` lists them")]
+pub struct UnknownDefect(String);
+
+impl std::str::FromStr for Defect {
+    type Err = UnknownDefect;
+    fn from_str(name: &str) -> Result<Self, UnknownDefect> {
+        let found = Self::ALL.iter().find(|defect| defect.name() == name);
+        found.copied().ok_or_else(|| UnknownDefect(name.to_owned()))
+    }
+}
+
+/// A set of defects that are switched on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DefectSet(u64);
+
+impl DefectSet {
+    /// The pure model.
+    pub const NONE: Self = Self(0);
+
+    /// Whether the defect is on.
+    #[must_use]
+    pub const fn has(self, defect: Defect) -> bool {
+        self.0 & 1 << defect as u8 != 0
+    }
+
+    /// The same with one more defect on.
+    #[must_use]
+    pub const fn with(self, defect: Defect) -> Self {
+        Self(self.0 | 1 << defect as u8)
+    }
+
+    /// Those that are on.
+    pub fn iter(self) -> impl Iterator<Item = Defect> {
+        Defect::ALL
+            .iter()
+            .copied()
+            .filter(move |defect| self.has(*defect))
+    }
+}
+
+impl FromIterator<Defect> for DefectSet {
+    fn from_iter<I: IntoIterator<Item = Defect>>(defects: I) -> Self {
+        defects.into_iter().fold(Self::NONE, Self::with)
+    }
+}
+
+const _: () = assert!(Defect::ALL.len() <= 64, "DefectSet has 64 bits");

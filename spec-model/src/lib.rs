@@ -1,0 +1,27 @@
+//! What a processor and its hypervisor must do, as an executable reference model.
+//!
+//! The model covers the places where bugs hide: entering and leaving
+//! system-management mode, masking NMIs, delivering exceptions on IST stacks. It
+//! executes the very bytes that the harness also runs on a real KVM and yields the
+//! [`transcript::Transcript`]s that are allowed.
+//!
+//! Nothing here does I/O, reads a clock, draws a random number or knows KVM's
+//! system calls. The same [`scenario::Scenario`] always yields the same outcomes.
+//!
+//! How to read it, with a manual open beside it:
+//!
+//! * [`x86`]: the processor, one module per chapter of the manuals;
+//! * [`requirement`]: every rule as one sentence with its clause;
+//! * [`profile`]: the choices that the manuals leave to an implementation;
+//! * [`defect`]: named ways to break one requirement;
+//! * [`scenario`] and [`transcript`]: what goes in and what comes out.
+
+#![forbid(unsafe_code)]
+
+pub mod defect;
+pub mod outcome;
+pub mod profile;
+pub mod requirement;
+pub mod scenario;
+pub mod transcript;
+pub mod x86;

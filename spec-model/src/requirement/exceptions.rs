@@ -1,0 +1,110 @@
+//! Delivery of exceptions and software interrupts.
+
+super::requirements! {
+    EXCEPTIONS:
+    EXC_REAL_001 "EXC-REAL-001" Architectural
+        "In real mode delivery pushes FLAGS, CS and IP as words, clears IF, TF and AC and loads CS:IP from the vector table at the IDTR base."
+        "Intel SDM vol. 3B, \"Interrupt and Exception Handling\" in \"8086 Emulation\"; AMD APM vol. 2, 8.6";
+    EXC_REAL_002 "EXC-REAL-002" Architectural
+        "In real mode no error code is pushed."
+        "Intel SDM vol. 3B, \"8086 Emulation\"; AMD APM vol. 2, 8.6";
+    EXC_REAL_003 "EXC-REAL-003" Architectural
+        "In real mode a vector whose entry lies beyond the IDTR limit raises #GP; if that too lies beyond it, #DF and then shutdown follow."
+        "Intel SDM vol. 3B, \"8086 Emulation\"; vol. 3A, \"Interrupt 8: Double Fault Exception (#DF)\"";
+    EXC_FRAME_001 "EXC-FRAME-001" Architectural
+        "The return address of a fault is the faulting instruction; the return address of a trap or software interrupt is the next instruction."
+        "Intel SDM vol. 3A, \"Exception Classifications\"; AMD APM vol. 2, 8.1.3";
+    EXC_FRAME_002 "EXC-FRAME-002" Architectural
+        "#DF, #TS, #NP, #SS, #GP, #PF and #AC push an error code, the other exceptions and software interrupts do not."
+        "Intel SDM vol. 3A, table \"Protected-Mode Exceptions and Interrupts\"; AMD APM vol. 2, 8.2";
+    EXC_FRAME_003 "EXC-FRAME-003" Architectural
+        "A fault pushes RFLAGS with RF set."
+        "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\" and vol. 3A, \"System Flags and Fields in the EFLAGS Register\"";
+    EXC_FRAME_004 "EXC-FRAME-004" Architectural
+        "Delivery from an outer privilege level takes the stack from the TSS and pushes the old SS and SP."
+        "Intel SDM vol. 3A, \"Exception- or Interrupt-Handler Procedures\"; AMD APM vol. 2, 8.7.3";
+    EXC_FRAME_005 "EXC-FRAME-005" Architectural
+        "In 64-bit mode delivery aligns the stack to 16 bytes and pushes SS, RSP, RFLAGS, CS and RIP always."
+        "Intel SDM vol. 3A, \"64-Bit Mode Stack Frame\"; AMD APM vol. 2, 8.9.3";
+    EXC_GATE_001 "EXC-GATE-001" Architectural
+        "A vector beyond the IDT limit raises #GP with error code vector*8+2, plus EXT for events that the program did not ask for."
+        "Intel SDM vol. 3A, \"Error Code\" and INT n; AMD APM vol. 2, 8.4.1";
+    EXC_GATE_002 "EXC-GATE-002" Architectural
+        "A gate that is not present raises #NP with error code vector*8+2."
+        "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.2.12";
+    EXC_GATE_003 "EXC-GATE-003" Architectural
+        "INT n and INT3 through a gate with DPL below CPL raise #GP with error code vector*8+2."
+        "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.7.4";
+    EXC_GATE_004 "EXC-GATE-004" Architectural
+        "A gate of a type other than interrupt or trap gate (or, in protected mode, task gate) raises #GP."
+        "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.9.1";
+    EXC_GATE_005 "EXC-GATE-005" Architectural
+        "An interrupt gate clears IF, a trap gate keeps it."
+        "Intel SDM vol. 3A, \"Flag Usage By Exception- or Interrupt-Handler Procedure\"; AMD APM vol. 2, 8.7.1";
+    EXC_DF_001 "EXC-DF-001" Architectural
+        "A contributory exception during delivery of a contributory exception, and a page fault or contributory exception during delivery of a page fault, become #DF with error code 0."
+        "Intel SDM vol. 3A, \"Interrupt 8: Double Fault Exception (#DF)\"; AMD APM vol. 2, 8.2.9";
+    EXC_DF_002 "EXC-DF-002" Architectural
+        "A fault during delivery of #DF shuts the processor down."
+        "Intel SDM vol. 3A, \"Interrupt 8\"; AMD APM vol. 2, 8.2.9";
+    EXC_DF_003 "EXC-DF-003" Architectural
+        "A fault during delivery of a benign exception or of an interrupt is delivered in its place."
+        "Intel SDM vol. 3A, table \"Conditions for Generating a Double Fault\"";
+    EXC_PF_001 "EXC-PF-001" Architectural
+        "#PF loads CR2 with the linear address and pushes an error code that says present, write, user, reserved bit and fetch."
+        "Intel SDM vol. 3A, \"Interrupt 14: Page-Fault Exception (#PF)\"; AMD APM vol. 2, 8.2.15";
+    EXC_PF_002 "EXC-PF-002" Architectural
+        "A page walk sets the accessed bit of every entry it uses, and the dirty bit of the last one on a write."
+        "Intel SDM vol. 3A, \"Accessed and Dirty Flags\"; AMD APM vol. 2, 5.4.2";
+    EXC_SEG_001 "EXC-SEG-001" Architectural
+        "An access beyond a segment limit raises #GP(0), through SS #SS(0)."
+        "Intel SDM vol. 3A, \"Limit Checking\"; AMD APM vol. 2, 4.12.1";
+    EXC_SEG_002 "EXC-SEG-002" Architectural
+        "Loading a segment register checks the descriptor: #GP for a wrong type or privilege, #NP (for SS #SS) if it is not present."
+        "Intel SDM vol. 3A, \"Loading Segment Registers\" and vol. 2, MOV; AMD APM vol. 2, 4.11";
+    EXC_SEG_003 "EXC-SEG-003" Architectural
+        "Loading a segment register sets the accessed bit of the descriptor in memory."
+        "Intel SDM vol. 3A, \"Code- and Data-Segment Descriptor Types\"; AMD APM vol. 2, 4.7.2";
+    EXC_UD_001 "EXC-UD-001" Architectural
+        "UD2 raises #UD and reports its own address."
+        "Intel SDM vol. 2, UD; AMD APM vol. 3, UD2";
+    EXC_DE_001 "EXC-DE-001" Architectural
+        "Division by zero or with an overflowing quotient raises #DE."
+        "Intel SDM vol. 2, DIV; AMD APM vol. 3, DIV";
+    EXC_BP_001 "EXC-BP-001" Architectural
+        "INT3 raises #BP as a trap: the frame holds the address after it."
+        "Intel SDM vol. 3A, \"Interrupt 3: Breakpoint Exception (#BP)\"; AMD APM vol. 2, 8.2.4";
+    EXC_OF_001 "EXC-OF-001" Architectural
+        "INTO raises #OF if OF is set, and does nothing otherwise; in 64-bit mode it raises #UD."
+        "Intel SDM vol. 2, INT n/INTO; AMD APM vol. 3, INTO";
+    EXC_SHADOW_001 "EXC-SHADOW-001" Architectural
+        "STI that sets IF, MOV SS and POP SS hold off interrupts until the next instruction has completed."
+        "Intel SDM vol. 2, STI and MOV; AMD APM vol. 2, 8.2.1";
+    EXC_SHADOW_002 "EXC-SHADOW-002" Architectural
+        "STI with IF already set makes no shadow."
+        "Intel SDM vol. 2, STI";
+    EXC_IRET_001 "EXC-IRET-001" Architectural
+        "IRET restores the interrupted program's CS, RIP, RFLAGS and, on a change of privilege and always in 64-bit mode, SS and RSP."
+        "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
+    EXC_IRET_002 "EXC-IRET-002" Architectural
+        "IRET to a null, not-present or wrong-privilege CS raises #GP or #NP with the selector as error code."
+        "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
+    EXC_IRET_003 "EXC-IRET-003" Architectural
+        "IRETQ to a non-canonical RIP raises #GP(0)."
+        "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
+    EXC_SYS_001 "EXC-SYS-001" Architectural
+        "SYSCALL saves RIP in RCX and RFLAGS in R11, loads CS and SS from STAR and clears the flags in SFMASK; SYSRET undoes it."
+        "Intel SDM vol. 2, SYSCALL; AMD APM vol. 3, SYSCALL";
+    EXC_SYS_002 "EXC-SYS-002" Architectural
+        "SWAPGS exchanges the GS base with the KERNEL_GS_BASE MSR."
+        "Intel SDM vol. 2, SWAPGS; AMD APM vol. 3, SWAPGS";
+    EXC_PRIV_001 "EXC-PRIV-001" Architectural
+        "A privileged instruction at CPL above 0 raises #GP(0)."
+        "Intel SDM vol. 3A, \"Privileged Instructions\"; AMD APM vol. 2, 6";
+    EXC_CR_001 "EXC-CR-001" Architectural
+        "MOV to CR0, CR4 or EFER with an illegal value raises #GP(0) and changes nothing."
+        "Intel SDM vol. 2, MOV Control Registers; AMD APM vol. 2, 3.1";
+    EXC_HLT_001 "EXC-HLT-001" Architectural
+        "HLT stops execution at the next instruction until an event arrives."
+        "Intel SDM vol. 2, HLT; AMD APM vol. 3, HLT";
+}

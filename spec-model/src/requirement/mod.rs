@@ -1,0 +1,100 @@
+//! The rules, each as one sentence with the clause it comes from.
+//!
+//! Cases and model code name these ids. Manuals are cited by section title, which
+//! survives the renumbering between editions.
+
+mod exceptions;
+mod ist;
+mod nmi;
+mod smm;
+
+pub use exceptions::*;
+pub use ist::*;
+pub use nmi::*;
+pub use smm::*;
+
+/// How binding a requirement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strength {
+    /// Both vendors' manuals say so.
+    Architectural,
+    /// One vendor's manual says so, or the two differ.
+    Vendor,
+    /// KVM decided so where the manuals are silent.
+    KvmPolicy,
+}
+
+impl std::fmt::Display for Strength {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Architectural => "architectural",
+            Self::Vendor => "vendor",
+            Self::KvmPolicy => "KVM policy",
+        })
+    }
+}
+
+/// One rule.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// Identifier, for instance `SMM-RSM-003`.
+    pub id: &'static str,
+    /// How binding it is.
+    pub strength: Strength,
+    /// The rule in one sentence.
+    pub sentence: &'static str,
+    /// Where it is written.
+    pub clause: &'static str,
+}
+
+/// Declares one constant per requirement and the list of all of them.
+macro_rules! requirements {
+    ($list:ident: $($name:ident $id:literal $strength:ident $sentence:literal $clause:literal;)*) => {
+        $(
+            #[doc = concat!($id, ": ", $sentence)]
+            pub static $name: crate::requirement::Requirement = crate::requirement::Requirement {
+                id: $id,
+                strength: crate::requirement::Strength::$strength,
+                sentence: $sentence,
+                clause: $clause,
+            };
+        )*
+        /// The requirements of this area.
+        pub static $list: &[&crate::requirement::Requirement] = &[$(&$name),*];
+    };
+}
+use requirements;
+
+/// Every requirement, area by area.
+pub fn all() -> impl Iterator<Item = &'static Requirement> {
+    [SMM, NMI, EXCEPTIONS, IST].into_iter().flatten().copied()
+}
+
+/// The requirement with that id.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Requirement> {
+    all().find(|requirement| requirement.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    #[test]
+    fn ids_are_unique_and_complete() {
+        let mut seen = HashSet::new();
+        for requirement in super::all() {
+            assert!(
+                seen.insert(requirement.id),
+                "{} is declared twice",
+                requirement.id
+            );
+            assert!(
+                requirement.sentence.ends_with('.'),
+                "{}: not a sentence",
+                requirement.id
+            );
+            assert!(!requirement.clause.is_empty(), "{}: no clause", requirement.id);
+        }
+    }
+}
