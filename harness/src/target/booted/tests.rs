@@ -131,7 +131,7 @@ fn whatever_kills_the_guest_breaks_one_scenario_only() {
         ("panic", "sysrq"),
         ("b", "fake b"),
         ("hang", "said nothing for 5 s"),
-        ("exit", "Attempted to kill init"),
+        ("exit", "Kernel panic - not syncing: Attempted to kill init"),
         ("unwind", "panicked: on purpose"),
         ("damage", "damaged frame"),
         ("c", "fake c"),
@@ -177,5 +177,9 @@ fn boot_times() {
         run(&mut booted, &["large", "large", "large", "large"]);
         let sending = start.elapsed().saturating_sub(booted.boot_time().unwrap());
         println!("  4 MiB of results: {sending:?}");
+        let start = Instant::now();
+        run(&mut booted, &["small"; 300]);
+        let small = start.elapsed().saturating_sub(booted.boot_time().unwrap());
+        println!("  300 small results: {small:?}");
     }
 }
