@@ -5,4 +5,5 @@ pub mod case;
 pub mod deviation;
 pub mod judge;
 pub mod provision;
+pub mod report;
 pub mod target;
