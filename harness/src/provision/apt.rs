@@ -115,8 +115,14 @@ impl Apt {
     /// # Errors
     /// If apt fails.
     pub fn matching(&self, pattern: &str) -> Result<Vec<Package>, ProvisionError> {
-        let found = command::output(self.command("apt-cache").args(["search", "--names-only", pattern]))?;
-        let names: Vec<&str> = found.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        let found = command::output(
+            self.command("apt-cache")
+                .args(["search", "--names-only", pattern]),
+        )?;
+        let names: Vec<&str> = found
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
         if names.is_empty() {
             return Ok(Vec::new());
         }
@@ -129,7 +135,9 @@ impl Apt {
     /// # Errors
     /// If apt fails.
     pub fn download(&self, packages: &[Package], folder: &Path) -> Result<(), ProvisionError> {
-        let words = packages.iter().map(|package| format!("{}={}", package.name, package.version));
+        let words = packages
+            .iter()
+            .map(|package| format!("{}={}", package.name, package.version));
         let mut command = self.command("apt-get");
         command.args(["-q", "download"]).args(words).current_dir(folder);
         command::output(&mut command).map(drop)
@@ -140,12 +148,23 @@ impl Apt {
     ///
     /// # Errors
     /// If apt fails; also if the package cannot be installed beside what is there.
-    pub fn download_with_dependencies(&self, package: &str, suite: Option<&str>) -> Result<(), ProvisionError> {
+    pub fn download_with_dependencies(
+        &self,
+        package: &str,
+        suite: Option<&str>,
+    ) -> Result<(), ProvisionError> {
         let mut command = self.command("apt-get");
         if let Some(suite) = suite {
             command.args(["-t", suite]);
         }
-        command.args(["-q", "-y", "--no-install-recommends", "--download-only", "install", package]);
+        command.args([
+            "-q",
+            "-y",
+            "--no-install-recommends",
+            "--download-only",
+            "install",
+            package,
+        ]);
         command::output(&mut command).map(drop)
     }
 }

@@ -23,7 +23,12 @@ pub fn output(command: &mut Command) -> Result<String, ProvisionError> {
                 program: command.get_program().to_string_lossy().into_owned(),
             });
         }
-        Err(source) => return Err(ProvisionError::Start { command: line, source }),
+        Err(source) => {
+            return Err(ProvisionError::Start {
+                command: line,
+                source,
+            });
+        }
     };
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -45,7 +50,11 @@ fn line_of(command: &Command) -> String {
 /// The last `count` lines that are not blank.
 #[must_use]
 pub fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
@@ -56,7 +65,9 @@ mod tests {
     #[test]
     fn a_failure_names_the_command_and_quotes_the_end_of_its_errors() {
         let script = "for i in 1 2 3 4 5 6 7 8; do echo line $i >&2; done; exit 3";
-        let error = output(Command::new("sh").args(["-c", script])).unwrap_err().to_string();
+        let error = output(Command::new("sh").args(["-c", script]))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("sh -c for i"), "{error}");
         assert!(error.contains("exit status: 3"), "{error}");
         assert!(error.contains("line 8") && !error.contains("line 2\n"), "{error}");

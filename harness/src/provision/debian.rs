@@ -38,7 +38,11 @@ impl<'a> Suites<'a> {
     /// The suite's client, or why there is none. A release that was archived or a mirror
     /// that is partial must not keep the other suites from being used.
     fn suite(&mut self, suite: &str, progress: &mut dyn FnMut(&str)) -> &Result<Apt, String> {
-        let Self { cache, archives, open } = self;
+        let Self {
+            cache,
+            archives,
+            open,
+        } = self;
         open.entry(suite.to_owned()).or_insert_with(|| {
             progress(&format!("{suite}: reading package lists"));
             let source = match (&archives.security, suite.ends_with("-security")) {
@@ -53,9 +57,15 @@ impl<'a> Suites<'a> {
     }
 
     /// Downloads and unpacks the newest build of a series.
-    pub(super) fn fetch(&mut self, series: &str, progress: &mut dyn FnMut(&str)) -> Result<Kernel, ProvisionError> {
+    pub(super) fn fetch(
+        &mut self,
+        series: &str,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Kernel, ProvisionError> {
         let cache = self.cache;
-        let name = KernelName::Debian { series: series.to_owned() };
+        let name = KernelName::Debian {
+            series: series.to_owned(),
+        };
         let mut failures = Vec::new();
         let mut searched = Vec::new();
         for group in self.groups(series) {
@@ -109,7 +119,11 @@ impl<'a> Suites<'a> {
         }
         let own = RELEASES.iter().filter(|(_, own)| *own == series);
         let mut groups: Vec<_> = own.map(|(release, _)| with_security(release)).collect();
-        groups.extend(releases.iter().map(|release| vec![format!("{release}-backports")]));
+        groups.extend(
+            releases
+                .iter()
+                .map(|release| vec![format!("{release}-backports")]),
+        );
         for release in releases {
             let group = with_security(release);
             if !groups.contains(&group) {
@@ -154,7 +168,12 @@ fn builds(packages: &[Package]) -> Vec<Build> {
         version,
         packages,
     });
-    let has_image = |build: &Build| build.packages.iter().any(|package| package.name.starts_with(PARTS[0]));
+    let has_image = |build: &Build| {
+        build
+            .packages
+            .iter()
+            .any(|package| package.name.starts_with(PARTS[0]))
+    };
     builds.filter(has_image).collect()
 }
 
@@ -166,11 +185,18 @@ fn install(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Kernel, ProvisionError> {
     let part = cache.part()?;
-    let (debs, root, kernel) = (part.path().join("debs"), part.path().join("root"), part.path().join("kernel"));
+    let (debs, root, kernel) = (
+        part.path().join("debs"),
+        part.path().join("root"),
+        part.path().join("kernel"),
+    );
     for folder in [&debs, &root, &kernel.join("modules")] {
         fs::create_dir_all(folder).map_err(|source| ProvisionError::io("create", folder, source))?;
     }
-    progress(&format!("{name}: downloading {} ({})", build.release, build.version));
+    progress(&format!(
+        "{name}: downloading {} ({})",
+        build.release, build.version
+    ));
     apt.download(&build.packages, &debs)?;
     progress(&format!("{name}: unpacking"));
     apt::unpack_all(&debs, &root)?;
@@ -179,12 +205,16 @@ fn install(
     let mut modules = Vec::new();
     for module in module::load_order(&tree)? {
         // Stored as they load: decompressing costs more than reading.
-        let Some(stem) = module.file_name().and_then(|file| file.to_str()?.split(".ko").next()) else {
+        let Some(stem) = module
+            .file_name()
+            .and_then(|file| file.to_str()?.split(".ko").next())
+        else {
             continue;
         };
         let file = format!("modules/{stem}.ko");
         let path = kernel.join(&file);
-        fs::write(&path, module::read(&module)?).map_err(|source| ProvisionError::io("write", &path, source))?;
+        fs::write(&path, module::read(&module)?)
+            .map_err(|source| ProvisionError::io("write", &path, source))?;
         modules.push(file);
     }
     let manifest = Manifest {
@@ -209,7 +239,10 @@ fn install(
 /// `lib/modules` once, everything below `usr/lib/modules` from 7.x on.
 fn locate(root: &Path, release: &str) -> Result<(PathBuf, PathBuf), ProvisionError> {
     let trees = ["usr/lib/modules", "lib/modules"].map(|folder| root.join(folder).join(release));
-    let images = [root.join("boot").join(format!("vmlinuz-{release}")), trees[0].join("vmlinuz")];
+    let images = [
+        root.join("boot").join(format!("vmlinuz-{release}")),
+        trees[0].join("vmlinuz"),
+    ];
     let image = images.into_iter().find(|path| path.is_file());
     let tree = trees.into_iter().find(|path| path.is_dir());
     image.zip(tree).ok_or_else(|| ProvisionError::NotAKernel {
@@ -219,7 +252,9 @@ fn locate(root: &Path, release: &str) -> Result<(PathBuf, PathBuf), ProvisionErr
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), ProvisionError> {
-    fs::copy(from, to).map(drop).map_err(|source| ProvisionError::io("copy", from, source))
+    fs::copy(from, to)
+        .map(drop)
+        .map_err(|source| ProvisionError::io("copy", from, source))
 }
 
 #[cfg(test)]
@@ -241,7 +276,13 @@ mod tests {
             package("linux-image-7.2.2+deb13-cloud-amd64", "7.2.2-1"),
             package("linux-modules-7.2.3+deb13-cloud-amd64", "7.2.3-1"),
         ]);
-        let seen: Vec<_> = builds.iter().map(|build| (build.release.as_str(), build.packages.len())).collect();
-        assert_eq!(seen, [("7.2.1+deb13-cloud-amd64", 2), ("7.2.2+deb13-cloud-amd64", 1)]);
+        let seen: Vec<_> = builds
+            .iter()
+            .map(|build| (build.release.as_str(), build.packages.len()))
+            .collect();
+        assert_eq!(
+            seen,
+            [("7.2.1+deb13-cloud-amd64", 2), ("7.2.2+deb13-cloud-amd64", 1)]
+        );
     }
 }

@@ -72,7 +72,9 @@ impl<'a> Elf<'a> {
     /// # Errors
     /// If a header points outside the file.
     pub fn loadable_part(&self) -> Result<Vec<u8>, NotElf> {
-        let table_end = (PHDR_SIZE * self.half(0x38)?).checked_add(self.quad(0x20)?).ok_or(NotElf)?;
+        let table_end = (PHDR_SIZE * self.half(0x38)?)
+            .checked_add(self.quad(0x20)?)
+            .ok_or(NotElf)?;
         let mut end = table_end.max(EHDR_SIZE);
         for header in self.program_headers()? {
             if header.kind == PT_LOAD {
@@ -192,7 +194,10 @@ mod tests {
         std::fs::write(&path, part).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&path, mode).unwrap();
-        let output = std::process::Command::new(&path).args(["--list", "elf::"]).output().unwrap();
+        let output = std::process::Command::new(&path)
+            .args(["--list", "elf::"])
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.contains("the_loadable_part_still_runs"), "{text}");
     }

@@ -36,7 +36,11 @@ impl FromStr for KernelName {
     fn from_str(text: &str) -> Result<Self, BadKernelName> {
         let bad = || BadKernelName(text.to_owned());
         let Some(series) = text.strip_prefix("debian:") else {
-            return if text.is_empty() { Err(bad()) } else { Ok(Self::Path(PathBuf::from(text))) };
+            return if text.is_empty() {
+                Err(bad())
+            } else {
+                Ok(Self::Path(PathBuf::from(text)))
+            };
         };
         let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         let (major, minor) = series.split_once('.').ok_or_else(bad)?;
@@ -171,7 +175,10 @@ fn image_in(folder: &Path) -> Result<PathBuf, ProvisionError> {
             continue;
         };
         let is_image = |path: &PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             (name.starts_with("vmlinuz") || name == "bzImage") && path.is_file()
         };
         let changed = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
@@ -221,10 +228,19 @@ mod tests {
 
     #[test]
     fn names() {
-        let debian = KernelName::Debian { series: "6.12".to_owned() };
+        let debian = KernelName::Debian {
+            series: "6.12".to_owned(),
+        };
         assert_eq!("debian:6.12".parse(), Ok(debian));
         assert_eq!("./vmlinuz".parse(), Ok(KernelName::Path("./vmlinuz".into())));
-        for bad in ["", "debian:", "debian:6", "debian:6.x", "debian:6.12.3", "debian:/../x"] {
+        for bad in [
+            "",
+            "debian:",
+            "debian:6",
+            "debian:6.x",
+            "debian:6.12.3",
+            "debian:/../x",
+        ] {
             assert!(bad.parse::<KernelName>().is_err(), "{bad}");
         }
         for text in ["debian:6.12", "/boot/vmlinuz"] {

@@ -162,7 +162,8 @@ impl Cache {
             .or_else(|| variable("HOME").map(|home| home.join(".cache/conform")))
             .unwrap_or_else(|| PathBuf::from(".cache/conform"));
         // Commands run in other folders, so the path must not depend on the current one.
-        let folder = std::path::absolute(&chosen).map_err(|source| ProvisionError::io("find", &chosen, source))?;
+        let folder =
+            std::path::absolute(&chosen).map_err(|source| ProvisionError::io("find", &chosen, source))?;
         Ok(Self { folder })
     }
 
@@ -177,7 +178,9 @@ impl Cache {
     }
 
     fn kernel_folder(&self, name: &KernelName) -> PathBuf {
-        self.folder.join("kernels").join(name.to_string().replace(':', "-"))
+        self.folder
+            .join("kernels")
+            .join(name.to_string().replace(':', "-"))
     }
 
     /// The QEMU that is installed, else the one in the cache. Nothing is fetched.
@@ -212,10 +215,12 @@ impl Cache {
     /// interrupted one left.
     fn lock(&self) -> Result<File, ProvisionError> {
         let folder = &self.folder;
-        fs::create_dir_all(folder.join("kernels")).map_err(|source| ProvisionError::io("create", folder, source))?;
+        fs::create_dir_all(folder.join("kernels"))
+            .map_err(|source| ProvisionError::io("create", folder, source))?;
         let path = folder.join("lock");
         let file = File::create(&path).map_err(|source| ProvisionError::io("create", &path, source))?;
-        file.lock().map_err(|source| ProvisionError::io("lock", &path, source))?;
+        file.lock()
+            .map_err(|source| ProvisionError::io("lock", &path, source))?;
         let entries = fs::read_dir(folder).map_err(|source| ProvisionError::io("list", folder, source))?;
         for entry in entries.flatten() {
             if entry.file_name().to_string_lossy().starts_with(PART) {
@@ -276,7 +281,10 @@ pub fn provision(
         (Err(_), Ok(archives)) => qemu::fetch(cache, archives, progress)?,
         (Err(_), Err(_)) => return Err(ProvisionError::NoArchive),
     };
-    let mut suites = archives.as_ref().ok().map(|archives| debian::Suites::new(cache, archives));
+    let mut suites = archives
+        .as_ref()
+        .ok()
+        .map(|archives| debian::Suites::new(cache, archives));
     let mut found = Vec::new();
     for name in kernels {
         let kernel = match (cache.kernel(name), name, &mut suites) {
@@ -293,7 +301,10 @@ pub fn provision(
 fn find(cache: &Cache, kernels: &[KernelName]) -> Result<Provisioned, ProvisionError> {
     Ok(Provisioned {
         qemu: cache.qemu()?,
-        kernels: kernels.iter().map(|name| cache.kernel(name)).collect::<Result<_, _>>()?,
+        kernels: kernels
+            .iter()
+            .map(|name| cache.kernel(name))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -309,9 +320,15 @@ mod tests {
         let error = cache.kernel(&name).unwrap_err().to_string();
         assert!(error.contains("conform provision debian:6.12"), "{error}");
         fs::create_dir_all(cache.kernel_folder(&name)).unwrap();
-        assert!(matches!(cache.kernel(&name), Err(ProvisionError::KernelMissing { .. })));
+        assert!(matches!(
+            cache.kernel(&name),
+            Err(ProvisionError::KernelMissing { .. })
+        ));
         fs::write(cache.kernel_folder(&name).join("kernel.json"), "{").unwrap();
-        assert!(matches!(cache.kernel(&name), Err(ProvisionError::Manifest { .. })));
+        assert!(matches!(
+            cache.kernel(&name),
+            Err(ProvisionError::Manifest { .. })
+        ));
     }
 
     #[test]
@@ -319,7 +336,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(Some(folder.path().join("cache"))).unwrap();
         drop(cache.lock().unwrap());
-        let (left, kept) = (cache.folder().join("part-x/y"), cache.folder().join("kernels/debian-1.0"));
+        let (left, kept) = (
+            cache.folder().join("part-x/y"),
+            cache.folder().join("kernels/debian-1.0"),
+        );
         fs::create_dir_all(&left).unwrap();
         fs::create_dir_all(&kept).unwrap();
         drop(cache.lock().unwrap());

@@ -21,9 +21,9 @@ const DEEPEST: usize = 8;
 /// Name of a module by its file name, as the kernel compares it: `-` and `_` are the same.
 fn module_name(path: &Path) -> Option<String> {
     let file = path.file_name()?.to_str()?;
-    let stem = file.split_once(".ko").filter(|(_, rest)| {
-        rest.is_empty() || matches!(*rest, ".xz" | ".zst" | ".gz")
-    })?;
+    let stem = file
+        .split_once(".ko")
+        .filter(|(_, rest)| rest.is_empty() || matches!(*rest, ".xz" | ".zst" | ".gz"))?;
     Some(stem.0.replace('-', "_"))
 }
 
@@ -47,7 +47,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, ProvisionError> {
                 .map_err(io)?;
         }
         Some("zst" | "gz") => {
-            return Err(bad("its compression is not supported; decompress it in place".to_owned()));
+            return Err(bad(
+                "its compression is not supported; decompress it in place".to_owned()
+            ));
         }
         _ => contents = fs::read(path).map_err(io)?,
     }
@@ -95,11 +97,7 @@ pub fn load_order(folder: &Path) -> Result<Vec<PathBuf>, ProvisionError> {
     Ok(order)
 }
 
-fn collect(
-    folder: &Path,
-    depth: usize,
-    found: &mut BTreeMap<String, PathBuf>,
-) -> Result<(), ProvisionError> {
+fn collect(folder: &Path, depth: usize, found: &mut BTreeMap<String, PathBuf>) -> Result<(), ProvisionError> {
     let io = |source| ProvisionError::io("list", folder, source);
     for entry in fs::read_dir(folder).map_err(io)? {
         let entry = entry.map_err(io)?;
@@ -159,7 +157,11 @@ mod tests {
         file[0x3e] = 2;
         file.extend_from_slice(names);
         file.extend_from_slice(modinfo);
-        for (name, at, size) in [(0, 0, 0), (1, info_at, modinfo.len()), (10, names_at, names.len())] {
+        for (name, at, size) in [
+            (0, 0, 0),
+            (1, info_at, modinfo.len()),
+            (10, names_at, names.len()),
+        ] {
             let mut header = [0; SECTION];
             header[0] = name;
             header[0x18..0x20].copy_from_slice(&(at as u64).to_le_bytes());

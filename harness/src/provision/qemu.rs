@@ -50,7 +50,9 @@ impl Qemu {
         };
         let output = command::output(qemu.command(&[]).arg("--version"))?;
         let first = output.lines().next().unwrap_or_default();
-        first.trim_start_matches("QEMU emulator version ").clone_into(&mut qemu.version);
+        first
+            .trim_start_matches("QEMU emulator version ")
+            .clone_into(&mut qemu.version);
         Ok(qemu)
     }
 

@@ -57,7 +57,14 @@ impl Archives {
         let release = value("VERSION_CODENAME=")?;
         let sources = read_all(&root.join("etc/apt"));
         let names_release = |suite: &str| {
-            const ALIASES: [&str; 6] = ["stable", "oldstable", "oldoldstable", "testing", "unstable", "sid"];
+            const ALIASES: [&str; 6] = [
+                "stable",
+                "oldstable",
+                "oldoldstable",
+                "testing",
+                "unstable",
+                "sid",
+            ];
             suite == release || ALIASES.contains(&suite)
         };
         let of_release = |source: &&Source| {
@@ -79,7 +86,11 @@ impl Archives {
                 suite.is_some_and(names_release)
             })
             .cloned();
-        Some(Self { release, main, security })
+        Some(Self {
+            release,
+            main,
+            security,
+        })
     }
 }
 
@@ -162,7 +173,10 @@ fn stanzas(text: &str) -> Vec<Source> {
         if !has_binaries || matches!(value("Enabled").as_str(), "no" | "false" | "0") {
             continue;
         }
-        let components: Vec<String> = value("Components").split_whitespace().map(str::to_owned).collect();
+        let components: Vec<String> = value("Components")
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
         for uri in value("URIs").split_whitespace() {
             for suite in value("Suites").split_whitespace() {
                 sources.push(Source {
@@ -243,7 +257,8 @@ mod tests {
 
     #[test]
     fn disabled_sources_and_other_systems_do_not_count() {
-        let disabled = "Enabled: no\nTypes: deb\nURIs: http://a.example/debian\nSuites: bookworm\nComponents: main\n";
+        let disabled =
+            "Enabled: no\nTypes: deb\nURIs: http://a.example/debian\nSuites: bookworm\nComponents: main\n";
         let root = machine(BOOKWORM, &[("sources.list.d/x.sources", disabled)]);
         assert_eq!(Archives::of_machine(root.path()), None);
         let ubuntu = machine(
