@@ -2,6 +2,7 @@
 
 pub mod assembler;
 pub mod case;
+pub mod cli;
 pub mod deviation;
 pub mod judge;
 pub mod provision;

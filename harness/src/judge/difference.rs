@@ -36,7 +36,7 @@ pub enum Source {
     Model,
     /// An expectation in the case file; its number among the field expectations.
     Expectation {
-        /// Index into [`super::expectation::Expectations::fields`].
+        /// Index into [`crate::case::Expectations::fields`].
         index: usize,
         /// Line in the case file.
         line: usize,

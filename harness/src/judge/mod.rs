@@ -4,17 +4,18 @@
 //! allows, and a run. What comes out is a [`Verdict`], whose [`Difference`]s name the case,
 //! the place in the run, the field, both values and the requirement.
 //!
-//! * [`observed`], [`expectation`]: what a person can expect of a run;
+//! * [`observed`]: reads what a person can expect of a run;
 //! * [`allowed`]: what the model allows, with and without known deviations;
 //! * `compare`, `memory`: one run against one outcome, field by field;
 //! * `nearest`: one run against all of them;
-//! * [`verdict`]: what it is worth.
+//! * [`verdict`]: what it is worth;
+//! * [`case`]: all of it for a loaded case and a target.
 
 pub mod allowed;
 mod bits;
+pub mod case;
 mod compare;
 pub mod difference;
-pub mod expectation;
 mod expected;
 mod memory;
 mod nearest;
@@ -28,9 +29,10 @@ use spec_model::requirement::Requirement;
 use spec_model::scenario::Scenario;
 use spec_model::x86::save_area::Layout;
 
+use crate::case::Expectations;
+
 pub use allowed::AllowedOutcomes;
 pub use difference::Difference;
-pub use expectation::{AllowedValue, Expectations, FieldExpectation, ObservedField, PathStep};
 pub use verdict::{Against, Verdict, VerdictKind, judge, judge_model};
 
 /// What judging needs to know about a case.

@@ -6,7 +6,7 @@ use spec_model::transcript::Transcript;
 use super::CaseView;
 use super::compare::{Comparison, compare, path_of};
 use super::difference::{Difference, Subject};
-use super::expectation::ObservedField;
+use crate::case::ObservedField;
 use super::observed::read;
 use super::value::Value;
 

@@ -3,7 +3,7 @@
 use spec_model::transcript::Observation;
 use spec_model::x86::save_area::{Row, SAVE_AREA_SIZE};
 
-use super::expectation::{AllowedValue, ObservedField};
+use crate::case::{AllowedValue, ObservedField};
 use super::value::Value;
 
 /// The field's value in an observation; [`Value::Absent`] where it was not observable.

@@ -14,6 +14,7 @@ use super::difference::{Source, Subject};
 use super::stop::Place;
 use super::value::Value;
 use super::*;
+use crate::case::{AllowedValue, Expectations, FieldExpectation, ObservedField, PathStep};
 use crate::deviation::{Deviation, KernelRange};
 use crate::target::{Backend, Run};
 

@@ -5,17 +5,20 @@ use std::fmt::{self, Write};
 use spec_model::scenario::Scenario;
 use spec_model::transcript::{Observation, Transcript};
 use spec_model::x86::field::FIELDS;
+use spec_model::x86::machine::TraceLine;
 
 use crate::judge::stop;
 
 /// Writes what the model and a target did, one stop after the other. Below each stop stand
-/// the fields that changed since the stop before, with both values where they differ.
+/// the fields that changed since the stop before, with both values where they differ; above
+/// it, what the model executed to get there.
 ///
 /// # Errors
 /// Those of the writer.
 pub fn write(
     out: &mut impl Write,
     scenario: &Scenario,
+    lines: &[TraceLine],
     model: &Transcript,
     target: Option<(&str, &Transcript)>,
 ) -> fmt::Result {
@@ -29,6 +32,9 @@ pub fn write(
         .max(seen.map_or(0, |seen| seen.observations.len()));
     let mut before: Option<&Observation> = None;
     for index in 0..stops {
+        for line in lines.iter().filter(|line| line.observation == index) {
+            writeln!(out, "         {:>8x}  {}", line.address, line.text)?;
+        }
         let ours = model.observations.get(index);
         let theirs = seen.and_then(|seen| seen.observations.get(index));
         write!(out, "  {:>3}  model: {}", index + 1, describe(scenario, ours))?;
