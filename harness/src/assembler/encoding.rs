@@ -33,26 +33,14 @@ impl From<Mistake> for Refusal {
 /// Encodes an instruction with its first byte at the offset `scope.here`, in at least
 /// `least` bytes if an encoding of that length exists.
 pub(super) fn encode(selection: &Selection, scope: &Scope<'_>, least: usize) -> Result<Vec<u8>, Mistake> {
-    let mut best: Option<Vec<u8>> = None;
+    let mut best: Option<(Rank, Vec<u8>)> = None;
     let mut mistake: Option<Mistake> = None;
     for candidate in &selection.candidates {
         match encode_candidate(selection, candidate, scope) {
             Ok(bytes) => {
-                let rank = |length: usize| {
-                    (
-                        length < least,
-                        if length < least {
-                            usize::MAX - length
-                        } else {
-                            length
-                        },
-                    )
-                };
-                if best
-                    .as_ref()
-                    .is_none_or(|best| rank(bytes.len()) < rank(best.len()))
-                {
-                    best = Some(bytes);
+                let rank = Rank::new(bytes.len(), least, candidate.code);
+                if best.as_ref().is_none_or(|(best, _)| rank < *best) {
+                    best = Some((rank, bytes));
                 }
             }
             Err(Refusal::Final(mistake)) => return Err(mistake),
@@ -66,12 +54,36 @@ pub(super) fn encode(selection: &Selection, scope: &Scope<'_>, least: usize) -> 
             }
         }
     }
-    best.ok_or_else(|| {
-        mistake.unwrap_or_else(|| Mistake::NotEncodable {
+    match (best, mistake) {
+        (Some((_, bytes)), _) => Ok(bytes),
+        (None, Some(mistake)) => Err(mistake),
+        (None, None) => Err(Mistake::NotEncodable {
             name: selection.name.clone(),
             reason: "it has no encoding".to_owned(),
-        })
-    })
+        }),
+    }
+}
+
+/// What makes one encoding better than another; the least is the best.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// By how much it is shorter than it must be.
+    missing: usize,
+    length: usize,
+    /// Of two encodings with the same length GNU `as` takes the one whose immediate is
+    /// sign-extended.
+    extends_no_sign: bool,
+}
+
+impl Rank {
+    fn new(length: usize, least: usize, code: Code) -> Self {
+        let extends_sign = |kind: &K| matches!(kind, K::imm8sex16 | K::imm8sex32 | K::imm8sex64);
+        Self {
+            missing: least.saturating_sub(length),
+            length,
+            extends_no_sign: !code.op_code().op_kinds().iter().any(extends_sign),
+        }
+    }
 }
 
 /// Which of several mistakes tells most: the one about the widest place.

@@ -119,11 +119,10 @@ const PLAIN: &[(&str, &[Mnemonic])] = &[
     ("cpuid", &[Mnemonic::Cpuid]),
     ("swapgs", &[Mnemonic::Swapgs]),
     ("syscall", &[Mnemonic::Syscall]),
-    ("sysret", &[Mnemonic::Sysret]),
     ("sysretd", &[Mnemonic::Sysret]),
     ("sysretq", &[Mnemonic::Sysretq]),
     ("sysenter", &[Mnemonic::Sysenter]),
-    ("sysexit", &[Mnemonic::Sysexit]),
+    ("sysexitd", &[Mnemonic::Sysexit]),
     ("sysexitq", &[Mnemonic::Sysexitq]),
     ("ud2", &[Mnemonic::Ud2]),
     ("rsm", &[Mnemonic::Rsm]),
@@ -157,6 +156,8 @@ const NATURAL: &[(&str, &[Mnemonic])] = &[
 const NATURAL_BELOW_64: &[(&str, &[Mnemonic])] = &[
     ("iret", &[Mnemonic::Iret, Mnemonic::Iretd, Mnemonic::Iretq]),
     ("retf", &[Mnemonic::Retf]),
+    ("sysret", &[Mnemonic::Sysret, Mnemonic::Sysretq]),
+    ("sysexit", &[Mnemonic::Sysexit, Mnemonic::Sysexitq]),
 ];
 
 const COMMUTES: &[(&str, &[Mnemonic])] = &[("xchg", &[Mnemonic::Xchg]), ("test", &[Mnemonic::Test])];
