@@ -129,6 +129,31 @@ const TWO_POINTS: &[u8] = &[
     0xb8, 0x34, 0x12, 0xe6, 0xc0, 0x50, 0xa3, 0x00, 0x05, 0xe6, 0xc1, 0xf4,
 ];
 
+/// One sync point in 64-bit code, with the first 2 MiB mapped to themselves.
+fn sixty_four_bit(code: &[u8]) -> Scenario {
+    let tables: [(u64, u64); 3] = [(0x9000, 0xa003), (0xa000, 0xb003), (0xb000, 0x83)];
+    let tables = tables.map(|(address, entry)| blob(address, &entry.to_le_bytes()));
+    let contents = [&[blob(CODE, code)][..], &tables].concat();
+    let mut scenario = scenario(contents, &[PointKind::Sync]);
+    let vcpu = &mut scenario.vcpus[0];
+    vcpu.cr0 = 0x8000_0011;
+    vcpu.cr3 = 0x9000;
+    vcpu.cr4 = 0x20;
+    vcpu.efer = 0x500;
+    *vcpu.segment_mut(SegmentName::Cs) = segment(8, 0, 0xffff_ffff, 0xa09b);
+    let data = [
+        SegmentName::Ds,
+        SegmentName::Es,
+        SegmentName::Fs,
+        SegmentName::Gs,
+        SegmentName::Ss,
+    ];
+    for name in data {
+        *vcpu.segment_mut(name) = segment(0x10, 0, 0xffff_ffff, 0xc093);
+    }
+    scenario
+}
+
 fn two_points() -> Scenario {
     let mut scenario = scenario(vec![blob(CODE, TWO_POINTS)], &[PointKind::Sync, PointKind::Sync]);
     let watch = |address| Watch {
@@ -287,8 +312,9 @@ fn a_guest_that_runs_on_is_stuck_and_the_next_scenario_is_not() {
 fn a_triple_fault_is_a_shutdown_and_the_next_scenario_is_clean() {
     let Some(mut kvm) = open() else { return };
     let before = done(kvm.run_one(&two_points(), REUSED));
-    // ud2 with an IDT that holds nothing
-    let mut fault = scenario(vec![blob(CODE, &[0x0f, 0x0b])], &[]);
+    // ud2 with an IDT that holds nothing. Not in real mode: KVM's emulator does not look at
+    // the limit of the IVT, and on some backends it is what delivers the exception.
+    let mut fault = sixty_four_bit(&[0x0f, 0x0b]);
     fault.vcpus[0].idtr = DescriptorTable::default();
     match kvm.run_one(&fault, REUSED) {
         Run::Done(transcript) => {
@@ -370,26 +396,7 @@ fn sixty_four_bit_code_runs_on_page_tables() {
     let code = [
         0x48, 0xb8, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x50, 0xe6, 0xc0, 0xf4,
     ];
-    let tables: [(u64, u64); 3] = [(0x9000, 0xa003), (0xa000, 0xb003), (0xb000, 0x83)];
-    let tables = tables.map(|(address, entry)| blob(address, &entry.to_le_bytes()));
-    let contents = [&[blob(CODE, &code)][..], &tables].concat();
-    let mut scenario = scenario(contents, &[PointKind::Sync]);
-    let vcpu = &mut scenario.vcpus[0];
-    vcpu.cr0 = 0x8000_0011;
-    vcpu.cr3 = 0x9000;
-    vcpu.cr4 = 0x20;
-    vcpu.efer = 0x500;
-    *vcpu.segment_mut(SegmentName::Cs) = segment(8, 0, 0xffff_ffff, 0xa09b);
-    for name in [
-        SegmentName::Ds,
-        SegmentName::Es,
-        SegmentName::Fs,
-        SegmentName::Gs,
-        SegmentName::Ss,
-    ] {
-        *vcpu.segment_mut(name) = segment(0x10, 0, 0xffff_ffff, 0xc093);
-    }
-    let transcript = done(kvm.run_one(&scenario, REUSED));
+    let transcript = done(kvm.run_one(&sixty_four_bit(&code), REUSED));
     assert_eq!(stops(&transcript), [Stop::Sync(PointId(0)), Stop::Halted(None)]);
     assert_eq!(transcript.observations[0].stack[0], 0x1122_3344_5566_7788);
     assert_eq!(state(&transcript, 0).rip, CODE + 13);
