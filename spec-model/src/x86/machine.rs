@@ -1,20 +1,17 @@
 //! The machine: processors taking turns, the host's events, and what is observed.
 
-use iced_x86::{Formatter, Instruction, Mnemonic, NasmFormatter};
+use iced_x86::{Formatter, Instruction, NasmFormatter};
 
-use super::control::flag;
-use super::exception::{Class, DB, Event, Exception, Interruption, NMI, Source};
+use super::exception::{Exception, Interruption};
 use super::execute::After;
 use super::field::Field;
 use super::memory::{Image, PhysicalMemory};
 use super::processor::{Activity, Processor, Rules, Vcpu};
 use super::save_area::SAVE_AREA_OFFSET;
 use super::smm;
-use super::state::Shadow;
 use crate::defect::Defect;
 use crate::outcome::{Allowance, ModelError};
-use crate::profile::{Choice, InShadow, NmiLatch};
-use crate::requirement::{EXC_FLAGS_001, NMI_MASK_008, Requirement, SMM_ENTRY_012};
+use crate::requirement::EXC_FLAGS_001;
 use crate::scenario::{Action, PointId, PointKind, Scenario};
 use crate::transcript::{Access, Observation, STACK_SLOTS, Stop, Transcript};
 
@@ -296,8 +293,14 @@ impl<'run> Machine<'run> {
 
     fn act(&mut self, action: &Action) -> Result<(), ModelError> {
         match action {
-            Action::Nmi { vcpu } => self.raise_nmi(*vcpu)?,
-            Action::Smi { vcpu } => self.raise_smi(*vcpu)?,
+            Action::Nmi { vcpu } => {
+                self.vcpu(*vcpu)?;
+                self.processor(usize::from(*vcpu)).latch_nmi();
+            }
+            Action::Smi { vcpu } => {
+                self.vcpu(*vcpu)?;
+                self.processor(usize::from(*vcpu)).latch_smi()?;
+            }
             Action::Shadow { vcpu, shadow } => self.vcpu(*vcpu)?.state.events.shadow = *shadow,
             Action::SetField { vcpu, field, value } => {
                 let field = Field::named(field)
@@ -333,146 +336,6 @@ impl<'run> Machine<'run> {
         self.vcpus
             .get_mut(usize::from(index))
             .ok_or_else(|| ModelError::BadScenario(format!("there is no processor {index}")))
-    }
-
-    /// NMI-MASK-004, NMI-MASK-005, NMI-SMM-001.
-    fn raise_nmi(&mut self, index: u8) -> Result<(), ModelError> {
-        let latch = self.rules.profile.nmi_latch;
-        let drops = self.rules.broken(Defect::NmiDroppedWhileMasked);
-        let events = &mut self.vcpu(index)?.state.events;
-        let depth = match latch {
-            NmiLatch::OneBehindTheNext if !events.nmi_masked => 2,
-            _ => 1,
-        };
-        if !(drops && events.nmi_masked) {
-            events.nmi_pending = (events.nmi_pending + 1).min(depth);
-        }
-        Ok(())
-    }
-
-    /// SMM-LATCH-001.
-    fn raise_smi(&mut self, index: u8) -> Result<(), ModelError> {
-        if !self.rules.profile.smm {
-            let message = format!("{} has no system-management mode", self.rules.profile.name);
-            return Err(ModelError::BadScenario(message));
-        }
-        let drops = self.rules.broken(Defect::SmiDroppedInSmm);
-        let events = &mut self.vcpu(index)?.state.events;
-        if !(drops && events.in_smm) {
-            events.smi_pending = true;
-        }
-        Ok(())
-    }
-}
-
-impl Processor<'_, '_> {
-    /// At an instruction boundary: takes the pending event of the highest priority, if one
-    /// is not blocked (SMM-LATCH-002). Returns what was taken.
-    fn take_event(&mut self) -> Result<Option<&'static str>, ModelError> {
-        if self.rules.broken(Defect::NmiBeforeSmi) && self.nmi_is_due() {
-            self.take_nmi()?;
-            return Ok(Some("NMI"));
-        }
-        if self.smi_is_due() {
-            self.enter_smm()?;
-            return Ok(Some("SMI"));
-        }
-        if self.vcpu.single_step_pending {
-            const SINGLE_STEP: u64 = 1 << 14;
-            self.vcpu.single_step_pending = false;
-            self.state_mut().dr6 |= SINGLE_STEP;
-            self.raise(Exception::plain(DB))?;
-            return Ok(Some("#DB, single step"));
-        }
-        if self.nmi_is_due() {
-            self.take_nmi()?;
-            return Ok(Some("NMI"));
-        }
-        Ok(None)
-    }
-
-    /// SMM-ENTRY-012.
-    fn smi_is_due(&mut self) -> bool {
-        let events = self.state().events;
-        let profile = self.rules.profile;
-        events.smi_pending
-            && !events.in_smm
-            && match events.shadow {
-                Shadow::None => true,
-                Shadow::Sti => self.taken_in_shadow(profile.smi_in_sti_shadow, &SMM_ENTRY_012),
-                Shadow::MovSs => self.taken_in_shadow(profile.smi_in_mov_ss_shadow, &SMM_ENTRY_012),
-            }
-    }
-
-    /// NMI-MASK-001, NMI-MASK-007, NMI-MASK-008.
-    fn nmi_is_due(&mut self) -> bool {
-        let events = self.state().events;
-        let profile = self.rules.profile;
-        events.nmi_pending > 0
-            && !events.nmi_masked
-            && match events.shadow {
-                Shadow::None => true,
-                Shadow::Sti => self.taken_in_shadow(profile.nmi_in_sti_shadow, &NMI_MASK_008),
-                Shadow::MovSs => self.rules.broken(Defect::MovSsShadowMissing),
-            }
-    }
-
-    fn taken_in_shadow(&mut self, choice: Choice<InShadow>, requirement: &'static Requirement) -> bool {
-        self.rules.choices.settle(choice, requirement) == InShadow::Taken
-    }
-
-    /// NMI-MASK-001, NMI-MASK-006, NMI-MASK-009.
-    fn take_nmi(&mut self) -> Result<(), ModelError> {
-        let events = &mut self.state_mut().events;
-        events.nmi_pending -= 1;
-        events.nmi_masked = true;
-        let event = Event {
-            vector: NMI,
-            error_code: None,
-            source: Source::Hardware,
-        };
-        self.interrupt(event, Class::Benign)
-    }
-
-    /// Executes an instruction as a whole, or leaves everything but the NMI mask as it was
-    /// and returns the exception.
-    fn complete(
-        &mut self,
-        instruction: &Instruction,
-        points: usize,
-    ) -> Result<Result<After, Exception>, ModelError> {
-        let before = self.state().clone();
-        let shadow = before.events.shadow;
-        let single_step = before.rflags & flag::TF != 0 && shadow != Shadow::MovSs;
-        let state = self.state_mut();
-        state.events.shadow = Shadow::None;
-        state.rip = instruction.next_ip();
-        match self.execute(instruction, points) {
-            Ok(after) => {
-                if !matches!(
-                    instruction.mnemonic(),
-                    Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq
-                ) {
-                    self.state_mut().rflags &= !flag::RF;
-                }
-                // Only the first of back-to-back MOV SS is guaranteed to hold events off.
-                self.vcpu.single_step_pending |= single_step;
-                Ok(Ok(after))
-            }
-            Err(Interruption::Model(error)) => Err(error),
-            Err(Interruption::Exception(exception)) => {
-                let repeats = instruction.is_string_instruction();
-                let state = self.state_mut();
-                let events = state.events;
-                if repeats {
-                    state.rip = before.rip;
-                } else {
-                    *state = before;
-                }
-                state.events = events;
-                Ok(Err(exception))
-            }
-        }
     }
 }
 

@@ -15,3 +15,4 @@ pub mod segment;
 pub mod segmentation;
 pub mod smm;
 pub mod state;
+pub mod step;
