@@ -1,6 +1,7 @@
 //! Exit statuses, and why a command ended early.
 
 use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::judge::VerdictKind;
@@ -50,7 +51,9 @@ impl Status {
             Self::Interrupted
         } else if count(VerdictKind::Deviates) + count(VerdictKind::UnexpectedlyConforms) > 0 {
             Self::Deviates
-        } else if judged == count(VerdictKind::Unsupported) || !summaries.iter().all(TargetSummary::is_complete) {
+        } else if judged == count(VerdictKind::Unsupported)
+            || !summaries.iter().all(TargetSummary::is_complete)
+        {
             Self::Incomplete
         } else {
             Self::Conforms
@@ -93,7 +96,8 @@ impl Failure {
     /// Prints the messages for the user.
     pub fn report(&self) {
         for message in &self.messages {
-            eprintln!("{message}");
+            // Where nobody listens any more, the exit status has to do.
+            let _ = writeln!(std::io::stderr(), "{message}");
         }
     }
 }
@@ -130,7 +134,11 @@ mod tests {
             (vec![(Unsupported, 3)], 3),
             (vec![], 3),
         ] {
-            assert_eq!(Status::of_run(&[summary(&kinds)], false).code(), status, "{kinds:?}");
+            assert_eq!(
+                Status::of_run(&[summary(&kinds)], false).code(),
+                status,
+                "{kinds:?}"
+            );
         }
         assert_eq!(Status::of_run(&[], false).code(), 3);
         assert_eq!(Status::of_run(&[summary(&[(Deviates, 1)])], true).code(), 130);
@@ -144,7 +152,10 @@ mod tests {
         let mut unusable = complete.clone();
         unusable.unusable = Some("no device".to_owned());
         for other in [short, unusable] {
-            assert_eq!(Status::of_run(&[complete.clone(), other], false), Status::Incomplete);
+            assert_eq!(
+                Status::of_run(&[complete.clone(), other], false),
+                Status::Incomplete
+            );
         }
     }
 }

@@ -21,28 +21,59 @@ pub(super) fn explain(id: Option<&str>, further: &[PathBuf]) -> Result<Status, F
     let Some(requirement) = requirement::find(&wanted) else {
         return Err(unknown(&wanted));
     };
-    let suite = Suite::load(further)?;
+    let suite = Suite::load_if_any(further)?;
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = write_requirement(&mut out, requirement);
-    section(&mut out, "cases", suite.cases.iter().filter(|case| names(case, requirement)).map(|case| {
-        format!("{}  {}", case.name, case.title)
-    }));
-    let breaking = Defect::ALL.iter().filter(|defect| defect.requirement() == requirement);
-    section(&mut out, "defects", breaking.map(|defect| format!("{defect}  {}", defect.sentence())));
+    section(
+        &mut out,
+        "cases",
+        suite
+            .cases
+            .iter()
+            .filter(|case| names(case, requirement))
+            .map(|case| format!("{}  {}", case.name, case.title)),
+    );
+    let breaking = Defect::ALL
+        .iter()
+        .filter(|defect| defect.requirement() == requirement);
+    section(
+        &mut out,
+        "defects",
+        breaking.map(|defect| format!("{defect}  {}", defect.sentence())),
+    );
     for layout in LAYOUTS {
-        let rows = layout.rows.iter().filter(|row| layout.requirement(row) == requirement);
+        let rows = layout
+            .rows
+            .iter()
+            .filter(|row| layout.requirement(row) == requirement);
         let rows = rows.filter(|row| !row.is_reserved());
         let title = format!("rows of the save area {}", layout.name);
-        section(&mut out, &title, rows.map(|row| format!("{:04X}h  {}", row.offset, row.name)));
+        section(
+            &mut out,
+            &title,
+            rows.map(|row| format!("{:04X}h  {}", row.offset, row.name)),
+        );
     }
     let known = suite.deviations.iter().filter(|deviation| {
         deviation.requirement == requirement
-            || deviation.defects.iter().any(|defect| defect.requirement() == requirement)
+            || deviation
+                .defects
+                .iter()
+                .any(|defect| defect.requirement() == requirement)
     });
-    section(&mut out, "known deviations", known.map(|deviation| {
-        format!("{} (kernels {})  {}", deviation.title, deviation.kernels, deviation.file.display())
-    }));
+    section(
+        &mut out,
+        "known deviations",
+        known.map(|deviation| {
+            format!(
+                "{} (kernels {})  {}",
+                deviation.title,
+                deviation.kernels,
+                deviation.file.display()
+            )
+        }),
+    );
     print(&out)?;
     Ok(Status::Conforms)
 }

@@ -6,7 +6,9 @@
 /// that is the beginning of a name up to a `/` fits too: `smm` means `smm/**`.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let pattern = pattern.trim_end_matches('/');
-    let below = name.match_indices('/').map(|(at, _)| name.get(..at).unwrap_or(name));
+    let below = name
+        .match_indices('/')
+        .map(|(at, _)| name.get(..at).unwrap_or(name));
     fits(pattern.as_bytes(), name.as_bytes())
         || below
             .into_iter()
@@ -21,8 +23,12 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
             let segment = name.iter().position(|byte| *byte == b'/').unwrap_or(name.len());
             (0..=segment).any(|skip| fits(rest, name.get(skip..).unwrap_or(&[])))
         }
-        [b'?', rest @ ..] => name.split_first().is_some_and(|(first, tail)| *first != b'/' && fits(rest, tail)),
-        [byte, rest @ ..] => name.split_first().is_some_and(|(first, tail)| first == byte && fits(rest, tail)),
+        [b'?', rest @ ..] => name
+            .split_first()
+            .is_some_and(|(first, tail)| *first != b'/' && fits(rest, tail)),
+        [byte, rest @ ..] => name
+            .split_first()
+            .is_some_and(|(first, tail)| first == byte && fits(rest, tail)),
     }
 }
 

@@ -29,10 +29,14 @@ pub(super) fn targets() -> Result<Status, Failure> {
             Kind::Model => "usable: the reference model, SMM included".to_owned(),
             Kind::Kvm(identity) => describe(identity),
             Kind::Booted { identity, .. } => {
-                format!("usable: Linux {} booted under QEMU, SMM included", identity.kernel)
+                format!(
+                    "usable: Linux {} booted under QEMU, SMM included",
+                    identity.kernel
+                )
             }
             Kind::Unusable(reason) => format!("cannot be used: {reason}"),
         };
+        let name = name.to_string();
         out += &format!("{name:18} {line}\n");
     }
     if !has_kernels {
@@ -63,7 +67,11 @@ fn describe(identity: &Identity) -> String {
 }
 
 pub(super) fn defects() -> Result<Status, Failure> {
-    let width = Defect::ALL.iter().map(|defect| defect.name().len()).max().unwrap_or(0);
+    let width = Defect::ALL
+        .iter()
+        .map(|defect| defect.name().len())
+        .max()
+        .unwrap_or(0);
     let mut out = String::new();
     for defect in Defect::ALL {
         let (name, id) = (defect.name(), defect.requirement().id);
@@ -79,7 +87,10 @@ pub(super) fn layout(name: Option<&str>) -> Result<Status, Failure> {
         Some(name) => {
             let layout = Layout::named(name).ok_or_else(|| {
                 let known: Vec<&str> = LAYOUTS.iter().map(|layout| layout.name).collect();
-                Failure::wrong(format_args!("no layout is called `{name}`; there are {}", known.join(", ")))
+                Failure::wrong(format_args!(
+                    "no layout is called `{name}`; there are {}",
+                    known.join(", ")
+                ))
             })?;
             // Writing to a string does not fail.
             let _ = report::layout::write(&mut out, layout);

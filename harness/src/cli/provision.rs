@@ -1,5 +1,7 @@
 //! `conform provision`.
 
+use std::io::Write as _;
+
 use super::console::print;
 use super::exit::{Failure, Status};
 use crate::provision::{Cache, KernelName, provision as fetch};
@@ -14,7 +16,8 @@ pub(super) fn provision(kernels: &[KernelName]) -> Result<Status, Failure> {
     }
     let cache = Cache::open(None).map_err(Failure::incomplete)?;
     // The steps take minutes on a slow line, so they are printed in a pipe too.
-    let found = fetch(&cache, &kernels, &mut |step| eprintln!("{step}")).map_err(Failure::incomplete)?;
+    let mut progress = |step: &str| drop(writeln!(std::io::stderr(), "{step}"));
+    let found = fetch(&cache, &kernels, &mut progress).map_err(Failure::incomplete)?;
     let mut out = format!("QEMU {}\n", found.qemu.version());
     for kernel in &found.kernels {
         let package = kernel.package.as_deref().unwrap_or("no package");

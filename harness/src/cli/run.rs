@@ -105,8 +105,9 @@ impl Runner<'_> {
         let Some(path) = &self.arguments.json else {
             return Ok(());
         };
-        let file = File::create(path)
-            .map_err(|error| Failure::wrong(format_args!("{}: cannot be written: {error}", path.display())))?;
+        let file = File::create(path).map_err(|error| {
+            Failure::wrong(format_args!("{}: cannot be written: {error}", path.display()))
+        })?;
         let entries: Vec<TargetEntry> = targets.iter().map(entry).collect();
         let command: Vec<String> = std::env::args_os()
             .map(|argument| argument.to_string_lossy().into_owned())
@@ -151,7 +152,12 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn kvm(&mut self, target: &Prepared, identity: &Identity, summary: &mut TargetSummary) -> Result<(), Failure> {
+    fn kvm(
+        &mut self,
+        target: &Prepared,
+        identity: &Identity,
+        summary: &mut TargetSummary,
+    ) -> Result<(), Failure> {
         let suite = self.suite;
         let scenarios: Vec<Scenario> = suite.cases.iter().map(|case| case.scenario.clone()).collect();
         let options = RunOptions {
@@ -209,13 +215,19 @@ impl Runner<'_> {
             self.say(&out)?;
         }
         let done = summary.judged();
-        self.progress
-            .show(&format!("{target}: {done} of {} cases, last {}", summary.cases, case.name));
+        self.progress.show(&format!(
+            "{target}: {done} of {} cases, last {}",
+            summary.cases, case.name
+        ));
         Ok(())
     }
 
     /// Shows what the model did, and beside it what the target did.
-    fn trace(&mut self, case: &Case, target: Option<(&Identity, Option<&Transcript>)>) -> Result<(), Failure> {
+    fn trace(
+        &mut self,
+        case: &Case,
+        target: Option<(&Identity, Option<&Transcript>)>,
+    ) -> Result<(), Failure> {
         let profile = target
             .and_then(|(identity, _)| profile(identity.backend))
             .unwrap_or(self.arguments.profile);

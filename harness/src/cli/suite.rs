@@ -27,6 +27,12 @@ pub fn repository_cases(current: &Path) -> Option<PathBuf> {
     Some(current.ancestors().find(has_cases)?.join("cases"))
 }
 
+fn folders(further: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let current = std::env::current_dir().map_err(Failure::incomplete)?;
+    let repository = repository_cases(&current).into_iter();
+    Ok(repository.chain(further.iter().cloned()).collect())
+}
+
 impl Suite {
     /// Loads the repository's cases, if there is a repository at or above the current
     /// folder, and the cases of further folders.
@@ -34,15 +40,21 @@ impl Suite {
     /// # Errors
     /// Every mistake in every file; or that there is no folder of cases at all.
     pub fn load(further: &[PathBuf]) -> Result<Self, Failure> {
-        let current = std::env::current_dir().map_err(Failure::incomplete)?;
-        let mut folders: Vec<PathBuf> = repository_cases(&current).into_iter().collect();
-        folders.extend(further.iter().cloned());
+        let folders = folders(further)?;
         if folders.is_empty() {
             return Err(Failure::wrong(
                 "no cases here: change to the repository, or name a folder with --cases DIR",
             ));
         }
         Self::load_folders(&folders)
+    }
+
+    /// The same, but that there is no folder of cases at all is fine.
+    ///
+    /// # Errors
+    /// Every mistake in every file.
+    pub fn load_if_any(further: &[PathBuf]) -> Result<Self, Failure> {
+        Self::load_folders(&folders(further)?)
     }
 
     /// Loads these folders.

@@ -14,7 +14,7 @@ use spec_model::defect::Defect;
 use spec_model::requirement::Requirement;
 
 pub use kernel_range::{BadKernelRange, KernelRange, KernelVersion};
-pub use parse::{Mistake, parse};
+pub use parse::{Mistake, deviation_schema, parse};
 
 use crate::target::{Backend, Identity};
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_yaml::Spanned;
 use spec_model::defect::Defect;
@@ -11,18 +12,52 @@ use spec_model::requirement;
 use super::{Deviation, KernelRange};
 use crate::target::Backend;
 
-/// The file as it is written. Field names are the keys.
-#[derive(Debug, Deserialize)]
+/// A known deviation: what targets are known to do against the manuals.
+// Field names are the keys, and the comments become the schema's descriptions.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Known deviation")]
 struct File {
+    /// What happens, in one sentence.
+    #[schemars(with = "String")]
     title: Spanned<String>,
+    /// The KVM backends that do it.
+    #[schemars(with = "Vec<BackendName>", length(min = 1))]
     targets: Spanned<Vec<Spanned<String>>>,
+    /// The kernels that do it, for instance `>=5.10, <6.2`; all of them if absent.
+    #[schemars(with = "Option<String>")]
     kernels: Option<Spanned<String>>,
+    /// Defects of the model that do the same; `conform defects` lists them.
+    #[schemars(with = "Vec<String>", length(min = 1))]
     defects: Spanned<Vec<Spanned<String>>>,
+    /// Id of the requirement that is not met.
+    #[schemars(with = "String")]
     requirement: Spanned<String>,
+    /// Why it is so.
+    #[schemars(with = "String")]
     reason: Spanned<String>,
+    /// Where that is written: a commit, a thread, a file and function.
+    #[schemars(with = "String")]
     source: Spanned<String>,
+    /// How and on what it was seen.
+    #[schemars(with = "String")]
     found: Spanned<String>,
+}
+
+/// The names in [`BACKENDS`], for the schema.
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum BackendName {
+    Svm,
+    Vmx,
+    Pvm,
+}
+
+/// The JSON Schema of deviation files, for editors.
+#[must_use]
+pub fn deviation_schema() -> schemars::Schema {
+    schemars::schema_for!(File)
 }
 
 /// A mistake in a deviation file.

@@ -134,3 +134,29 @@ fn a_folder_is_read_in_order_and_all_its_mistakes_are_shown() {
     assert_eq!(load_folder(folder.path()).expect_err("two are wrong").len(), 2);
     assert_eq!(load_folder(&folder.path().join("none")), Ok(Vec::new()));
 }
+
+/// `UPDATE_EXPECT=1` writes the schema anew.
+#[test]
+fn the_schema_in_the_repository_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cases/deviations/deviation.schema.json");
+    let mut schema = serde_json::to_string_pretty(&deviation_schema()).expect("serialises");
+    schema.push('\n');
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, &schema).expect("written");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == schema,
+        "{} is stale: UPDATE_EXPECT=1 cargo test -p harness",
+        path.display()
+    );
+}
+
+#[test]
+fn every_deviation_in_the_repository_is_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cases/deviations");
+    assert!(folder.is_dir());
+    if let Err(mistakes) = load_folder(&folder) {
+        panic!("{mistakes:#?}");
+    }
+}

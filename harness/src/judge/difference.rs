@@ -149,6 +149,33 @@ impl Difference {
     }
 }
 
+/// A path with the step at which it parts in brackets; long stretches of agreement are cut.
+#[must_use]
+pub fn path_around(names: &[String], agree: usize) -> String {
+    const BEFORE: usize = 6;
+    const AFTER: usize = 4;
+    let first = agree.saturating_sub(BEFORE);
+    let mut steps = Vec::new();
+    if first > 0 {
+        steps.push("...".to_owned());
+    }
+    for (index, name) in names.iter().enumerate().skip(first) {
+        if index > agree + AFTER {
+            steps.push("...".to_owned());
+            break;
+        }
+        steps.push(if index == agree {
+            format!("[{name}]")
+        } else {
+            name.clone()
+        });
+    }
+    if agree >= names.len() {
+        steps.push("[end]".to_owned());
+    }
+    steps.join(" -> ")
+}
+
 fn requirement_ids<S: Serializer>(
     requirements: &[&'static Requirement],
     serializer: S,

@@ -5,10 +5,10 @@ use spec_model::transcript::{Observation, Transcript};
 use super::CaseView;
 use super::compare::path_of;
 use super::difference::{Difference, Source, Subject};
-use crate::case::{FieldExpectation, ObservedField, PathStep};
 use super::observed::{admits, allowed_values, read, row_bits, stack_bits};
 use super::stop::{self, Place};
 use super::value::Value;
+use crate::case::{FieldExpectation, ObservedField, PathStep};
 
 /// What checking gave.
 pub(super) struct Checked {

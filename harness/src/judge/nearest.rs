@@ -6,9 +6,9 @@ use spec_model::transcript::Transcript;
 use super::CaseView;
 use super::compare::{Comparison, compare, path_of};
 use super::difference::{Difference, Subject};
-use crate::case::ObservedField;
 use super::observed::read;
 use super::value::Value;
+use crate::case::ObservedField;
 
 /// The nearest outcome and what differs from it.
 pub(super) struct Nearest<'o> {

@@ -3,8 +3,8 @@
 use spec_model::transcript::Observation;
 use spec_model::x86::save_area::{Row, SAVE_AREA_SIZE};
 
-use crate::case::{AllowedValue, ObservedField};
 use super::value::Value;
+use crate::case::{AllowedValue, ObservedField};
 
 /// The field's value in an observation; [`Value::Absent`] where it was not observable.
 #[must_use]

@@ -5,7 +5,7 @@ use spec_model::transcript::Transcript;
 
 use super::CaseView;
 use super::allowed::AllowedOutcomes;
-use super::difference::{Difference, Source, Subject};
+use super::difference::{Difference, Source, Subject, path_around};
 use super::expected;
 use super::nearest::{Nearest, nearest};
 use crate::deviation::Deviation;
@@ -217,10 +217,10 @@ fn describe(case: &CaseView<'_>, difference: &Difference) -> String {
     // Writing to a string does not fail.
     let _ = super::value::write_alternatives(&mut allowed, &difference.allowed);
     match (&difference.source, &difference.subject) {
-        (_, Subject::Path { allowed, seen, .. }) => format!(
+        (_, Subject::Path { agree, allowed, seen }) => format!(
             "the case expects the path {}, the model takes {}",
-            allowed.join(", "),
-            seen.join(", ")
+            path_around(allowed, *agree),
+            path_around(seen, *agree)
         ),
         (Source::Expectation { line, .. }, subject) => format!(
             "line {line}: {} {} should be {allowed}, the model says {}",

@@ -7,7 +7,7 @@ use spec_model::requirement::Requirement;
 
 use super::Judgement;
 use crate::deviation::Deviation;
-use crate::judge::difference::{Source, Subject};
+use crate::judge::difference::{Source, Subject, path_around};
 use crate::judge::value::write_alternatives;
 use crate::judge::{Against, Difference, Verdict};
 
@@ -126,8 +126,8 @@ fn write_difference(
             Source::Expectation { .. } | Source::ExpectedPath => "the case",
         };
         writeln!(out, "    the paths part here ({by} says what is allowed)")?;
-        writeln!(out, "      allowed  {}", path(allowed, *agree))?;
-        writeln!(out, "      seen     {}", path(seen, *agree))?;
+        writeln!(out, "      allowed  {}", path_around(allowed, *agree))?;
+        writeln!(out, "      seen     {}", path_around(seen, *agree))?;
         return writeln!(
             out,
             "      {} was allowed, {} came",
@@ -150,32 +150,6 @@ fn write_difference(
         write!(out, "  expected by the case, line {line}")?;
     }
     writeln!(out)
-}
-
-/// A path with the step at which it parts in brackets; long stretches of agreement are cut.
-fn path(names: &[String], agree: usize) -> String {
-    const BEFORE: usize = 6;
-    const AFTER: usize = 4;
-    let first = agree.saturating_sub(BEFORE);
-    let mut steps = Vec::new();
-    if first > 0 {
-        steps.push("...".to_owned());
-    }
-    for (index, name) in names.iter().enumerate().skip(first) {
-        if index > agree + AFTER {
-            steps.push("...".to_owned());
-            break;
-        }
-        steps.push(if index == agree {
-            format!("[{name}]")
-        } else {
-            name.clone()
-        });
-    }
-    if agree >= names.len() {
-        steps.push("[end]".to_owned());
-    }
-    steps.join(" -> ")
 }
 
 fn write_requirements(out: &mut impl Write, differences: &[&Difference]) -> fmt::Result {
