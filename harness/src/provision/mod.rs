@@ -1,1 +1,361 @@
-//! provision.
+//! Finding or fetching what booted targets need: QEMU and kernels.
+//!
+//! Everything is kept in one cache folder and nothing else on the machine changes: no
+//! package is installed and apt's own lists and configuration stay as they are.
+
+mod apt;
+mod command;
+mod debian;
+pub(crate) mod elf;
+mod kernel;
+pub mod module;
+mod qemu;
+mod sources;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+pub use command::last_lines;
+pub use kernel::{BadKernelName, Kernel, KernelName};
+pub use qemu::Qemu;
+
+/// Prefix of unfinished folders in the cache.
+const PART: &str = "part-";
+
+/// Why something could not be found or fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// There is no QEMU.
+    #[error(
+        "there is no working qemu-system-x86_64: install it, or let `conform provision` fetch it where apt is"
+    )]
+    QemuMissing,
+    /// The kernel was not fetched yet.
+    #[error("kernel {name} is not in the cache: fetch it with `conform provision {name}`")]
+    KernelMissing {
+        /// The kernel asked for.
+        name: KernelName,
+    },
+    /// A program is not there.
+    #[error(
+        "`{program}` is not on this machine, so packages cannot be fetched: install QEMU yourself and \
+         give a kernel by its path instead of `debian:X.Y`"
+    )]
+    ProgramMissing {
+        /// The program.
+        program: String,
+    },
+    /// The machine has no Debian archive configured.
+    #[error(
+        "no Debian archive is configured in /etc/apt, so packages cannot be fetched: install QEMU \
+         yourself and give a kernel by its path instead of `debian:X.Y`"
+    )]
+    NoArchive,
+    /// A command could not be started.
+    #[error("cannot start `{command}`: {source}")]
+    Start {
+        /// The command.
+        command: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A command failed.
+    #[error("`{command}` failed ({status}):\n{stderr}\nCheck the network and the archive, then try again")]
+    Command {
+        /// The command.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines of its error output.
+        stderr: String,
+    },
+    /// No suite has that kernel.
+    #[error(
+        "no build of {name} is in the archive (searched: {searched}); ask for another series or give a \
+         kernel by its path{failures}"
+    )]
+    NotInArchive {
+        /// The kernel asked for.
+        name: KernelName,
+        /// The suites that could be searched.
+        searched: String,
+        /// What went wrong with the others, on a line each.
+        failures: String,
+    },
+    /// A file is not a kernel image that can be booted.
+    #[error("{path} cannot be booted: {problem}; give the path of a bzImage or of a folder with one")]
+    NotAKernel {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A module cannot be used.
+    #[error("kernel module {path} cannot be used: {problem}")]
+    Module {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A module that another one needs is not there.
+    #[error("kernel module `{needed_by}` needs `{name}`, which is not beside it; copy it there")]
+    ModuleMissing {
+        /// The module.
+        name: String,
+        /// The one that needs it.
+        needed_by: String,
+    },
+    /// A manifest in the cache cannot be understood.
+    #[error("{path} is damaged ({source}); delete its folder and run `conform provision` again")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl ProvisionError {
+    fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// The folder in which QEMU and kernels are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    /// The given folder; else `$CONFORM_CACHE`; else `.cache/conform` beside the
+    /// workspace's Cargo.toml, at or above the current folder; else `conform` in the
+    /// user's cache folder. Nothing is created yet.
+    ///
+    /// # Errors
+    /// If the current folder cannot be found out.
+    pub fn open(folder: Option<PathBuf>) -> Result<Self, ProvisionError> {
+        let variable = |name: &str| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty());
+            value.map(PathBuf::from)
+        };
+        let chosen = folder
+            .or_else(|| variable("CONFORM_CACHE"))
+            .or_else(|| workspace().map(|root| root.join(".cache/conform")))
+            .or_else(|| variable("XDG_CACHE_HOME").map(|caches| caches.join("conform")))
+            .or_else(|| variable("HOME").map(|home| home.join(".cache/conform")))
+            .unwrap_or_else(|| PathBuf::from(".cache/conform"));
+        // Commands run in other folders, so the path must not depend on the current one.
+        let folder =
+            std::path::absolute(&chosen).map_err(|source| ProvisionError::io("find", &chosen, source))?;
+        Ok(Self { folder })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn qemu_folder(&self) -> PathBuf {
+        self.folder.join("qemu")
+    }
+
+    fn kernel_folder(&self, name: &KernelName) -> PathBuf {
+        self.folder
+            .join("kernels")
+            .join(name.to_string().replace(':', "-"))
+    }
+
+    /// The QEMU that is installed, else the one in the cache. Nothing is fetched.
+    ///
+    /// # Errors
+    /// If there is none that runs.
+    pub fn qemu(&self) -> Result<Qemu, ProvisionError> {
+        let installed = Qemu::installed();
+        installed
+            .or_else(|_| Qemu::unpacked(&self.qemu_folder()))
+            .map_err(|_| ProvisionError::QemuMissing)
+    }
+
+    /// A kernel by path, or one in the cache. Nothing is fetched.
+    ///
+    /// # Errors
+    /// If it is not there or not usable.
+    pub fn kernel(&self, name: &KernelName) -> Result<Kernel, ProvisionError> {
+        match name {
+            KernelName::Path(path) => Kernel::from_path(path),
+            KernelName::Debian { .. } => Kernel::from_manifest(name, &self.kernel_folder(name)),
+        }
+    }
+
+    /// A new folder for unfinished things; it vanishes unless it is renamed.
+    fn part(&self) -> Result<tempfile::TempDir, ProvisionError> {
+        let folder = tempfile::Builder::new().prefix(PART).tempdir_in(&self.folder);
+        folder.map_err(|source| ProvisionError::io("create a folder in", &self.folder, source))
+    }
+
+    /// Waits until no other process is provisioning into this cache, and removes what an
+    /// interrupted one left.
+    fn lock(&self) -> Result<File, ProvisionError> {
+        let folder = &self.folder;
+        fs::create_dir_all(folder.join("kernels"))
+            .map_err(|source| ProvisionError::io("create", folder, source))?;
+        let path = folder.join("lock");
+        let file = File::create(&path).map_err(|source| ProvisionError::io("create", &path, source))?;
+        file.lock()
+            .map_err(|source| ProvisionError::io("lock", &path, source))?;
+        let entries = fs::read_dir(folder).map_err(|source| ProvisionError::io("list", folder, source))?;
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(PART) {
+                let path = entry.path();
+                fs::remove_dir_all(&path).map_err(|source| ProvisionError::io("remove", &path, source))?;
+            }
+        }
+        Ok(file)
+    }
+}
+
+/// Moves a finished folder to its place, over whatever is there.
+fn replace(finished: &Path, home: &Path) -> Result<(), ProvisionError> {
+    if home.exists() {
+        fs::remove_dir_all(home).map_err(|source| ProvisionError::io("remove", home, source))?;
+    }
+    fs::rename(finished, home).map_err(|source| ProvisionError::io("move something to", home, source))
+}
+
+/// The folder of the workspace at or above the current folder.
+fn workspace() -> Option<PathBuf> {
+    let current = std::env::current_dir().ok()?;
+    let is_workspace = |folder: &&Path| {
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+        manifest.lines().any(|line| line.trim() == "[workspace]")
+    };
+    current.ancestors().find(is_workspace).map(Path::to_owned)
+}
+
+/// Everything that booting needs.
+#[derive(Clone, Debug)]
+pub struct Provisioned {
+    /// The emulator.
+    pub qemu: Qemu,
+    /// The kernels, in the order in which they were asked for.
+    pub kernels: Vec<Kernel>,
+}
+
+/// Finds or fetches QEMU and the kernels. What is there already is not fetched again, so
+/// that a second call is quick and needs no network.
+///
+/// `progress` is called with one line before each step that takes long.
+///
+/// # Errors
+/// If something can neither be found nor fetched.
+pub fn provision(
+    cache: &Cache,
+    kernels: &[KernelName],
+    progress: &mut dyn FnMut(&str),
+) -> Result<Provisioned, ProvisionError> {
+    if let Ok(found) = find(cache, kernels) {
+        return Ok(found);
+    }
+    let _lock = cache.lock()?;
+    let archives = sources::Archives::of_machine(Path::new("/")).ok_or(ProvisionError::NoArchive);
+    let qemu = match (cache.qemu(), &archives) {
+        (Ok(qemu), _) => qemu,
+        (Err(_), Ok(archives)) => qemu::fetch(cache, archives, progress)?,
+        (Err(_), Err(_)) => return Err(ProvisionError::NoArchive),
+    };
+    let mut suites = archives
+        .as_ref()
+        .ok()
+        .map(|archives| debian::Suites::new(cache, archives));
+    let mut found = Vec::new();
+    for name in kernels {
+        let kernel = match (cache.kernel(name), name, &mut suites) {
+            (Ok(kernel), _, _) => kernel,
+            (Err(error), KernelName::Path(_), _) => return Err(error),
+            (Err(_), KernelName::Debian { series }, Some(suites)) => suites.fetch(series, progress)?,
+            (Err(_), KernelName::Debian { .. }, None) => return Err(ProvisionError::NoArchive),
+        };
+        found.push(kernel);
+    }
+    Ok(Provisioned { qemu, kernels: found })
+}
+
+fn find(cache: &Cache, kernels: &[KernelName]) -> Result<Provisioned, ProvisionError> {
+    Ok(Provisioned {
+        qemu: cache.qemu()?,
+        kernels: kernels
+            .iter()
+            .map(|name| cache.kernel(name))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_says_how_to_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Some(folder.path().to_owned())).unwrap();
+        let name: KernelName = "debian:6.12".parse().unwrap();
+        let error = cache.kernel(&name).unwrap_err().to_string();
+        assert!(error.contains("conform provision debian:6.12"), "{error}");
+        fs::create_dir_all(cache.kernel_folder(&name)).unwrap();
+        assert!(matches!(
+            cache.kernel(&name),
+            Err(ProvisionError::KernelMissing { .. })
+        ));
+        fs::write(cache.kernel_folder(&name).join("kernel.json"), "{").unwrap();
+        assert!(matches!(
+            cache.kernel(&name),
+            Err(ProvisionError::Manifest { .. })
+        ));
+    }
+
+    #[test]
+    fn the_lock_removes_what_an_interrupted_run_left_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Some(folder.path().join("cache"))).unwrap();
+        drop(cache.lock().unwrap());
+        let (left, kept) = (
+            cache.folder().join("part-x/y"),
+            cache.folder().join("kernels/debian-1.0"),
+        );
+        fs::create_dir_all(&left).unwrap();
+        fs::create_dir_all(&kept).unwrap();
+        drop(cache.lock().unwrap());
+        assert!(!left.exists() && kept.exists());
+    }
+
+    #[test]
+    fn replacing_a_folder_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, home) = (folder.path().join("new"), folder.path().join("home"));
+        fs::create_dir(&new).unwrap();
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join("old"), "").unwrap();
+        fs::write(new.join("file"), "").unwrap();
+        replace(&new, &home).unwrap();
+        assert!(home.join("file").exists() && !home.join("old").exists() && !new.exists());
+    }
+}

@@ -1,1 +1,270 @@
-//! Kernels booted under an emulator.
+//! Kernels booted under an emulator, with this same program as their init.
+//!
+//! The scenarios travel in the initramfs (`initramfs`), the results come back over a
+//! serial port while the run goes on (`frame`), and whatever happens to the guest, the
+//! scenarios that it did not get to are tried again in a new boot.
+
+mod agent;
+mod emulator;
+mod frame;
+mod initramfs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use spec_model::scenario::Scenario;
+
+use super::{Identity, Run, RunOptions, Target};
+use crate::provision::{Kernel, Qemu};
+
+pub use agent::agent_main;
+use emulator::{Emulator, Lost, Machine};
+use frame::{Job, Message};
+use initramfs::Base;
+
+/// Boots in a row that may be lost before any scenario starts until the rest is given up:
+/// such a kernel will hardly ever boot.
+const IDLE_BOOTS: u32 = 3;
+/// Boots in a row that may be lost in the first scenario that they run. Each boot has one
+/// scenario less to run, so several cases that kill the kernel may well follow each other.
+const FRUITLESS_BOOTS: u32 = 8;
+
+/// Arguments of the guest kernel. `panic=-1` restarts at once, and QEMU ends when the
+/// guest restarts; `oops=panic` makes a crash in KVM end the run where it happened. The
+/// second line leaves out what costs time in an emulator and has nothing to do with KVM.
+const COMMAND_LINE: &str = "console=ttyS0 rdinit=/init panic=-1 oops=panic quiet mitigations=off nokaslr \
+    tsc=reliable no_timer_check lsm= audit=0 cryptomgr.notests random.trust_cpu=on";
+
+/// What to boot and how.
+#[derive(Clone, Debug)]
+pub struct BootedConfig {
+    /// Name of the target, for instance `svm@debian:6.12`.
+    pub name: String,
+    /// The emulator.
+    pub qemu: Qemu,
+    /// The kernel whose KVM is tested.
+    pub kernel: Kernel,
+    /// The `conform` executable; [`agent_main`] must be what it calls as process 1.
+    pub executable: PathBuf,
+    /// Arguments that the executable gets as init, without blanks.
+    pub arguments: Vec<String>,
+    /// Folder in which the console of a guest that failed is kept.
+    pub logs: PathBuf,
+    /// How long the boot may take until the agent reports.
+    pub boot_patience: Duration,
+    /// How long the agent may be silent after that: longer than any scenario takes.
+    pub patience: Duration,
+}
+
+impl BootedConfig {
+    /// With a patience of two minutes for the boot and 30 seconds after that.
+    #[must_use]
+    pub fn new(name: String, qemu: Qemu, kernel: Kernel, executable: PathBuf, logs: PathBuf) -> Self {
+        Self {
+            name,
+            qemu,
+            kernel,
+            executable,
+            arguments: Vec::new(),
+            logs,
+            boot_patience: Duration::from_secs(120),
+            patience: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The target cannot be used; the text says why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BootError(String);
+
+/// A kernel booted under QEMU's emulation of a processor with SVM.
+pub struct Booted {
+    config: BootedConfig,
+    identity: Option<Identity>,
+    base: Option<Base>,
+    boot_time: Option<Duration>,
+}
+
+/// How a boot ended.
+enum End {
+    /// The agent ran everything.
+    Finished,
+    /// Nothing will ever run.
+    Unusable(String),
+    /// It was lost; another boot may get further.
+    Lost {
+        reason: String,
+        /// The scenario that was running.
+        running: Option<usize>,
+    },
+}
+
+impl Booted {
+    /// A target that boots when it is asked to run something.
+    #[must_use]
+    pub fn new(config: BootedConfig) -> Self {
+        Self {
+            config,
+            identity: None,
+            base: None,
+            boot_time: None,
+        }
+    }
+
+    /// What the target turned out to be; known once it has booted.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// How long the last boot took, from starting QEMU to the agent's first words.
+    #[must_use]
+    pub fn boot_time(&self) -> Option<Duration> {
+        self.boot_time
+    }
+
+    /// Boots without running anything, unless it is known already what the target is.
+    ///
+    /// # Errors
+    /// If it does not boot or has no usable KVM.
+    pub fn identify(&mut self) -> Result<&Identity, BootError> {
+        if self.identity.is_none()
+            && let End::Unusable(reason) | End::Lost { reason, .. } =
+                self.boot(&[], &mut VecDeque::new(), RunOptions::default(), &mut |_, _| {})
+        {
+            return Err(BootError(reason));
+        }
+        let silent = || BootError("the agent ended without saying what it is".to_owned());
+        self.identity.as_ref().ok_or_else(silent)
+    }
+
+    /// Boots once and runs what is left. Each scenario with a result leaves `left`.
+    fn boot(
+        &mut self,
+        scenarios: &[Scenario],
+        left: &mut VecDeque<usize>,
+        options: RunOptions,
+        sink: &mut dyn FnMut(usize, Run),
+    ) -> End {
+        let initramfs = match self.initramfs(scenarios, left, options) {
+            Ok(initramfs) => initramfs,
+            Err(error) => return End::Unusable(error.to_string()),
+        };
+        let mut command_line = COMMAND_LINE.to_owned();
+        if let Some(base) = &self.base
+            && !base.library_folders().is_empty()
+        {
+            // What the kernel does not know and looks like NAME=VALUE is init's environment.
+            command_line += &format!(" LD_LIBRARY_PATH={}", base.library_folders());
+        }
+        if !self.config.arguments.is_empty() {
+            command_line += &format!(" -- {}", self.config.arguments.join(" "));
+        }
+        let start = Instant::now();
+        let machine = Machine {
+            qemu: &self.config.qemu,
+            kernel: &self.config.kernel.image,
+            initramfs: &initramfs,
+            command_line: &command_line,
+        };
+        let mut emulator = match Emulator::start(&machine) {
+            Ok(emulator) => emulator,
+            Err(error) => return End::Unusable(format!("cannot start QEMU: {error}")),
+        };
+        drop(initramfs);
+        let mut patience = self.config.boot_patience;
+        let mut running = None;
+        loop {
+            match emulator.next(patience) {
+                Ok(Message::Hello(identity)) => {
+                    self.boot_time = Some(start.elapsed());
+                    let name = self.config.name.clone();
+                    self.identity = Some(Identity { name, ..identity });
+                    patience = self.config.patience;
+                }
+                Ok(Message::Starting(index)) => running = usize::try_from(index).ok(),
+                Ok(Message::Result(index, run)) => {
+                    let place = left.iter().position(|wanted| u32::try_from(*wanted) == Ok(index));
+                    if let Some(index) = place.and_then(|place| left.remove(place)) {
+                        sink(index, run);
+                    }
+                    running = None;
+                }
+                Ok(Message::Finished) => return End::Finished,
+                Ok(Message::Fatal(text)) => return End::Unusable(text),
+                Err(lost) => {
+                    let reason = self.explain(&lost, &emulator, running.is_some());
+                    return End::Lost { reason, running };
+                }
+            }
+        }
+    }
+
+    fn explain(&self, lost: &Lost, emulator: &Emulator, running: bool) -> String {
+        let words = emulator.last_words(&self.config.logs, &self.config.name);
+        let when = if running {
+            " while it ran this scenario"
+        } else {
+            ""
+        };
+        format!("{lost}{when}\n{words}")
+    }
+
+    fn initramfs(
+        &mut self,
+        scenarios: &[Scenario],
+        left: &VecDeque<usize>,
+        options: RunOptions,
+    ) -> Result<Vec<u8>, initramfs::InitramfsError> {
+        let wanted = left.iter().filter_map(|index| {
+            let scenario = scenarios.get(*index)?;
+            Some((u32::try_from(*index).ok()?, scenario.clone()))
+        });
+        let job = Job {
+            options,
+            scenarios: wanted.collect(),
+        };
+        let base = match self.base.take() {
+            Some(base) => base,
+            None => Base::new(&self.config.executable, &self.config.kernel)?,
+        };
+        self.base.insert(base).with_job(&job)
+    }
+}
+
+impl Target for Booted {
+    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run)) {
+        let mut left: VecDeque<usize> = (0..scenarios.len()).collect();
+        let (mut idle, mut fruitless) = (0, 0);
+        while !left.is_empty() {
+            let before = left.len();
+            let end = self.boot(scenarios, &mut left, options, sink);
+            let gained = left.len() < before;
+            let reason = match end {
+                End::Finished => "the agent finished without a result for this scenario".to_owned(),
+                End::Unusable(reason) => reason,
+                End::Lost { reason, running } => {
+                    let place = left.iter().position(|index| Some(*index) == running);
+                    if let Some(index) = place.and_then(|place| left.remove(place)) {
+                        sink(index, Run::Broken(reason.clone()));
+                    }
+                    fruitless = if gained { 0 } else { fruitless + 1 };
+                    idle = if gained || running.is_some() { 0 } else { idle + 1 };
+                    if fruitless < FRUITLESS_BOOTS && idle < IDLE_BOOTS {
+                        continue;
+                    }
+                    format!(
+                        "given up after {fruitless} boots in a row without a result; the last one: {reason}"
+                    )
+                }
+            };
+            for index in left.drain(..) {
+                sink(index, Run::Broken(reason.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Debian's own package client with private state: it reads the machine's configuration
+//! (proxies, trusted keys) and writes to the cache folder only (apt.conf(5)).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{ProvisionError, command};
+
+/// Which packages count as installed when dependencies are resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Installed {
+    /// None: packages are looked at one by one.
+    Nothing,
+    /// Those of this machine: what it has is not downloaded again.
+    AsOnMachine,
+}
+
+/// A package in one of its versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+}
+
+/// One set of sources with the lists downloaded for it.
+#[derive(Debug)]
+pub struct Apt {
+    folder: PathBuf,
+    installed: Installed,
+}
+
+/// The machine's hooks may delete caches or write logs, and its translations and icons
+/// are of no use here. `#clear` works in a file only, not with `-o`.
+const CONFIGURATION: &str = "\
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Pre-Invoke;
+#clear DPkg::Post-Invoke;
+#clear DPkg::Pre-Install-Pkgs;
+Acquire::Languages \"none\";
+Acquire::Retries \"3\";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";
+Acquire::IndexTargets::deb::DEP-11-icons-small::DefaultEnabled \"false\";
+Acquire::IndexTargets::deb::DEP-11-icons::DefaultEnabled \"false\";
+Acquire::IndexTargets::deb::CNF::DefaultEnabled \"false\";
+";
+
+impl Apt {
+    /// Prepares the state below `folder` for sources given as the text of a sources.list.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn open(folder: PathBuf, sources: &str, installed: Installed) -> Result<Self, ProvisionError> {
+        for part in ["lists/partial", "cache/archives/partial", "state", "log"] {
+            let path = folder.join(part);
+            fs::create_dir_all(&path).map_err(|source| ProvisionError::io("create", &path, source))?;
+        }
+        for (name, text) in [("sources.list", sources), ("apt.conf", CONFIGURATION)] {
+            let path = folder.join(name);
+            fs::write(&path, text).map_err(|source| ProvisionError::io("write", &path, source))?;
+        }
+        Ok(Self { folder, installed })
+    }
+
+    /// Where [`Self::download_with_dependencies`] puts packages.
+    #[must_use]
+    pub fn archives(&self) -> PathBuf {
+        self.folder.join("cache/archives")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("-c").arg(self.folder.join("apt.conf"));
+        let mut option = |name: &str, value: &Path| {
+            let mut word = std::ffi::OsString::from(name);
+            word.push("=");
+            word.push(value);
+            command.arg("-o").arg(word);
+        };
+        option("Dir::Etc::sourcelist", &self.folder.join("sources.list"));
+        option("Dir::Etc::sourceparts", Path::new("/dev/null"));
+        option("Dir::Etc::preferences", Path::new("/dev/null"));
+        option("Dir::Etc::preferencesparts", Path::new("/dev/null"));
+        option("Dir::State", &self.folder.join("state"));
+        option("Dir::State::lists", &self.folder.join("lists"));
+        option("Dir::Cache", &self.folder.join("cache"));
+        option("Dir::Cache::archives", &self.archives());
+        option("Dir::Log", &self.folder.join("log"));
+        if self.installed == Installed::Nothing {
+            option("Dir::State::status", Path::new("/dev/null"));
+        }
+        command.args(["-o", "APT::Architecture=amd64", "-o", "APT::Architectures=amd64"]);
+        // The user `_apt` may not reach into a home folder. The locks are those of the
+        // package system, which is not changed; the cache folder has its own.
+        command.args(["-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=1"]);
+        command
+    }
+
+    /// Downloads the lists, or finds that they are current.
+    ///
+    /// # Errors
+    /// If apt fails.
+    pub fn update(&self) -> Result<(), ProvisionError> {
+        // Without this, apt reports success when a server could not be reached.
+        let strict = ["-o", "APT::Update::Error-Mode=any", "-q", "update"];
+        command::output(self.command("apt-get").args(strict)).map(drop)
+    }
+
+    /// All packages whose name matches the regular expression, in all their versions.
+    ///
+    /// # Errors
+    /// If apt fails.
+    pub fn matching(&self, pattern: &str) -> Result<Vec<Package>, ProvisionError> {
+        let found = command::output(
+            self.command("apt-cache")
+                .args(["search", "--names-only", pattern]),
+        )?;
+        let names: Vec<&str> = found
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let table = command::output(self.command("apt-cache").arg("madison").args(names))?;
+        Ok(parse_madison(&table))
+    }
+
+    /// Downloads packages, without what they depend on, into a folder.
+    ///
+    /// # Errors
+    /// If apt fails.
+    pub fn download(&self, packages: &[Package], folder: &Path) -> Result<(), ProvisionError> {
+        let words = packages
+            .iter()
+            .map(|package| format!("{}={}", package.name, package.version));
+        let mut command = self.command("apt-get");
+        command.args(["-q", "download"]).args(words).current_dir(folder);
+        command::output(&mut command).map(drop)
+    }
+
+    /// Downloads a package and everything that it needs and the machine lacks into
+    /// [`Self::archives`]. `suite`: the suite to prefer over all others.
+    ///
+    /// # Errors
+    /// If apt fails; also if the package cannot be installed beside what is there.
+    pub fn download_with_dependencies(
+        &self,
+        package: &str,
+        suite: Option<&str>,
+    ) -> Result<(), ProvisionError> {
+        let mut command = self.command("apt-get");
+        if let Some(suite) = suite {
+            command.args(["-t", suite]);
+        }
+        command.args([
+            "-q",
+            "-y",
+            "--no-install-recommends",
+            "--download-only",
+            "install",
+            package,
+        ]);
+        command::output(&mut command).map(drop)
+    }
+}
+
+/// Unpacks every package file in a folder, as if it were installed below `root`.
+///
+/// # Errors
+/// If the folder cannot be read or `dpkg-deb` fails.
+pub fn unpack_all(folder: &Path, root: &Path) -> Result<(), ProvisionError> {
+    let io = |source| ProvisionError::io("list", folder, source);
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            command::output(Command::new("dpkg-deb").arg("-x").arg(&path).arg(root))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the first version is later than the second.
+///
+/// # Errors
+/// If `dpkg` is not there.
+pub fn later(version: &str, than: &str) -> Result<bool, ProvisionError> {
+    match command::output(Command::new("dpkg").args(["--compare-versions", version, "gt", than])) {
+        Ok(_) => Ok(true),
+        Err(ProvisionError::Command { status, .. }) if status.code() == Some(1) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// `name | version | place` per line; places of source packages end in `Sources`.
+fn parse_madison(table: &str) -> Vec<Package> {
+    let rows = table.lines().filter(|line| !line.trim_end().ends_with("Sources"));
+    rows.filter_map(|line| {
+        let mut columns = line.split('|').map(str::trim);
+        Some(Package {
+            name: columns.next()?.to_owned(),
+            version: columns.next()?.to_owned(),
+        })
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn madison_tables() {
+        let table = " linux-image-a | 6.12.9-1 | http://m.example trixie/main amd64 Packages\n \
+                     linux | 6.12.9-1 | http://m.example trixie/main Sources\n";
+        let expected = Package {
+            name: "linux-image-a".to_owned(),
+            version: "6.12.9-1".to_owned(),
+        };
+        assert_eq!(parse_madison(table), [expected]);
+    }
+}

@@ -1,0 +1,123 @@
+//! The emulator that kernels are booted under.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::apt::{self, Apt, Installed};
+use super::sources::Archives;
+use super::{Cache, ProvisionError, command};
+
+/// Name of the program.
+const PROGRAM: &str = "qemu-system-x86_64";
+/// Name of the Debian package.
+const PACKAGE: &str = "qemu-system-x86";
+/// Folders below the root of an unpacked package that hold its shared libraries.
+const LIBRARY_FOLDERS: [&str; 3] = [
+    "usr/lib/x86_64-linux-gnu",
+    "lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu/pulseaudio",
+];
+/// Folders that hold firmware.
+const DATA_FOLDERS: [&str; 2] = ["usr/share/qemu", "usr/share/seabios"];
+
+/// A QEMU that was seen to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Qemu {
+    program: PathBuf,
+    /// Root of the unpacked packages, if it is not installed.
+    root: Option<PathBuf>,
+    version: String,
+}
+
+impl Qemu {
+    /// The one that is installed.
+    pub(super) fn installed() -> Result<Self, ProvisionError> {
+        Self::checked(PathBuf::from(PROGRAM), None)
+    }
+
+    /// The one that was unpacked below `root`.
+    pub(super) fn unpacked(root: &Path) -> Result<Self, ProvisionError> {
+        Self::checked(root.join("usr/bin").join(PROGRAM), Some(root.to_owned()))
+    }
+
+    fn checked(program: PathBuf, root: Option<PathBuf>) -> Result<Self, ProvisionError> {
+        let mut qemu = Self {
+            program,
+            root,
+            version: String::new(),
+        };
+        let output = command::output(qemu.command(&[]).arg("--version"))?;
+        let first = output.lines().next().unwrap_or_default();
+        first
+            .trim_start_matches("QEMU emulator version ")
+            .clone_into(&mut qemu.version);
+        Ok(qemu)
+    }
+
+    /// Version, for instance `10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// A command that starts it through `launcher` (a program and its arguments; may be
+    /// empty), with the options that make it find its libraries and firmware.
+    #[must_use]
+    pub fn command(&self, launcher: &[&str]) -> Command {
+        let mut command = match launcher {
+            [] => Command::new(&self.program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+        };
+        if let Some(root) = &self.root {
+            let mut folders: Vec<PathBuf> = LIBRARY_FOLDERS.iter().map(|folder| root.join(folder)).collect();
+            let inherited = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+            folders.extend(std::env::split_paths(&inherited).filter(|path| !path.as_os_str().is_empty()));
+            let joined = std::env::join_paths(folders).unwrap_or_else(|_| OsString::new());
+            command.env("LD_LIBRARY_PATH", joined);
+            for folder in DATA_FOLDERS {
+                command.arg("-L").arg(root.join(folder));
+            }
+        }
+        command
+    }
+}
+
+/// Downloads and unpacks QEMU unless it is there already.
+pub(super) fn fetch(
+    cache: &Cache,
+    archives: &Archives,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Qemu, ProvisionError> {
+    let release = &archives.release;
+    let backports = format!("{release}-backports");
+    let suites = [release.clone(), format!("{release}-updates"), backports.clone()];
+    let sources: String = suites.iter().map(|suite| archives.main.line_for(suite)).collect();
+    let apt = Apt::open(cache.folder().join("apt/qemu"), &sources, Installed::AsOnMachine)?;
+    progress("qemu: reading package lists");
+    apt.update()?;
+    progress("qemu: downloading");
+    if apt.download_with_dependencies(PACKAGE, None).is_err() {
+        // A machine that carries parts of QEMU from backports cannot take the rest from
+        // the release. If this fails, too, it is the error that matters.
+        progress("qemu: the release's version does not fit this machine; trying backports");
+        apt.download_with_dependencies(PACKAGE, Some(&backports))?;
+    }
+    progress("qemu: unpacking");
+    let part = cache.part()?;
+    let root = part.path().join("root");
+    apt::unpack_all(&apt.archives(), &root)?;
+    let before = Qemu::unpacked(&root)?;
+    let home = cache.qemu_folder();
+    super::replace(&root, &home)?;
+    progress(&format!("qemu: {}", before.version));
+    // The packages are as large as what came out of them, and never needed again.
+    let archives = apt.archives();
+    fs::remove_dir_all(&archives).map_err(|source| ProvisionError::io("remove", &archives, source))?;
+    Qemu::unpacked(&home)
+}

@@ -1,0 +1,155 @@
+//! This program as the init program of a booted kernel.
+
+use std::ffi::CStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, finit_module, reboot};
+use rustix::termios::{OptionalActions, tcdrain, tcgetattr, tcsetattr};
+use spec_model::scenario::Scenario;
+
+use super::frame::{Job, Message, encode};
+use super::initramfs::{JOB, MODULES};
+use crate::target::kvm::Kvm;
+use crate::target::{Identity, Run, RunOptions};
+
+/// The serial port that carries frames to the host; the first one is the console.
+const CHANNEL: &str = "/dev/ttyS1";
+
+/// Something that runs scenarios one by one, with the identity that it has by itself.
+pub(super) trait Executor {
+    fn identity(&self) -> Identity;
+    fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Run;
+}
+
+impl Executor for Kvm {
+    fn identity(&self) -> Identity {
+        Kvm::identity(self).clone()
+    }
+    fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Run {
+        Kvm::run_one(self, scenario, options)
+    }
+}
+
+/// What the program does when it is the init program of a kernel that
+/// [`super::Booted`] booted: loads the KVM modules, runs the scenarios that came with
+/// it, reports each result as soon as it is there, and ends the machine.
+///
+/// To be called first thing in `main` when `std::process::id()` is 1.
+pub fn agent_main() -> ! {
+    init(Kvm::open)
+}
+
+/// [`agent_main`] with whatever runs the scenarios.
+pub(super) fn init<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> ! {
+    // There is nobody else to tell: standard error is the console, and the host quotes it.
+    if let Err(error) = serve(open) {
+        eprintln!("conform agent: {error}");
+    }
+    // QEMU is told to end when the machine restarts. If even this fails, init ends, and
+    // the kernel panics and restarts.
+    if let Err(error) = reboot(RebootCommand::Restart) {
+        eprintln!("conform agent: cannot restart: {error}");
+    }
+    std::process::exit(1)
+}
+
+fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> io::Result<()> {
+    for (kind, target) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys")] {
+        mount(kind, target, kind, MountFlags::empty(), None::<&CStr>)?;
+    }
+    let mut channel = Channel::open()?;
+    let job = fs::read(JOB)?;
+    let job: Job = postcard::from_bytes(&job).map_err(io::Error::other)?;
+    let refused = load_modules()?;
+    // From here on warnings are about KVM, so the console log is to have them.
+    fs::write("/proc/sys/kernel/printk", "7")?;
+    let mut executor = match open() {
+        Ok(executor) => executor,
+        Err(error) => {
+            let modules = if refused.is_empty() {
+                "none".to_owned()
+            } else {
+                refused.join("; ")
+            };
+            return channel.send(&Message::Fatal(format!(
+                "{error} (modules that did not load: {modules})"
+            )));
+        }
+    };
+    channel.send(&Message::Hello(executor.identity()))?;
+    for (index, scenario) in &job.scenarios {
+        channel.send(&Message::Starting(*index))?;
+        let run = catch_unwind(AssertUnwindSafe(|| executor.run_one(scenario, job.options)));
+        let run = match run {
+            Ok(run) => run,
+            Err(payload) => {
+                // What the panic left half done is not to be used any more.
+                executor = open().map_err(|error| io::Error::other(error.to_string()))?;
+                Run::Broken(format!("the agent panicked: {}", panic_text(payload.as_ref())))
+            }
+        };
+        channel.send(&Message::Result(*index, run))?;
+    }
+    channel.send(&Message::Finished)
+}
+
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a text")
+}
+
+/// Loads the modules in order until there is a KVM. Returns those that refused and why:
+/// a vendor module does if it is for another processor.
+fn load_modules() -> io::Result<Vec<String>> {
+    let mut paths = Vec::new();
+    if Path::new(MODULES).exists() {
+        for entry in fs::read_dir(MODULES)? {
+            paths.push(entry?.path());
+        }
+    }
+    paths.sort();
+    let mut refused = Vec::new();
+    for path in paths {
+        if Path::new("/dev/kvm").exists() {
+            break;
+        }
+        if let Err(error) = finit_module(File::open(&path)?, c"", 0) {
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            refused.push(format!("{name}: {error}"));
+        }
+    }
+    Ok(refused)
+}
+
+/// The way to the host.
+struct Channel {
+    port: File,
+}
+
+impl Channel {
+    fn open() -> io::Result<Self> {
+        let port = OpenOptions::new().read(true).write(true).open(CHANNEL)?;
+        let mut settings = tcgetattr(&port)?;
+        settings.make_raw();
+        tcsetattr(&port, OptionalActions::Now, &settings)?;
+        Ok(Self { port })
+    }
+
+    /// Returns when the message has left the machine: should the next scenario kill the
+    /// kernel, the host already has everything before it.
+    fn send(&mut self, message: &Message) -> io::Result<()> {
+        let frame = encode(message).map_err(io::Error::other)?;
+        self.port.write_all(&frame)?;
+        tcdrain(&self.port)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,289 @@
+//! One QEMU process: started, listened to, and never left behind.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::frame::{Corrupt, Decoder, Message};
+use crate::provision::{Qemu, last_lines};
+
+/// Lines from the first alarm on the console, and from its end, that go into a message.
+const ALARM_LINES: usize = 8;
+const LAST_LINES: usize = 4;
+
+/// How the kernel begins the report of something that went badly wrong.
+const ALARMS: [&str; 6] = [
+    "WARNING: ",
+    "BUG: ",
+    "Oops: ",
+    "Kernel panic",
+    "rcu: INFO:",
+    "general protection",
+];
+
+/// How long a process that closed its output may take to end.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// Why no further message comes.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Lost {
+    #[error("the guest said nothing for {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    #[error("the guest restarted, as it does after a kernel panic")]
+    Restarted,
+    #[error("QEMU ended ({0})")]
+    Ended(ExitStatus),
+}
+
+/// What to boot.
+pub(super) struct Machine<'a> {
+    pub qemu: &'a Qemu,
+    pub kernel: &'a Path,
+    pub initramfs: &'a [u8],
+    pub command_line: &'a str,
+}
+
+/// A running QEMU. Dropping it ends the process.
+pub(super) struct Emulator {
+    child: Child,
+    chunks: Receiver<Vec<u8>>,
+    reader: Option<JoinHandle<()>>,
+    decoder: Decoder,
+    folder: TempDir,
+}
+
+impl Emulator {
+    /// Starts a machine.
+    pub fn start(machine: &Machine) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("conform-").tempdir()?;
+        let initramfs = folder.path().join("initramfs");
+        let console = folder.path().join("console");
+        fs::write(&initramfs, machine.initramfs)?;
+        File::create(&console)?;
+        let errors = File::create(folder.path().join("errors"))?;
+        let mut command = machine.qemu.command(launcher());
+        // The processor has SVM and long mode; everything that the boot does not need is
+        // left out, because probing devices is what takes the time.
+        command.args([
+            "-machine",
+            "pc,usb=off,smbus=off,hpet=off",
+            "-accel",
+            "tcg",
+            "-cpu",
+            "EPYC,+svm",
+        ]);
+        command.args([
+            "-m",
+            "512",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]);
+        command
+            .arg("-kernel")
+            .arg(machine.kernel)
+            .arg("-initrd")
+            .arg(&initramfs);
+        command.args(["-append", machine.command_line]);
+        // In the path of a character device a comma is written twice.
+        let path = console.to_string_lossy().replace(',', ",,");
+        command
+            .arg("-chardev")
+            .arg(format!("file,id=console,path={path}"));
+        command.args([
+            "-serial",
+            "chardev:console",
+            "-chardev",
+            "stdio,id=frames,signal=off",
+        ]);
+        command.args(["-serial", "chardev:frames"]);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::from(errors))
+            .spawn()?;
+        let (sender, chunks) = channel();
+        let output = child.stdout.take();
+        let reader = thread::spawn(move || {
+            let Some(mut output) = output else { return };
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(length @ 1..) = output.read(&mut buffer) {
+                let chunk = buffer.get(..length).unwrap_or_default().to_vec();
+                if sender.send(chunk).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            child,
+            chunks,
+            reader: Some(reader),
+            decoder: Decoder::default(),
+            folder,
+        })
+    }
+
+    /// Waits for the next message.
+    pub fn next(&mut self, patience: Duration) -> Result<Message, Lost> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(message) = self.decoder.next()? {
+                return Ok(message);
+            }
+            match self
+                .chunks
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(chunk) => self.decoder.push(&chunk),
+                Err(RecvTimeoutError::Timeout) => return Err(Lost::Silent(patience)),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.ending()),
+            }
+        }
+    }
+
+    fn ending(&mut self) -> Lost {
+        let deadline = Instant::now() + ENDING;
+        while Instant::now() < deadline {
+            match self.child.try_wait() {
+                // With -no-reboot, QEMU ends in success when the guest restarts.
+                Ok(Some(status)) if status.success() => return Lost::Restarted,
+                Ok(Some(status)) => return Lost::Ended(status),
+                Ok(None) | Err(_) => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+        Lost::Silent(ENDING)
+    }
+
+    /// The part of the console that tells most and what QEMU itself said, and where all of
+    /// it was kept if that worked.
+    pub fn last_words(&self, logs: &Path, name: &str) -> String {
+        let text = |file: &str| {
+            let bytes = fs::read(self.folder.path().join(file)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let (console, errors) = (text("console"), text("errors"));
+        let mut words = match keep(logs, name, &console) {
+            Ok(path) => format!("from the console, kept in {path}:"),
+            Err(error) => format!(
+                "from the console (it could not be kept in {}: {error}):",
+                logs.display()
+            ),
+        };
+        for part in [essence(&console), said_by_qemu(&errors)] {
+            if !part.is_empty() {
+                words.push('\n');
+                words.push_str(&part);
+            }
+        }
+        words
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // It may have ended already; either way it is gone afterwards, and so the reader
+        // sees the end of its output.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// The first alarm and the end of a console.
+fn essence(console: &str) -> String {
+    let lines: Vec<&str> = console
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let tail = lines.len().saturating_sub(LAST_LINES);
+    let is_alarm = |line: &&str| ALARMS.iter().any(|alarm| line.contains(alarm));
+    let first = lines.iter().position(is_alarm).unwrap_or(tail);
+    let end = lines.len().min(first + ALARM_LINES);
+    let mut chosen = lines.get(first..end).unwrap_or_default().to_vec();
+    if end < tail {
+        chosen.push("[...]");
+    }
+    chosen.extend(lines.get(end.max(tail)..).unwrap_or_default());
+    chosen.join("\n")
+}
+
+/// QEMU's errors without its complaints about processor features that TCG lacks, which
+/// are the same in every run.
+fn said_by_qemu(errors: &str) -> String {
+    let telling = |line: &&str| !line.contains("TCG doesn't support requested feature");
+    let lines: Vec<&str> = errors.lines().filter(telling).collect();
+    last_lines(&lines.join("\n"), ALARM_LINES)
+}
+
+fn keep(logs: &Path, name: &str, console: &str) -> io::Result<String> {
+    fs::create_dir_all(logs)?;
+    let plain = name.replace(
+        |character: char| !(character.is_ascii_alphanumeric() || character == '.'),
+        "-",
+    );
+    let file = tempfile::Builder::new()
+        .prefix(&format!("{plain}-"))
+        .suffix(".console.log")
+        .tempfile_in(logs)?;
+    fs::write(file.path(), console)?;
+    let (_, path) = file.keep().map_err(|error| error.error)?;
+    Ok(path.display().to_string())
+}
+
+/// A program that makes QEMU end with the thread that started it, however that ends, if
+/// this machine has one (util-linux does).
+fn launcher() -> &'static [&'static str] {
+    const LAUNCHER: &[&str] = &["setpriv", "--pdeathsig", "KILL", "--"];
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    let works = *WORKS.get_or_init(|| {
+        let [program, arguments @ ..] = LAUNCHER else {
+            return false;
+        };
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .arg("true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    });
+    if works { LAUNCHER } else { &[] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_essence_of_a_console_is_its_first_alarm_and_its_end() {
+        let quiet: String = (0..20).map(|number| format!("line {number}\r\n")).collect();
+        assert_eq!(essence(&quiet), "line 16\nline 17\nline 18\nline 19");
+        let alarm = essence(&quiet.replace("line 3\r", "[ 1.0] BUG: kernel NULL pointer\r"));
+        assert!(alarm.starts_with("[ 1.0] BUG: kernel"), "{alarm}");
+        assert!(alarm.contains("line 10\n[...]\nline 16\n"), "{alarm}");
+        assert!(alarm.ends_with("line 19"), "{alarm}");
+        assert_eq!(essence(""), "");
+        assert_eq!(essence("Kernel panic\nend"), "Kernel panic\nend");
+    }
+
+    #[test]
+    fn complaints_about_features_are_left_out() {
+        let errors = "warning: TCG doesn't support requested feature: x\nCould not open kernel\n";
+        assert_eq!(said_by_qemu(errors), "Could not open kernel");
+    }
+}

@@ -1,0 +1,229 @@
+//! Real boots. The init program is this test program itself, which the kernel's command
+//! line makes run [`as_init`] only; a fake stands in for KVM so that every way in which a
+//! guest can die is at hand.
+//!
+//! They need QEMU and Debian's 6.12 (`conform provision debian:6.12`) and take seconds
+//! each: `cargo test -p harness --lib booted -- --ignored --test-threads=1`.
+
+use spec_model::scenario::{Cpuid, Limits, PointId};
+use spec_model::transcript::{Observation, Stop, Transcript};
+use spec_model::x86::state::VcpuState;
+
+use super::agent::{Executor, init};
+use super::*;
+use crate::provision::{Cache, KernelName};
+use crate::target::Backend;
+
+struct Fake;
+
+impl Executor for Fake {
+    fn identity(&self) -> Identity {
+        Identity {
+            name: "fake".to_owned(),
+            backend: Backend::Unknown,
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap()
+                .trim()
+                .to_owned(),
+            smm: std::path::Path::new("/dev/kvm").exists(),
+        }
+    }
+
+    fn run_one(&mut self, scenario: &Scenario, _: RunOptions) -> Run {
+        match scenario.name.as_str() {
+            "panic" => {
+                std::fs::write("/proc/sysrq-trigger", "c").unwrap();
+            }
+            "hang" => std::thread::sleep(Duration::from_secs(3600)),
+            "exit" => std::process::exit(0),
+            "unwind" => panic!("on purpose"),
+            "damage" => std::fs::write("/dev/ttyS1", "no frame at all").unwrap(),
+            "large" => return Run::Broken(numbers()),
+            "transcript" => return Run::Done(transcript()),
+            _ => {}
+        }
+        Run::Broken(format!("fake {}", scenario.name))
+    }
+}
+
+/// A megabyte that does not compress to nothing.
+fn numbers() -> String {
+    let mut state = 1_u32;
+    let mut text = String::new();
+    while text.len() < 1 << 20 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        text += &format!("{state:x} ");
+    }
+    text
+}
+
+/// As large as real ones: eight stops in SMM.
+fn transcript() -> Transcript {
+    let observations = (0..8_u16).map(|point| {
+        let mut state = VcpuState::default();
+        state.general = std::array::from_fn(|index| 0x0123_4567_89ab_cdef_u64.rotate_left(index as u32 * 7));
+        state.rip = 0x8000 + u64::from(point);
+        let state = Some(Box::new(state));
+        let save_area = Some(
+            (0..512_u32)
+                .map(|at| if at % 16 < 6 { at as u8 } else { 0 })
+                .collect(),
+        );
+        let stop = Stop::Sync(PointId(point));
+        Observation {
+            vcpu: 0,
+            stop,
+            state,
+            stack: vec![1; 8],
+            save_area,
+            watches: Vec::new(),
+            accesses: Vec::new(),
+        }
+    });
+    Transcript {
+        observations: observations.collect(),
+        memory_changes: Vec::new(),
+        smm_memory_changes: Vec::new(),
+    }
+}
+
+#[test]
+fn as_init() {
+    if std::process::id() == 1 {
+        init(|| Ok::<_, String>(Fake));
+    }
+}
+
+fn scenario(name: &str) -> Scenario {
+    Scenario {
+        name: name.to_owned(),
+        cpuid: Cpuid { long_mode: true },
+        memory: Vec::new(),
+        vcpus: Vec::new(),
+        points: Vec::new(),
+        events: Vec::new(),
+        schedule: Vec::new(),
+        limits: Limits::default(),
+        watches: Vec::new(),
+    }
+}
+
+fn config(kernel: &str, logs: &tempfile::TempDir) -> BootedConfig {
+    let cache = Cache::open(None).unwrap();
+    let name: KernelName = kernel.parse().unwrap();
+    let kernel = cache.kernel(&name).unwrap();
+    let executable = std::env::current_exe().unwrap();
+    let logs = logs.path().to_owned();
+    let mut config = BootedConfig::new(
+        format!("svm@{name}"),
+        cache.qemu().unwrap(),
+        kernel,
+        executable,
+        logs,
+    );
+    config.arguments = ["--exact", "target::booted::tests::as_init", "--nocapture"]
+        .map(str::to_owned)
+        .to_vec();
+    config
+}
+
+/// Runs and checks that every scenario got exactly one result.
+fn run(booted: &mut Booted, names: &[&str]) -> Vec<String> {
+    let scenarios: Vec<Scenario> = names.iter().map(|name| scenario(name)).collect();
+    let mut results = vec![None; names.len()];
+    booted.run(&scenarios, RunOptions::default(), &mut |index, run| {
+        let text = match run {
+            Run::Broken(text) => text,
+            Run::Done(transcript) if transcript == self::transcript() => "transcript".to_owned(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(results[index].replace(text), None, "second result for {index}");
+    });
+    results
+        .into_iter()
+        .map(|result| result.expect("no result"))
+        .collect()
+}
+
+#[test]
+#[ignore = "boots a kernel"]
+fn results_come_back_and_the_target_knows_what_it_is() {
+    let logs = tempfile::tempdir().unwrap();
+    let mut booted = Booted::new(config("debian:6.12", &logs));
+    assert_eq!(booted.identity(), None);
+    assert_eq!(run(&mut booted, &["a", "b", "c"]), ["fake a", "fake b", "fake c"]);
+    let identity = booted.identity().unwrap();
+    assert_eq!(identity.name, "svm@debian:6.12");
+    assert!(identity.kernel.starts_with("6.12."), "{identity:?}");
+    assert!(identity.smm, "kvm-amd did not load: there is no /dev/kvm");
+    println!("boot took {:?}", booted.boot_time());
+    assert_eq!(
+        std::fs::read_dir(logs.path()).unwrap().count(),
+        0,
+        "a good run leaves no log"
+    );
+}
+
+#[test]
+#[ignore = "boots a kernel"]
+fn whatever_kills_the_guest_breaks_one_scenario_only() {
+    let logs = tempfile::tempdir().unwrap();
+    let mut config = config("debian:6.12", &logs);
+    config.patience = Duration::from_secs(5);
+    let names = [
+        "a", "panic", "b", "hang", "exit", "unwind", "damage", "large", "c",
+    ];
+    let results = run(&mut Booted::new(config), &names);
+    for (name, wanted) in [
+        ("a", "fake a"),
+        ("panic", "sysrq"),
+        ("b", "fake b"),
+        ("hang", "said nothing for 5 s"),
+        ("exit", "Kernel panic - not syncing: Attempted to kill init"),
+        ("unwind", "panicked: on purpose"),
+        ("damage", "damaged frame"),
+        ("c", "fake c"),
+    ] {
+        let index = names.iter().position(|candidate| *candidate == name).unwrap();
+        assert!(results[index].contains(wanted), "{name}: {}", results[index]);
+    }
+    assert_eq!(results[7], numbers());
+    assert_eq!(
+        std::fs::read_dir(logs.path()).unwrap().count(),
+        4,
+        "one log per lost guest"
+    );
+}
+
+#[test]
+#[ignore = "boots a kernel"]
+fn a_kernel_that_never_boots_is_given_up() {
+    let logs = tempfile::tempdir().unwrap();
+    let mut config = config("debian:6.12", &logs);
+    config.boot_patience = Duration::from_millis(100);
+    let results = run(&mut Booted::new(config), &["a", "b"]);
+    for result in results {
+        assert!(result.contains("given up after 3 boots"), "{result}");
+    }
+}
+
+#[test]
+#[ignore = "boots kernels"]
+fn boot_times() {
+    for kernel in [
+        "debian:5.10",
+        "debian:6.1",
+        "debian:6.12",
+        "debian:6.18",
+        "debian:7.2",
+    ] {
+        let logs = tempfile::tempdir().unwrap();
+        let mut booted = Booted::new(config(kernel, &logs));
+        let identity = booted.identify().unwrap().clone();
+        println!("{kernel}: {:?} {identity:?}", booted.boot_time().unwrap());
+        let start = Instant::now();
+        run(&mut booted, &["transcript"; 300]);
+        let sending = start.elapsed().saturating_sub(booted.boot_time().unwrap());
+        println!("  300 transcripts: {sending:?}");
+    }
+}
