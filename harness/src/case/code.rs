@@ -91,6 +91,13 @@ pub(super) fn assemble(
     };
     for (name, text) in sections {
         check_name(name, mode, vcpus, mistakes);
+        if tree::is_folded(source, &name.at, &name.value) {
+            mistakes.add(
+                name.at,
+                format!("the text of `{}` is several lines without `|`", name.value),
+                "write `NAME: |` for a section; labels are indented like the code of their section",
+            );
+        }
         for (number, line) in text.value.lines().enumerate() {
             if let Some(point) = point_of(line) {
                 if super::expectation::ENDS.contains(&point) {

@@ -15,7 +15,7 @@ use super::value::{
 /// must be seen.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(title = "Conformance case")]
+#[schemars(title = "a conformance case")]
 pub(super) struct CaseFile {
     /// The fact in one sentence.
     pub(super) title: Located<String>,

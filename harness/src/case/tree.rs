@@ -96,24 +96,32 @@ impl<'a> Builder<'a, '_> {
         }
     }
 
+    /// The next event that says something about the data; comments do not.
     fn next(&mut self) -> Option<(Event<'a>, Span)> {
-        match self.events.next()? {
-            Ok(event) => Some(event),
-            Err(error) => {
-                let at = Position {
-                    line: error.marker().line().max(1),
-                    column: error.marker().col() + 1,
-                };
-                let remedy =
-                    "correct the YAML; texts with `: `, `#` or a leading `*`, `&`, `[` or `{` need quotes";
-                self.mistakes.add(at, error.info().to_string(), remedy);
-                None
+        loop {
+            match self.events.next()? {
+                Ok((event, span)) if is_data(&event) => return Some((event, span)),
+                Ok(_) => {}
+                Err(error) => {
+                    let at = Position {
+                        line: error.marker().line().max(1),
+                        column: error.marker().col() + 1,
+                    };
+                    let remedy = "correct the YAML; code needs `|` after its name, and texts with `: `, ` #` or \
+                                  a leading `*`, `&`, `[` or `{` need quotes";
+                    self.mistakes.add(at, error.info().to_string(), remedy);
+                    return None;
+                }
             }
         }
     }
 
     fn node(&mut self, event: Event<'a>, span: Span) -> Option<Node> {
-        let at = begin(&span);
+        let mut at = begin(&span);
+        if let Event::Scalar(text, ScalarStyle::Literal, ..) = &event {
+            // The span leaves out blank lines at the top, the text does not.
+            at.line -= text.chars().take_while(|c| *c == '\n').count().min(at.line - 1);
+        }
         let value = match event {
             Event::Scalar(text, ScalarStyle::Plain, ..) => plain(&text),
             Event::Scalar(text, ..) => Value::Text(text.into_owned()),
@@ -174,6 +182,23 @@ impl<'a> Builder<'a, '_> {
     }
 }
 
+fn is_data(event: &Event<'_>) -> bool {
+    matches!(
+        event,
+        Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(..)
+            | Event::DocumentEnd
+            | Event::Alias(..)
+            | Event::UnresolvedAlias(..)
+            | Event::Scalar(..)
+            | Event::SequenceStart(..)
+            | Event::SequenceEnd
+            | Event::MappingStart(..)
+            | Event::MappingEnd
+    )
+}
+
 fn begin(span: &Span) -> Position {
     Position {
         line: span.start.line().max(1),
@@ -215,39 +240,36 @@ pub(super) fn integer(text: &str) -> Option<i128> {
     (any && !digits.starts_with('_')).then_some(sign * value)
 }
 
-/// Where a place in a block of text lies in the file.
-///
-/// `at` is where the text begins in the file (for a block scalar its `|`), `line` and
-/// `column` count from 1 inside the text.
+/// Whether a text was written over several lines without `|`, which makes one line of it.
+pub(super) fn is_folded(source: &str, key: &Position, name: &str) -> bool {
+    let line = source.lines().nth(key.line - 1).unwrap_or_default();
+    let value = line
+        .chars()
+        .skip(key.column + name.chars().count())
+        .collect::<String>();
+    let value = value.trim_start();
+    if value.starts_with(['|', '"', '\'', '{']) {
+        return false;
+    }
+    let next = source.lines().nth(key.line).unwrap_or_default();
+    let indent = next.chars().take_while(|c| *c == ' ').count();
+    value.starts_with('>') || (indent >= key.column && !next.trim().is_empty())
+}
+
+/// Where a place in a text lies in the file. `at` is where the text begins there, `line`
+/// and `column` count from 1 inside the text.
 pub(super) fn in_text(source: &str, at: Position, line: usize, column: usize) -> Position {
     let first = source.lines().nth(at.line - 1).unwrap_or_default();
-    match first.chars().nth(at.column - 1) {
-        Some('|' | '>') => {
-            let text = source.lines().skip(at.line);
-            let indent = text
-                .map(|line| line.chars().take_while(|c| *c == ' ').count())
-                .zip(source.lines().skip(at.line))
-                .find(|(_, line)| !line.trim().is_empty())
-                .map_or(0, |(indent, _)| indent);
-            Position {
-                line: at.line + line,
-                column: column + indent,
-            }
-        }
-        Some('"' | '\'') => Position {
-            line: at.line,
-            column: at.column + column,
-        },
-        _ => Position {
-            line: at.line,
-            column: at.column + column - 1,
-        },
+    let quoted = matches!(first.chars().nth(at.column - 1), Some('"' | '\''));
+    Position {
+        line: at.line + line - 1,
+        column: at.column + column - 1 + usize::from(quoted),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Position, in_text, integer};
+    use super::{Position, in_text, integer, is_folded};
 
     #[test]
     fn numbers_may_have_prefixes_and_underscores() {
@@ -263,7 +285,10 @@ mod tests {
     #[test]
     fn positions_in_block_text_count_from_its_first_line() {
         let source = "code:\n  start: |\n    nop\n      hlt\n";
-        let at = Position { line: 2, column: 10 };
+        let at = Position { line: 3, column: 5 };
         assert_eq!(in_text(source, at, 2, 3), Position { line: 4, column: 7 });
+        let key = Position { line: 2, column: 3 };
+        assert!(!is_folded(source, &key, "start"));
+        assert!(is_folded("code:\n  start:\n    nop\n    hlt\n", &key, "start"));
     }
 }

@@ -52,7 +52,11 @@ impl<'a> Suites<'a> {
             let folder = cache.folder().join("apt").join(suite);
             let apt = Apt::open(folder, &source.line_for(suite), Installed::Nothing);
             let updated = apt.and_then(|apt| apt.update().map(|()| apt));
-            updated.map_err(|error| error.to_string())
+            updated.map_err(|error| match error {
+                // The whole command is too much to say about a suite that may not matter.
+                ProvisionError::Command { stderr, .. } => format!("{suite}: {stderr}"),
+                error => error.to_string(),
+            })
         })
     }
 
@@ -74,7 +78,7 @@ impl<'a> Suites<'a> {
                 let apt = match self.suite(&suite, progress) {
                     Ok(apt) => apt,
                     Err(error) => {
-                        failures.push(error.clone());
+                        failures.push(format!("\n{error}"));
                         continue;
                     }
                 };
@@ -98,7 +102,7 @@ impl<'a> Suites<'a> {
         Err(ProvisionError::NotInArchive {
             name,
             searched: searched.join(", "),
-            failures: failures.join("\n"),
+            failures: failures.concat(),
         })
     }
 

@@ -73,14 +73,15 @@ pub enum ProvisionError {
     },
     /// No suite has that kernel.
     #[error(
-        "no build of {name} is in the archive (searched: {searched}); give a kernel by its path\n{failures}"
+        "no build of {name} is in the archive (searched: {searched}); ask for another series or give a \
+         kernel by its path{failures}"
     )]
     NotInArchive {
         /// The kernel asked for.
         name: KernelName,
         /// The suites that could be searched.
         searched: String,
-        /// What went wrong with the others.
+        /// What went wrong with the others, on a line each.
         failures: String,
     },
     /// A file is not a kernel image that can be booted.

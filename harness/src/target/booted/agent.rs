@@ -103,8 +103,8 @@ fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("without a text")
 }
 
-/// Loads the modules in order. Returns those that refused and why: one of the two vendor
-/// modules always does, because it is for another processor.
+/// Loads the modules in order until there is a KVM. Returns those that refused and why:
+/// a vendor module does if it is for another processor.
 fn load_modules() -> io::Result<Vec<String>> {
     let mut paths = Vec::new();
     if Path::new(MODULES).exists() {
@@ -115,6 +115,9 @@ fn load_modules() -> io::Result<Vec<String>> {
     paths.sort();
     let mut refused = Vec::new();
     for path in paths {
+        if Path::new("/dev/kvm").exists() {
+            break;
+        }
         if let Err(error) = finit_module(File::open(&path)?, c"", 0) {
             let name = path
                 .file_stem()

@@ -14,8 +14,19 @@ use tempfile::TempDir;
 use super::frame::{Corrupt, Decoder, Message};
 use crate::provision::{Qemu, last_lines};
 
-/// Lines of the console that go into a message.
-const CONSOLE_LINES: usize = 12;
+/// Lines from the first alarm on the console, and from its end, that go into a message.
+const ALARM_LINES: usize = 8;
+const LAST_LINES: usize = 4;
+
+/// How the kernel begins the report of something that went badly wrong.
+const ALARMS: [&str; 6] = [
+    "WARNING: ",
+    "BUG: ",
+    "Oops: ",
+    "Kernel panic",
+    "rcu: INFO:",
+    "general protection",
+];
 
 /// How long a process that closed its output may take to end.
 const ENDING: Duration = Duration::from_secs(2);
@@ -154,8 +165,8 @@ impl Emulator {
         Lost::Silent(ENDING)
     }
 
-    /// The last lines of the console and what QEMU itself said, and where all of it was
-    /// kept if that worked.
+    /// The part of the console that tells most and what QEMU itself said, and where all of
+    /// it was kept if that worked.
     pub fn last_words(&self, logs: &Path, name: &str) -> String {
         let text = |file: &str| {
             let bytes = fs::read(self.folder.path().join(file)).unwrap_or_default();
@@ -163,16 +174,13 @@ impl Emulator {
         };
         let (console, errors) = (text("console"), text("errors"));
         let mut words = match keep(logs, name, &console) {
-            Ok(path) => format!("end of the console, kept in {path}:"),
+            Ok(path) => format!("from the console, kept in {path}:"),
             Err(error) => format!(
-                "end of the console (it could not be kept in {}: {error}):",
+                "from the console (it could not be kept in {}: {error}):",
                 logs.display()
             ),
         };
-        for part in [
-            last_lines(&console, CONSOLE_LINES),
-            last_lines(&errors, CONSOLE_LINES),
-        ] {
+        for part in [essence(&console), said_by_qemu(&errors)] {
             if !part.is_empty() {
                 words.push('\n');
                 words.push_str(&part);
@@ -192,6 +200,33 @@ impl Drop for Emulator {
             let _ = reader.join();
         }
     }
+}
+
+/// The first alarm and the end of a console.
+fn essence(console: &str) -> String {
+    let lines: Vec<&str> = console
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let tail = lines.len().saturating_sub(LAST_LINES);
+    let is_alarm = |line: &&str| ALARMS.iter().any(|alarm| line.contains(alarm));
+    let first = lines.iter().position(is_alarm).unwrap_or(tail);
+    let end = lines.len().min(first + ALARM_LINES);
+    let mut chosen = lines.get(first..end).unwrap_or_default().to_vec();
+    if end < tail {
+        chosen.push("[...]");
+    }
+    chosen.extend(lines.get(end.max(tail)..).unwrap_or_default());
+    chosen.join("\n")
+}
+
+/// QEMU's errors without its complaints about processor features that TCG lacks, which
+/// are the same in every run.
+fn said_by_qemu(errors: &str) -> String {
+    let telling = |line: &&str| !line.contains("TCG doesn't support requested feature");
+    let lines: Vec<&str> = errors.lines().filter(telling).collect();
+    last_lines(&lines.join("\n"), ALARM_LINES)
 }
 
 fn keep(logs: &Path, name: &str, console: &str) -> io::Result<String> {
@@ -228,4 +263,27 @@ fn launcher() -> &'static [&'static str] {
         command.status().is_ok_and(|status| status.success())
     });
     if works { LAUNCHER } else { &[] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_essence_of_a_console_is_its_first_alarm_and_its_end() {
+        let quiet: String = (0..20).map(|number| format!("line {number}\r\n")).collect();
+        assert_eq!(essence(&quiet), "line 16\nline 17\nline 18\nline 19");
+        let alarm = essence(&quiet.replace("line 3\r", "[ 1.0] BUG: kernel NULL pointer\r"));
+        assert!(alarm.starts_with("[ 1.0] BUG: kernel"), "{alarm}");
+        assert!(alarm.contains("line 10\n[...]\nline 16\n"), "{alarm}");
+        assert!(alarm.ends_with("line 19"), "{alarm}");
+        assert_eq!(essence(""), "");
+        assert_eq!(essence("Kernel panic\nend"), "Kernel panic\nend");
+    }
+
+    #[test]
+    fn complaints_about_features_are_left_out() {
+        let errors = "warning: TCG doesn't support requested feature: x\nCould not open kernel\n";
+        assert_eq!(said_by_qemu(errors), "Could not open kernel");
+    }
 }

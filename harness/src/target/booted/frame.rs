@@ -1,7 +1,9 @@
 //! What the agent in a booted kernel tells the host, and how it looks on the wire.
 //!
 //! A frame is four bytes of [`MAGIC`], the length of the payload in bytes and its CRC-32,
-//! both 32 bits little-endian, and the payload: one [`Message`] in postcard's encoding.
+//! both 32 bits little-endian, and the payload: one [`Message`] in postcard's encoding,
+//! as an LZ4 block with its size before it. An emulated serial port carries less than a
+//! megabyte per second, and the observations of a transcript resemble each other.
 
 use serde::{Deserialize, Serialize};
 use spec_model::scenario::Scenario;
@@ -14,6 +16,8 @@ const MAGIC: [u8; 4] = [0xf5, b'C', b'F', 0x0a];
 const HEADER: usize = 12;
 /// A longer payload is taken for damage, in bytes.
 const LONGEST_PAYLOAD: usize = 64 << 20;
+/// A longer message is taken for damage, in bytes.
+const LONGEST_MESSAGE: usize = 256 << 20;
 
 /// What the agent is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +47,7 @@ pub(super) enum Message {
 /// # Errors
 /// If it cannot be encoded or is too long.
 pub(super) fn encode(message: &Message) -> Result<Vec<u8>, postcard::Error> {
-    let payload = postcard::to_stdvec(message)?;
+    let payload = lz4_flex::block::compress_prepend_size(&postcard::to_stdvec(message)?);
     let length = u32::try_from(payload.len()).map_err(|_| postcard::Error::SerializeBufferFull)?;
     if payload.len() > LONGEST_PAYLOAD {
         return Err(postcard::Error::SerializeBufferFull);
@@ -101,10 +105,18 @@ impl Decoder {
         if crc32(payload) != checksum {
             return Err(Corrupt);
         }
-        let message = postcard::from_bytes(payload).map_err(|_| Corrupt)?;
+        let message = postcard::from_bytes(&decompress(payload)?).map_err(|_| Corrupt)?;
         self.bytes.drain(..HEADER + length);
         Ok(Some(message))
     }
+}
+
+fn decompress(payload: &[u8]) -> Result<Vec<u8>, Corrupt> {
+    let (size, block) = lz4_flex::block::uncompressed_size(payload).map_err(|_| Corrupt)?;
+    if size > LONGEST_MESSAGE {
+        return Err(Corrupt);
+    }
+    lz4_flex::block::decompress(block, size).map_err(|_| Corrupt)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -143,7 +155,10 @@ mod tests {
     fn frames() -> (Vec<Message>, Vec<u8>) {
         let messages = vec![
             Message::Starting(3),
-            Message::Result(3, Run::Broken("x".repeat(1000))),
+            Message::Result(
+                3,
+                Run::Broken((0..1000).map(|number| format!("{number} ")).collect()),
+            ),
             Message::Fatal("no".to_owned()),
             Message::Finished,
         ];

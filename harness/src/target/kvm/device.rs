@@ -27,7 +27,7 @@ pub enum OpenError {
     #[error("/dev/kvm speaks KVM API version {0}, this program needs {KVM_API_VERSION}; use a newer kernel")]
     ApiVersion(i32),
     /// An extension that every scenario needs is missing.
-    #[error("this KVM lacks {0}, which every scenario needs; use Linux 4.13 or newer")]
+    #[error("this KVM lacks {0}, which every scenario needs; use a newer kernel")]
     Lacks(&'static str),
     /// KVM does not say what CPUID a guest may have.
     #[error("KVM_GET_SUPPORTED_CPUID failed ({0}); see the kernel log")]

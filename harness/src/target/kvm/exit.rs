@@ -38,7 +38,7 @@ pub(super) enum Exit {
 #[derive(Debug)]
 pub(super) struct InternalError {
     pub(super) suberror: u32,
-    /// The instruction's bytes, where KVM gives them (Linux 5.15 and newer).
+    /// The instruction's bytes, where KVM gives them; older kernels do not.
     pub(super) instruction: Vec<u8>,
 }
 

@@ -11,7 +11,7 @@ use super::memory::GuestMemory;
 use super::vcpu::Vcpu;
 
 /// Guest-physical address of the three pages for the TSS that Intel processors without
-/// "unrestricted guest" need in real mode (KVM API, 4.40).
+/// "unrestricted guest" need in real mode (KVM API, KVM_SET_TSS_ADDR).
 const TSS_ADDRESS: usize = 0xfffb_d000;
 
 /// A virtual machine. The members are dropped in this order: nothing runs when the
@@ -93,7 +93,8 @@ fn create_vm(device: &Device) -> Result<VmFd, Failure> {
 }
 
 /// Registers every region in the address spaces that see it: space 0 outside SMM, space 1
-/// in SMM. They are numbered in bits 31:16 of the slot (KVM API, 4.35).
+/// in SMM. They are numbered in bits 31:16 of the slot (KVM API,
+/// KVM_SET_USER_MEMORY_REGION).
 fn register(vm: &VmFd, memory: &GuestMemory, smm: bool) -> Result<(), Failure> {
     let number_of = |error| Failure::BadScenario(format!("too many memory regions: {error}"));
     for (number, region) in memory.regions().iter().enumerate() {

@@ -196,7 +196,7 @@ pub(super) fn first_difference(set: &VcpuState, read: &VcpuState) -> Option<&'st
 
 /// A descriptor that is not present cannot be loaded, so a register that says "not present"
 /// and one that says "unusable" behave alike. SVM has no unusable bit and keeps the former
-/// (AMD APM vol. 2, 15.5.1; Linux `svm.c`, `svm_get_segment`).
+/// (Linux `arch/x86/kvm/svm/svm.c`, `svm_get_segment`).
 fn not_present_is_unusable(mut state: VcpuState) -> VcpuState {
     for segment in &mut state.segments {
         segment.attributes = normalised(segment.attributes);

@@ -3,156 +3,23 @@
 //! Where there is no usable device every test here says so and passes: the conformance
 //! test lists what could not run.
 
-use harness::target::kvm::Kvm;
-use harness::target::{Run, RunOptions};
-use spec_model::scenario::{
-    Action, AddressSpace, Blob, Cpuid, HostEvent, Limits, MemoryRegion, Point, PointId, PointKind, Scenario,
-    Watch,
+mod scenarios;
+mod smm;
+
+use harness::target::Run;
+use spec_model::scenario::{Action, HostEvent, PointId, PointKind, Scenario, Watch};
+use spec_model::transcript::{Access, AccessSpace, Stop};
+use spec_model::x86::segment::DescriptorTable;
+use spec_model::x86::state::{RAX, RBX, RCX, Shadow};
+
+use scenarios::{
+    CODE, FRESH, REUSED, at, blob, done, open, real_mode, scenario, set, sixty_four_bit, state, stops,
 };
-use spec_model::transcript::{Access, AccessSpace, Stop, Transcript};
-use spec_model::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
-use spec_model::x86::state::{RAX, RBX, RCX, RSP, Shadow, VcpuState};
-
-const CODE: u64 = 0x1000;
-const REUSED: RunOptions = RunOptions { fresh_vm: false };
-const FRESH: RunOptions = RunOptions { fresh_vm: true };
-
-fn open() -> Option<Kvm> {
-    match Kvm::open() {
-        Ok(kvm) => Some(kvm),
-        Err(error) => {
-            eprintln!("not run: {error}");
-            None
-        }
-    }
-}
-
-fn segment(selector: u16, base: u64, limit: u32, attributes: u32) -> Segment {
-    Segment {
-        selector,
-        base,
-        limit,
-        attributes: SegmentAttributes(attributes),
-    }
-}
-
-fn real_mode() -> VcpuState {
-    let mut state = VcpuState {
-        segments: [segment(0, 0, 0xffff, 0x93); 8],
-        gdtr: DescriptorTable {
-            base: 0,
-            limit: 0xffff,
-        },
-        idtr: DescriptorTable {
-            base: 0,
-            limit: 0x3ff,
-        },
-        cr0: 0x6000_0010,
-        rip: CODE,
-        ..VcpuState::default()
-    };
-    *state.segment_mut(SegmentName::Cs) = segment(0, 0, 0xffff, 0x9b);
-    *state.segment_mut(SegmentName::Ldtr) = segment(0, 0, 0xffff, 0x82);
-    *state.segment_mut(SegmentName::Tr) = segment(0, 0, 0xffff, 0x8b);
-    state.general[RSP] = 0x8000;
-    state
-}
-
-fn blob(address: u64, bytes: &[u8]) -> Blob {
-    Blob {
-        address,
-        bytes: bytes.to_vec(),
-    }
-}
-
-fn scenario(contents: Vec<Blob>, points: &[PointKind]) -> Scenario {
-    let points = points.iter().enumerate().map(|(number, kind)| Point {
-        name: format!("point-{number}"),
-        kind: *kind,
-    });
-    Scenario {
-        name: "smoke".to_owned(),
-        cpuid: Cpuid { long_mode: true },
-        memory: vec![MemoryRegion {
-            address: 0,
-            size: 0x10_0000,
-            space: AddressSpace::Both,
-            contents,
-        }],
-        vcpus: vec![real_mode()],
-        points: points.collect(),
-        events: Vec::new(),
-        schedule: Vec::new(),
-        limits: Limits::default(),
-        watches: Vec::new(),
-    }
-}
-
-fn at(point: u16, actions: Vec<Action>) -> HostEvent {
-    HostEvent {
-        at: PointId(point),
-        occurrence: None,
-        by: None,
-        actions,
-    }
-}
-
-fn set(field: &str, value: u64) -> Action {
-    Action::SetField {
-        vcpu: 0,
-        field: field.to_owned(),
-        value,
-    }
-}
-
-fn done(run: Run) -> Transcript {
-    match run {
-        Run::Done(transcript) => transcript,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn stops(transcript: &Transcript) -> Vec<Stop> {
-    let observations = transcript.observations.iter();
-    observations.map(|observation| observation.stop).collect()
-}
-
-fn state(transcript: &Transcript, observation: usize) -> &VcpuState {
-    transcript.observations[observation]
-        .state
-        .as_deref()
-        .expect("a state")
-}
 
 /// mov ax, 1234h; out C0h, al; push ax; mov [500h], ax; out C1h, al; hlt
 const TWO_POINTS: &[u8] = &[
     0xb8, 0x34, 0x12, 0xe6, 0xc0, 0x50, 0xa3, 0x00, 0x05, 0xe6, 0xc1, 0xf4,
 ];
-
-/// One sync point in 64-bit code, with the first 2 MiB mapped to themselves.
-fn sixty_four_bit(code: &[u8]) -> Scenario {
-    let tables: [(u64, u64); 3] = [(0x9000, 0xa003), (0xa000, 0xb003), (0xb000, 0x83)];
-    let tables = tables.map(|(address, entry)| blob(address, &entry.to_le_bytes()));
-    let contents = [&[blob(CODE, code)][..], &tables].concat();
-    let mut scenario = scenario(contents, &[PointKind::Sync]);
-    let vcpu = &mut scenario.vcpus[0];
-    vcpu.cr0 = 0x8000_0011;
-    vcpu.cr3 = 0x9000;
-    vcpu.cr4 = 0x20;
-    vcpu.efer = 0x500;
-    *vcpu.segment_mut(SegmentName::Cs) = segment(8, 0, 0xffff_ffff, 0xa09b);
-    let data = [
-        SegmentName::Ds,
-        SegmentName::Es,
-        SegmentName::Fs,
-        SegmentName::Gs,
-        SegmentName::Ss,
-    ];
-    for name in data {
-        *vcpu.segment_mut(name) = segment(0x10, 0, 0xffff_ffff, 0xc093);
-    }
-    scenario
-}
 
 fn two_points() -> Scenario {
     let mut scenario = scenario(vec![blob(CODE, TWO_POINTS)], &[PointKind::Sync, PointKind::Sync]);
@@ -366,6 +233,20 @@ fn leaves_a_mess() -> Scenario {
     scenario
 }
 
+/// Processor 1 halts for good, then gets an NMI that it never takes.
+fn nmi_too_late() -> Scenario {
+    // out C0h, al; hlt
+    let code = blob(CODE, &[0xe6, 0xc0, 0xf4]);
+    let mut scenario = scenario(vec![code], &[PointKind::Sync]);
+    scenario.vcpus.push(real_mode());
+    scenario.schedule = vec![1, 1, 0];
+    scenario.events = vec![HostEvent {
+        by: Some(0),
+        ..at(0, vec![Action::Nmi { vcpu: 1 }])
+    }];
+    scenario
+}
+
 /// mov ecx, 174h; rdmsr; out C0h, al; hlt
 const READ_SYSENTER_CS: &[u8] = &[0x66, 0xb9, 0x74, 0x01, 0x00, 0x00, 0x0f, 0x32, 0xe6, 0xc0, 0xf4];
 
@@ -373,7 +254,15 @@ const READ_SYSENTER_CS: &[u8] = &[0x66, 0xb9, 0x74, 0x01, 0x00, 0x00, 0x0f, 0x32
 fn a_reused_machine_and_a_new_one_give_the_same_transcripts() {
     let Some(mut kvm) = open() else { return };
     let read = scenario(vec![blob(CODE, READ_SYSENTER_CS)], &[PointKind::Sync]);
-    let scenarios = [two_points(), leaves_a_mess(), read, leaves_a_mess(), two_points()];
+    let scenarios = [
+        two_points(),
+        leaves_a_mess(),
+        read,
+        nmi_too_late(),
+        nmi_too_late(),
+        leaves_a_mess(),
+        two_points(),
+    ];
     let mut all = |options| {
         scenarios
             .each_ref()
