@@ -275,6 +275,10 @@ pub fn provision(
     if let Ok(found) = find(cache, kernels) {
         return Ok(found);
     }
+    // A path that leads nowhere is not to be found out after a long download.
+    for name in kernels.iter().filter(|name| matches!(name, KernelName::Path(_))) {
+        cache.kernel(name)?;
+    }
     let _lock = cache.lock()?;
     let archives = sources::Archives::of_machine(Path::new("/")).ok_or(ProvisionError::NoArchive);
     let qemu = match (cache.qemu(), &archives) {

@@ -99,6 +99,8 @@ pub(super) fn fetch(
     let suites = [release.clone(), format!("{release}-updates"), backports.clone()];
     let sources: String = suites.iter().map(|suite| archives.main.line_for(suite)).collect();
     let apt = Apt::open(cache.folder().join("apt/qemu"), &sources, Installed::AsOnMachine)?;
+    // What an interrupted call downloaded may be of another version by now.
+    remove_packages(&apt.archives())?;
     progress("qemu: reading package lists");
     apt.update()?;
     progress("qemu: downloading");
@@ -117,7 +119,17 @@ pub(super) fn fetch(
     super::replace(&root, &home)?;
     progress(&format!("qemu: {}", before.version));
     // The packages are as large as what came out of them, and never needed again.
-    let archives = apt.archives();
-    fs::remove_dir_all(&archives).map_err(|source| ProvisionError::io("remove", &archives, source))?;
+    remove_packages(&apt.archives())?;
     Qemu::unpacked(&home)
+}
+
+fn remove_packages(folder: &Path) -> Result<(), ProvisionError> {
+    let io = |source| ProvisionError::io("clear", folder, source);
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            fs::remove_file(&path).map_err(io)?;
+        }
+    }
+    Ok(())
 }

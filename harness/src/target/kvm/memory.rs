@@ -40,6 +40,8 @@ pub(super) struct Region {
     filled: Vec<Range<usize>>,
     /// Pages that may hold anything but zero.
     touched: Vec<bool>,
+    /// Pages that may differ from `image` when the next scenario is loaded.
+    stale: Vec<bool>,
 }
 
 impl GuestMemory {
@@ -68,7 +70,8 @@ impl GuestMemory {
             })
     }
 
-    /// Makes memory what a scenario says. Only what differs is written.
+    /// Makes memory what a scenario says. Only what differs is written. After a run,
+    /// [`Self::changes`] comes first: it finds what the run left behind.
     ///
     /// # Errors
     /// If a blob lies outside its region.
@@ -178,27 +181,29 @@ impl Region {
             image: vec![0; size],
             filled: Vec::new(),
             touched: vec![false; size / PAGE],
+            stale: vec![false; size / PAGE],
         })
     }
 
     fn load(&mut self, contents: &[Blob]) -> Result<(), Failure> {
         for range in self.filled.drain(..) {
+            self.stale[pages(&range)].fill(true);
             self.image[range].fill(0);
         }
         for blob in contents {
             let range = self.range(blob)?;
-            for page in pages(&range) {
-                self.touched[page] = true;
-            }
+            self.stale[pages(&range)].fill(true);
+            self.touched[pages(&range)].fill(true);
             self.image[range.clone()].copy_from_slice(&blob.bytes);
             self.filled.push(range);
         }
         let memory = self.mapping.bytes_mut();
-        for (page, _) in self.touched.iter().enumerate().filter(|(_, touched)| **touched) {
-            let range = page * PAGE..(page + 1) * PAGE;
+        for (page, stale) in self.stale.iter_mut().enumerate().filter(|(_, stale)| **stale) {
+            let range = bytes_of(page);
             if memory[range.clone()] != self.image[range.clone()] {
                 memory[range.clone()].copy_from_slice(&self.image[range]);
             }
+            *stale = false;
         }
         Ok(())
     }
@@ -235,13 +240,14 @@ impl Region {
         }
     }
 
-    fn collect_changes(&self, changes: &mut Vec<Blob>) {
+    fn collect_changes(&mut self, changes: &mut Vec<Blob>) {
         let memory = self.mapping.bytes();
         for (page, _) in self.touched.iter().enumerate().filter(|(_, touched)| **touched) {
-            let range = page * PAGE..(page + 1) * PAGE;
+            let range = bytes_of(page);
             if memory[range.clone()] == self.image[range.clone()] {
                 continue;
             }
+            self.stale[page] = true;
             for offset in range.filter(|offset| memory[*offset] != self.image[*offset]) {
                 append(changes, self.address + offset as u64, memory[offset]);
             }
@@ -252,6 +258,11 @@ impl Region {
 /// Indices of the pages that a range of byte offsets lies in.
 fn pages(range: &Range<usize>) -> Range<usize> {
     range.start / PAGE..range.end.div_ceil(PAGE)
+}
+
+/// The byte offsets of a page.
+fn bytes_of(page: usize) -> Range<usize> {
+    page * PAGE..(page + 1) * PAGE
 }
 
 /// Adds a changed byte: to the last run if it is its neighbour, else as a new run.
@@ -302,6 +313,8 @@ mod tests {
         let mut memory = GuestMemory::new(&first).expect("memory");
         memory.load(&first).expect("first");
         assert!(memory.write(0x1500, false, &[7]), "inside RAM");
+        assert!(memory.write(0x2fff, false, &[8]), "inside RAM");
+        assert_eq!(memory.changes().0.len(), 2);
         memory.load(&second).expect("second");
         let mut bytes = vec![0xff; 0x3000];
         assert!(memory.read(0x1000, false, &mut bytes));
