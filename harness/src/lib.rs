@@ -2,6 +2,9 @@
 
 pub mod assembler;
 pub mod case;
+pub mod cli;
+pub mod deviation;
 pub mod judge;
 pub mod provision;
+pub mod report;
 pub mod target;

@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod choice;
 pub mod defect;
 pub mod outcome;
 pub mod profile;

@@ -1,1 +1,336 @@
-//! case.
+//! Case files: one fact each, written by a person, read into a [`Scenario`] and what must
+//! be seen when it runs.
+//!
+//! `cases/README.md` is the reference of the syntax. Reading goes through four stages, and
+//! each goes on after a mistake as far as it can, so that one look shows all mistakes of a
+//! file: YAML to a tree with positions (`tree`), the tree against the JSON Schema
+//! (`schema`), the tree to Rust types (`document`, `syntax`, `value`), the types to a
+//! scenario (`code`, `machine`, `host`, `observe`).
+
+mod code;
+mod document;
+mod expectation;
+mod folder;
+mod host;
+mod machine;
+mod mistake;
+mod observe;
+mod preset;
+mod print;
+mod resolve;
+mod schema;
+mod syntax;
+mod tree;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use spec_model::requirement::{self, Requirement};
+use spec_model::scenario::{Cpuid, Limits, Point, PointKind, Scenario, Watch};
+use spec_model::x86::save_area::{KVM_32, KVM_64, Layout};
+
+pub use expectation::{AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep};
+pub use folder::load_folder;
+pub use mistake::{Mistake, Position};
+pub use print::print;
+pub use schema::case_schema;
+
+use code::Code;
+use document::{Entries, Misfit};
+use mistake::Mistakes;
+use resolve::Resolver;
+use syntax::{CaseFile, LimitsEntry, Mode, PointEntry, WatchEntry};
+use tree::{Node, Value};
+
+/// A conformance case.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Area and fact, for instance `nmi/iret-in-smm-unmasks`.
+    pub name: String,
+    /// The fact in one sentence.
+    pub title: String,
+    /// The requirements that it checks.
+    pub checks: Vec<&'static Requirement>,
+    /// What runs.
+    pub scenario: Scenario,
+    /// What must be seen.
+    pub expectations: Expectations,
+    /// The file that it was read from.
+    pub file: PathBuf,
+}
+
+impl Case {
+    /// Reads one case file. Its name is the names of its folder and file.
+    ///
+    /// # Errors
+    /// All mistakes of the file, in their order.
+    pub fn load(file: &Path) -> Result<Self, Vec<Mistake>> {
+        let area = file.parent().and_then(Path::file_name);
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let name = match area {
+            Some(area) => format!("{}/{stem}", area.to_string_lossy()),
+            None => stem.into_owned(),
+        };
+        Self::load_as(name, file)
+    }
+
+    /// Reads one case file under a name that is known already.
+    fn load_as(name: String, file: &Path) -> Result<Self, Vec<Mistake>> {
+        match std::fs::read(file) {
+            Ok(bytes) => Self::parse(name, file, &bytes),
+            Err(error) => {
+                let mut mistakes = Mistakes::new(file);
+                let remedy = "check that it exists and that you may read it";
+                mistakes.add(Position::START, format!("cannot read the file: {error}"), remedy);
+                Err(mistakes.into_list())
+            }
+        }
+    }
+
+    /// Reads the contents of a case file. `file` is for messages only.
+    ///
+    /// # Errors
+    /// All mistakes of the file, in their order.
+    pub fn parse(name: String, file: &Path, bytes: &[u8]) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Mistakes::new(file);
+        let case = read(name, file, bytes, &mut mistakes);
+        match case {
+            Some(case) if mistakes.is_empty() => Ok(case),
+            _ => Err(mistakes.into_list()),
+        }
+    }
+}
+
+fn read(name: String, file: &Path, bytes: &[u8], mistakes: &mut Mistakes) -> Option<Case> {
+    let source = text(bytes, mistakes)?;
+    let tree = tree::parse(source, mistakes)?;
+    let tree = schema::check(&tree, mistakes)?;
+    let complete = mistakes.is_empty();
+    match CaseFile::deserialize(&tree) {
+        Ok(written) => Some(build(name, file, source, &tree, &written, complete, mistakes)),
+        Err(Misfit { at, message }) => {
+            mistakes.add(
+                at.unwrap_or(tree.at),
+                message,
+                "see the reference in cases/README.md",
+            );
+            None
+        }
+    }
+}
+
+/// The file as text.
+fn text<'b>(bytes: &'b [u8], mistakes: &mut Mistakes) -> Option<&'b str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Err(error) => {
+            let valid = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
+            let line_start = valid.rfind('\n').map_or(0, |newline| newline + 1);
+            let at = Position {
+                line: valid.matches('\n').count() + 1,
+                column: valid.get(line_start..).unwrap_or_default().chars().count() + 1,
+            };
+            let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
+            mistakes.add(
+                at,
+                format!("the byte {byte:#04x} is not UTF-8"),
+                "save the file in UTF-8",
+            );
+            None
+        }
+    }
+}
+
+/// Makes a case of a file whose structure is right. Meaning is checked here.
+fn build(
+    name: String,
+    file: &Path,
+    source: &str,
+    tree: &Node,
+    written: &CaseFile,
+    complete: bool,
+    mistakes: &mut Mistakes,
+) -> Case {
+    let mode = written.machine.mode.value;
+    check_texts(written, mode, tree, complete, mistakes);
+    let vcpus = written.machine.vcpus.as_ref().map_or(1, |vcpus| vcpus.value);
+    if let Some(vcpus) = written.machine.vcpus.as_ref().filter(|vcpus| vcpus.value == 0) {
+        mistakes.add(vcpus.at, "a machine without processors", "write 1 or more");
+    }
+    let mut code = code::assemble(&written.code, mode, vcpus, source, mistakes);
+    let code_at = key_position(tree, "code");
+    if complete && mode != Mode::Bare {
+        code::check_entries(&code, vcpus, code_at, mistakes);
+    }
+    let complete = complete && code.labels.is_some();
+    let labels = code.labels.take();
+    let mut resolver = Resolver {
+        mistakes,
+        labels,
+        vcpus,
+    };
+    declare_points(&written.points, mode, &mut code, &mut resolver);
+
+    let long_mode = written
+        .machine
+        .long_mode_cpuid
+        .as_ref()
+        .is_none_or(|cpuid| cpuid.value);
+    let cpuid = Cpuid { long_mode };
+    let layout = layout(cpuid);
+    let watches = watches(&written.watch, &mut resolver);
+    let tables = machine::tables(&written.machine, &code, &mut resolver);
+    let vcpus = machine::vcpus(&written.machine, &code, tables.task_state.limit, &mut resolver);
+    let blobs = preset::tables(mode, &tables);
+    let memory = machine::memory(&written.machine, &code, &blobs, &mut resolver);
+    let points = host::Points {
+        points: &code.points,
+        names: &code.point_names,
+        complete,
+    };
+    let events = host::events(&written.host, &points, layout, &mut resolver);
+    let schedule = written
+        .schedule
+        .iter()
+        .filter_map(|vcpu| resolver.vcpu(vcpu))
+        .collect();
+    let observable = observe::Observable {
+        points: &code.points,
+        names: &code.point_names,
+        watches: &watches,
+        layout,
+        complete,
+    };
+    let expectations =
+        observe::expectations(written.path.as_ref(), &written.expect, &observable, &mut resolver);
+    let scenario = Scenario {
+        name: name.clone(),
+        cpuid,
+        memory,
+        vcpus,
+        points: code.points,
+        events,
+        schedule,
+        limits: limits(written.limits.as_ref()),
+        watches,
+    };
+    let checks = written
+        .checks
+        .iter()
+        .filter_map(|id| requirement::find(&id.value.text));
+    Case {
+        name,
+        title: written.title.value.trim().to_owned(),
+        checks: checks.collect(),
+        scenario,
+        expectations,
+        file: file.to_owned(),
+    }
+}
+
+/// The layout of the state-save area that a guest with this CPUID gets from KVM.
+fn layout(cpuid: Cpuid) -> &'static Layout {
+    if cpuid.long_mode { &KVM_64 } else { &KVM_32 }
+}
+
+/// Title, requirements and path.
+fn check_texts(written: &CaseFile, mode: Mode, tree: &Node, complete: bool, mistakes: &mut Mistakes) {
+    if written.title.value.trim().is_empty() {
+        mistakes.add(
+            written.title.at,
+            "the title is empty",
+            "say the fact in one sentence",
+        );
+    }
+    for (index, id) in written.checks.iter().enumerate() {
+        let earlier = written.checks.iter().take(index);
+        if earlier.clone().any(|other| other.value.text == id.value.text) {
+            mistakes.add(
+                id.at,
+                format!("`{}` is given twice", id.value.text),
+                "keep one of them",
+            );
+        }
+    }
+    if mode == Mode::Bare || !complete {
+        return;
+    }
+    if written.checks.is_empty() {
+        let remedy = "add `checks: [..]` with the ids of the requirements that the case checks";
+        mistakes.add(key_position(tree, "checks"), "no requirement is checked", remedy);
+    }
+    if written.path.is_none() {
+        let remedy = "add the points in their order and the end, such as `path: [before, halted]`";
+        mistakes.add(tree.at, "`path` is missing", remedy);
+    }
+}
+
+/// Where a key of the top level stands; the beginning if it does not.
+fn key_position(tree: &Node, name: &str) -> Position {
+    let Value::Map(map) = &tree.value else {
+        return tree.at;
+    };
+    let key = map.iter().find(|(key, _)| key.text == name);
+    key.map_or(tree.at, |(key, _)| key.at)
+}
+
+/// Points that mode `bare` declares without code.
+fn declare_points(points: &Entries<PointEntry>, mode: Mode, code: &mut Code, resolver: &mut Resolver<'_>) {
+    for (name, entry) in &points.0 {
+        if mode != Mode::Bare {
+            resolver.mistakes.add(
+                name.at,
+                "`points` means nothing in this mode",
+                "declare points in the code, with `sync` and `halt`",
+            );
+            return;
+        }
+        if !code.point_names.insert(name.value.clone()) {
+            let what = format!("point `{}` is declared by the code already", name.value);
+            resolver.mistakes.add(name.at, what, "keep one of them");
+        }
+        let resume = entry
+            .halt
+            .as_ref()
+            .map(|halt| resolver.number(halt, 64, "a linear address"));
+        code.points.push(Point {
+            name: name.value.clone(),
+            kind: match resume {
+                None => PointKind::Sync,
+                Some(resume) => PointKind::Halt {
+                    resume: resume.unwrap_or_default(),
+                },
+            },
+        });
+    }
+}
+
+fn watches(entries: &Entries<WatchEntry>, resolver: &mut Resolver<'_>) -> Vec<Watch> {
+    let mut watches = Vec::new();
+    for (name, entry) in &entries.0 {
+        let address = resolver.number(&entry.address, 64, "a guest-physical address");
+        let length = resolver.number(&entry.length, 16, "the length of a watch");
+        watches.push(Watch {
+            name: name.value.clone(),
+            address: address.unwrap_or_default(),
+            length: length
+                .and_then(|length| u32::try_from(length).ok())
+                .unwrap_or_default(),
+            smm: entry.smm.unwrap_or(false),
+        });
+    }
+    watches
+}
+
+fn limits(written: Option<&LimitsEntry>) -> Limits {
+    let default = Limits::default();
+    Limits {
+        observations: written
+            .and_then(|limits| limits.observations)
+            .unwrap_or(default.observations),
+        instructions: written
+            .and_then(|limits| limits.instructions)
+            .unwrap_or(default.instructions),
+    }
+}

@@ -1,1 +1,65 @@
-//! judge.
+//! Judging: is what a target did among what the model and the case allow?
+//!
+//! Nothing here does I/O. What goes in is plain data: a case, the outcomes that the model
+//! allows, and a run. What comes out is a [`Verdict`], whose [`Difference`]s name the case,
+//! the place in the run, the field, both values and the requirement.
+//!
+//! * [`observed`]: reads what a person can expect of a run;
+//! * [`allowed`]: what the model allows, with and without known deviations;
+//! * `compare`, `memory`: one run against one outcome, field by field;
+//! * `nearest`: one run against all of them;
+//! * [`verdict`]: what it is worth;
+//! * [`case`]: all of it for a loaded case and a target.
+
+pub mod allowed;
+mod bits;
+pub mod case;
+mod compare;
+pub mod difference;
+mod expected;
+mod memory;
+mod nearest;
+pub mod observed;
+pub mod stop;
+pub mod value;
+pub mod verdict;
+
+use spec_model::profile::Profile;
+use spec_model::requirement::Requirement;
+use spec_model::scenario::Scenario;
+use spec_model::x86::save_area::Layout;
+
+use crate::case::Expectations;
+
+pub use allowed::AllowedOutcomes;
+pub use difference::Difference;
+pub use verdict::{Against, Verdict, VerdictKind, judge, judge_model};
+
+/// What judging needs to know about a case.
+#[derive(Clone, Copy, Debug)]
+pub struct CaseView<'a> {
+    /// `<area>/<name>`.
+    pub name: &'a str,
+    /// The requirements that the case checks.
+    pub checks: &'a [&'static Requirement],
+    /// What was run.
+    pub scenario: &'a Scenario,
+    /// What a person expects.
+    pub expectations: &'a Expectations,
+    /// The layout of the state-save area in force.
+    pub layout: &'static Layout,
+}
+
+/// The layout of the state-save area that a scenario gets on a kind of target
+/// (SMM-SAVE-002).
+#[must_use]
+pub fn layout(scenario: &Scenario, profile: &Profile) -> &'static Layout {
+    if scenario.cpuid.long_mode {
+        profile.save_areas.long_mode
+    } else {
+        profile.save_areas.legacy
+    }
+}
+
+#[cfg(test)]
+mod tests;

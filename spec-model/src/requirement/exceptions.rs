@@ -65,6 +65,9 @@ super::requirements! {
     EXC_SEG_003 "EXC-SEG-003" Architectural
         "Loading a segment register sets the accessed bit of the descriptor in memory."
         "Intel SDM vol. 3A, \"Code- and Data-Segment Descriptor Types\"; AMD APM vol. 2, 4.7.2";
+    EXC_FLAGS_001 "EXC-FLAGS-001" Architectural
+        "Flags that an instruction leaves undefined may have any value."
+        "Intel SDM vol. 1, appendix \"EFLAGS Cross-Reference\"; AMD APM vol. 3, instruction descriptions";
     EXC_UD_001 "EXC-UD-001" Architectural
         "UD2 raises #UD and reports its own address."
         "Intel SDM vol. 2, UD; AMD APM vol. 3, UD2";

@@ -1,6 +1,18 @@
 //! The x86 processor, one module per chapter of the manuals.
 
+pub mod control;
+pub mod decode;
+pub mod delivery;
+pub mod exception;
+pub mod execute;
 pub mod field;
+pub mod machine;
+pub mod memory;
+pub mod paging;
+pub mod processor;
 pub mod save_area;
 pub mod segment;
+pub mod segmentation;
+pub mod smm;
 pub mod state;
+pub mod step;

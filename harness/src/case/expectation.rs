@@ -1,0 +1,132 @@
+//! Expectations that a person wrote by hand, as a case file states them.
+
+use spec_model::requirement::Requirement;
+use spec_model::scenario::Watch;
+use spec_model::transcript::STACK_SLOTS;
+use spec_model::x86::field::Field;
+use spec_model::x86::save_area::{Layout, Row};
+
+/// All expectations of one case.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Expectations {
+    /// The legal orders in which points are reached; a run takes one of them.
+    pub paths: Vec<Vec<PathStep>>,
+    /// What is observed there.
+    pub fields: Vec<FieldExpectation>,
+}
+
+/// One stop on a path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PathStep {
+    /// The processor, or any.
+    pub vcpu: Option<u8>,
+    /// Name of a point, or one of [`ENDS`].
+    pub at: String,
+}
+
+/// How a run ends when it does not end at a point: a HLT that is no point, shutdown, a
+/// guest that runs on without a point, the limit of observations.
+pub const ENDS: [&str; 4] = ["halted", "shutdown", "stuck", "limit"];
+
+/// One field at one point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldExpectation {
+    /// Name of a point, or one of [`ENDS`].
+    pub at: String,
+    /// Only the n-th time that the point is reached by any processor, counted from 1;
+    /// every time if absent.
+    pub nth: Option<u32>,
+    /// Only if this processor reaches it.
+    pub vcpu: Option<u8>,
+    /// The field.
+    pub field: ObservedField,
+    /// Its values.
+    pub allowed: AllowedValue,
+    /// The requirement that says so, if it is not the case's own.
+    pub because: Option<&'static Requirement>,
+    /// Line in the case file, counted from 1.
+    pub line: usize,
+    /// Column in the case file, counted from 1.
+    pub column: usize,
+}
+
+/// One thing that an observation records.
+#[derive(Clone, Copy, Debug)]
+pub enum ObservedField {
+    /// A member of the processor state, by its name in [`spec_model::x86::field`].
+    State(&'static Field),
+    /// A stack slot, 0 being the top.
+    Stack(usize),
+    /// A row of the state-save area.
+    Save(&'static Row),
+    /// The bytes of the scenario's n-th watch.
+    Watch(usize),
+}
+
+impl ObservedField {
+    /// The field of that name: `rip`, `stack.0`, `save.rip` or `watch.frame`.
+    ///
+    /// `layout` is the state-save area layout in force for the scenario, `watches` are the
+    /// scenario's own.
+    #[must_use]
+    pub fn named(name: &str, layout: &'static Layout, watches: &[Watch]) -> Option<Self> {
+        if let Some(row) = name.strip_prefix("save.") {
+            let row = layout.row(row)?;
+            return (!row.is_reserved() && row.width <= 8).then_some(Self::Save(row));
+        }
+        if let Some(slot) = name.strip_prefix("stack.") {
+            let slot = slot.parse().ok().filter(|slot| *slot < STACK_SLOTS)?;
+            return Some(Self::Stack(slot));
+        }
+        if let Some(watch) = name.strip_prefix("watch.") {
+            return watches
+                .iter()
+                .position(|other| other.name == watch)
+                .map(Self::Watch);
+        }
+        Field::named(name).map(Self::State)
+    }
+
+    /// The name that [`Self::named`] understands.
+    #[must_use]
+    pub fn name(&self, watches: &[Watch]) -> String {
+        match self {
+            Self::State(field) => field.name.to_owned(),
+            Self::Stack(slot) => format!("stack.{slot}"),
+            Self::Save(row) => format!("save.{}", row.name),
+            Self::Watch(index) => {
+                let name = watches.get(*index).map_or("?", |watch| watch.name.as_str());
+                format!("watch.{name}")
+            }
+        }
+    }
+}
+
+impl PartialEq for ObservedField {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::State(one), Self::State(two)) => one.name == two.name,
+            (Self::Save(one), Self::Save(two)) => one == two,
+            (Self::Stack(one), Self::Stack(two)) | (Self::Watch(one), Self::Watch(two)) => one == two,
+            _ => false,
+        }
+    }
+}
+
+/// The values that an expectation allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedValue {
+    /// This one.
+    Exactly(u64),
+    /// Any of these.
+    AnyOf(Vec<u64>),
+    /// Any value whose bits under the mask are these.
+    Masked {
+        /// The bits that count.
+        mask: u64,
+        /// What they must be.
+        value: u64,
+    },
+    /// These bytes, in the order of their addresses.
+    Bytes(Vec<u8>),
+}

@@ -1,0 +1,393 @@
+//! The syntax of a case file as Rust types.
+//!
+//! The JSON Schema in `cases/case.schema.json` is generated from these types and their
+//! comments, and the structure of every case file is checked against that same schema.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::document::{Entries, Located};
+use super::value::{
+    Bytes, Expected, FieldValues, Number, ObservationName, Paths, RequirementId, SaveAreaValues,
+};
+
+/// A conformance case: one fact about a processor, the payload that shows it, and what
+/// must be seen.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "a conformance case")]
+pub(super) struct CaseFile {
+    /// The fact in one sentence.
+    pub(super) title: Located<String>,
+    /// Ids of the requirements that the case checks.
+    #[serde(default)]
+    pub(super) checks: Vec<Located<RequirementId>>,
+    /// The machine at the start.
+    pub(super) machine: Machine,
+    /// Sections of assembly text by name. `start` is where execution starts, `smi` the SMI
+    /// handler; a section named for an exception, such as `nmi`, handles it.
+    #[serde(default)]
+    pub(super) code: Entries<Located<String>>,
+    /// Points by name, in mode `bare` only: elsewhere the code declares them.
+    #[serde(default)]
+    pub(super) points: Entries<PointEntry>,
+    /// What the host does at which point.
+    #[serde(default)]
+    pub(super) host: Vec<Located<HostEntry>>,
+    /// Guest-physical memory to record at every point, by name.
+    #[serde(default)]
+    pub(super) watch: Entries<WatchEntry>,
+    /// Which processor runs next, one number per stretch between two points.
+    #[serde(default)]
+    pub(super) schedule: Vec<Located<u8>>,
+    /// When to give up.
+    #[serde(default)]
+    pub(super) limits: Option<LimitsEntry>,
+    /// The points in the order in which they are reached, and how the run ends.
+    #[serde(default)]
+    pub(super) path: Option<Located<Paths>>,
+    /// What must be seen at which point.
+    #[serde(default)]
+    pub(super) expect: Vec<Located<Expectation>>,
+}
+
+/// The machine at the start.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Machine {
+    /// The mode in which execution starts.
+    pub(super) mode: Located<Mode>,
+    /// Whether CPUID reports long mode. Without it KVM writes the 32-bit save area.
+    #[serde(default)]
+    pub(super) long_mode_cpuid: Option<Located<bool>>,
+    /// Registers of processor 0 that differ from the mode's preset.
+    #[serde(default)]
+    pub(super) registers: FieldValues,
+    /// Registers of the other processors that differ from the preset, by processor number.
+    #[serde(default)]
+    pub(super) processors: Entries<FieldValues>,
+    /// Number of processors, 1 unless given. They start at sections `start`, `start.1`, ...
+    #[serde(default)]
+    pub(super) vcpus: Option<Located<u8>>,
+    /// Changes to gates of the interrupt descriptor table, by vector name or number.
+    #[serde(default)]
+    pub(super) idt: Entries<GateEntry>,
+    /// Changes to the task-state segment.
+    #[serde(default)]
+    pub(super) tss: TssEntry,
+    /// Further 8-byte descriptors by selector, 0x60 to 0xf8.
+    #[serde(default)]
+    pub(super) gdt: Entries<Located<Number>>,
+    /// Changes to 4 KiB pages of the identity map of the first 2 MiB, by linear address.
+    #[serde(default)]
+    pub(super) pages: Entries<PageEntry>,
+    /// Further RAM. Where it overlaps the preset RAM it takes its place.
+    #[serde(default)]
+    pub(super) memory: Vec<Located<MemoryEntry>>,
+}
+
+/// The mode in which execution starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Mode {
+    /// Real mode, 16-bit code.
+    Real,
+    /// Protected mode without paging, 32-bit code.
+    Protected,
+    /// Protected mode with 32-bit paging.
+    Paged,
+    /// Protected mode with PAE paging.
+    Pae,
+    /// Compatibility mode: 32-bit code in long mode, with 64-bit exception handlers.
+    Compatibility,
+    /// 64-bit mode.
+    Long,
+    /// Nothing is preset: neither RAM nor tables nor registers.
+    Bare,
+}
+
+/// Changes to one gate.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct GateEntry {
+    /// Entry of the interrupt stack table, 0 to 7. Long mode only.
+    #[serde(default)]
+    pub(super) ist: Option<Located<Number>>,
+    /// Descriptor privilege level, 0 to 3.
+    #[serde(default)]
+    pub(super) dpl: Option<Located<Number>>,
+    /// Type of the gate.
+    #[serde(default)]
+    pub(super) kind: Option<GateKind>,
+    /// Whether it is present; if not given, whether the vector has a handler.
+    #[serde(default)]
+    pub(super) present: Option<bool>,
+    /// Offset of the handler, usually a label.
+    #[serde(default)]
+    pub(super) handler: Option<Located<Number>>,
+    /// Code segment selector; in real mode the segment.
+    #[serde(default)]
+    pub(super) selector: Option<Located<Number>>,
+}
+
+/// Type of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum GateKind {
+    /// Interrupt gate, type Eh.
+    Interrupt,
+    /// Trap gate, type Fh.
+    Trap,
+    /// 16-bit interrupt gate, type 6.
+    #[serde(rename = "interrupt-16")]
+    Interrupt16,
+    /// 16-bit trap gate, type 7.
+    #[serde(rename = "trap-16")]
+    Trap16,
+    /// Call gate, type Ch: not allowed in an IDT.
+    Call,
+    /// Task gate, type 5: not allowed in long mode.
+    Task,
+}
+
+/// Changes to the task-state segment.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct TssEntry {
+    /// Stack pointer for privilege level 0 (ESP0 in protected mode).
+    #[serde(default)]
+    pub(super) rsp0: Option<Located<Number>>,
+    /// Stack pointer for privilege level 1.
+    #[serde(default)]
+    pub(super) rsp1: Option<Located<Number>>,
+    /// Stack pointer for privilege level 2.
+    #[serde(default)]
+    pub(super) rsp2: Option<Located<Number>>,
+    /// Stack segment for privilege level 0, protected mode only.
+    #[serde(default)]
+    pub(super) ss0: Option<Located<Number>>,
+    /// Interrupt stack 1, long mode only; likewise the others.
+    #[serde(default)]
+    pub(super) ist1: Option<Located<Number>>,
+    /// Interrupt stack 2.
+    #[serde(default)]
+    pub(super) ist2: Option<Located<Number>>,
+    /// Interrupt stack 3.
+    #[serde(default)]
+    pub(super) ist3: Option<Located<Number>>,
+    /// Interrupt stack 4.
+    #[serde(default)]
+    pub(super) ist4: Option<Located<Number>>,
+    /// Interrupt stack 5.
+    #[serde(default)]
+    pub(super) ist5: Option<Located<Number>>,
+    /// Interrupt stack 6.
+    #[serde(default)]
+    pub(super) ist6: Option<Located<Number>>,
+    /// Interrupt stack 7.
+    #[serde(default)]
+    pub(super) ist7: Option<Located<Number>>,
+    /// Last valid offset, 0x67 unless given. There is no I/O permission bitmap.
+    #[serde(default)]
+    pub(super) limit: Option<Located<Number>>,
+}
+
+/// Changes to one page.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct PageEntry {
+    /// Whether it is present, true unless given.
+    #[serde(default)]
+    pub(super) present: Option<bool>,
+    /// Whether it can be written, true unless given.
+    #[serde(default)]
+    pub(super) writable: Option<bool>,
+    /// Whether code at privilege level 3 can use it, true unless given.
+    #[serde(default)]
+    pub(super) user: Option<bool>,
+}
+
+/// A region of RAM.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct MemoryEntry {
+    /// Guest-physical address, a multiple of 0x1000.
+    pub(super) address: Located<Number>,
+    /// Size in bytes, a multiple of 0x1000.
+    pub(super) size: Located<Number>,
+    /// Who sees it; `both` unless given.
+    #[serde(default)]
+    pub(super) space: Option<Space>,
+    /// What it holds at the start: bytes by guest-physical address.
+    #[serde(default)]
+    pub(super) contents: Entries<Located<Bytes>>,
+}
+
+/// Who sees a region of RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Space {
+    /// Processors in and out of SMM.
+    Both,
+    /// Processors outside SMM only.
+    Normal,
+    /// Processors in SMM only: SMRAM.
+    Smm,
+}
+
+/// A point that no code declares.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct PointEntry {
+    /// For a HLT: the linear address after it. Without it, a sync point.
+    #[serde(default)]
+    pub(super) halt: Option<Located<Number>>,
+}
+
+/// What the host does at a point. Of one entry's actions `save` comes first, then `set`,
+/// `write`, `shadow`, `do` and `then`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct HostEntry {
+    /// Name of the point.
+    pub(super) at: Located<String>,
+    /// Only the n-th time that the point is reached, counted from 1.
+    #[serde(default)]
+    pub(super) nth: Option<Located<u32>>,
+    /// Only when this processor reaches it.
+    #[serde(default)]
+    pub(super) by: Option<Located<u8>>,
+    /// The processor that the actions are for; the one that stopped unless given.
+    #[serde(default)]
+    pub(super) vcpu: Option<Located<u8>>,
+    /// Fields of the state-save area to write, by name.
+    #[serde(default)]
+    pub(super) save: SaveAreaValues,
+    /// Registers to set, by field name.
+    #[serde(default)]
+    pub(super) set: FieldValues,
+    /// Bytes to write, by guest-physical address.
+    #[serde(default)]
+    pub(super) write: Entries<Located<Bytes>>,
+    /// Write what a processor in SMM sees; false unless given.
+    #[serde(default)]
+    pub(super) smm: Option<Located<bool>>,
+    /// The interrupt shadow to put in force at the next instruction.
+    #[serde(default)]
+    pub(super) shadow: Option<ShadowName>,
+    /// What to raise: one or a list.
+    #[serde(default, rename = "do")]
+    pub(super) raise: Option<Raises>,
+    /// Further actions, in order.
+    #[serde(default)]
+    pub(super) then: Vec<Located<Step>>,
+}
+
+/// Actions of the host for one processor.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Step {
+    /// The processor that the actions are for; the one of the entry unless given.
+    #[serde(default)]
+    pub(super) vcpu: Option<Located<u8>>,
+    /// Fields of the state-save area to write, by name.
+    #[serde(default)]
+    pub(super) save: SaveAreaValues,
+    /// Registers to set, by field name.
+    #[serde(default)]
+    pub(super) set: FieldValues,
+    /// Bytes to write, by guest-physical address.
+    #[serde(default)]
+    pub(super) write: Entries<Located<Bytes>>,
+    /// Write what a processor in SMM sees; false unless given.
+    #[serde(default)]
+    pub(super) smm: Option<Located<bool>>,
+    /// The interrupt shadow to put in force at the next instruction.
+    #[serde(default)]
+    pub(super) shadow: Option<ShadowName>,
+    /// What to raise: one or a list.
+    #[serde(default, rename = "do")]
+    pub(super) raise: Option<Raises>,
+}
+
+impl HostEntry {
+    /// The entry's own actions as a step.
+    pub(super) fn step(&self) -> Step {
+        Step {
+            vcpu: self.vcpu.clone(),
+            save: self.save.clone(),
+            set: self.set.clone(),
+            write: self.write.clone(),
+            smm: self.smm.clone(),
+            shadow: self.shadow,
+            raise: self.raise.clone(),
+        }
+    }
+}
+
+/// An interrupt shadow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ShadowName {
+    /// None: ends one that is in force.
+    None,
+    /// As after STI.
+    Sti,
+    /// As after MOV SS.
+    MovSs,
+}
+
+/// What the host raises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Raise {
+    /// A non-maskable interrupt.
+    Nmi,
+    /// A system-management interrupt.
+    Smi,
+}
+
+/// One or several of them.
+#[derive(Clone, Debug)]
+pub(super) struct Raises(pub(super) Vec<Raise>);
+
+/// A range of guest-physical memory.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct WatchEntry {
+    /// Guest-physical address.
+    pub(super) address: Located<Number>,
+    /// Length in bytes.
+    pub(super) length: Located<Number>,
+    /// Read what a processor in SMM sees; false unless given.
+    #[serde(default)]
+    pub(super) smm: Option<bool>,
+}
+
+/// When to give up.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct LimitsEntry {
+    /// Observations before the run ends.
+    #[serde(default)]
+    pub(super) observations: Option<u32>,
+    /// Instructions without a point before the model calls the guest stuck.
+    #[serde(default)]
+    pub(super) instructions: Option<u32>,
+}
+
+/// What must be seen at a point. Beside the keys below, every key is the name of
+/// something observed.
+#[derive(Debug)]
+pub(super) struct Expectation {
+    /// Name of the point, or how the run ends.
+    pub(super) at: Located<String>,
+    /// Only the n-th time, counted from 1.
+    pub(super) nth: Option<Located<u32>>,
+    /// Only when this processor reaches it.
+    pub(super) vcpu: Option<Located<u8>>,
+    /// The requirement that it follows from.
+    pub(super) because: Option<Located<RequirementId>>,
+    /// What is observed and what is allowed.
+    pub(super) fields: Vec<(Located<ObservationName>, Located<Expected>)>,
+}

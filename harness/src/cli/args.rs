@@ -1,0 +1,132 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use spec_model::defect::Defect;
+use spec_model::profile::Profile;
+
+use super::target_name::TargetName;
+use crate::provision::KernelName;
+
+/// Runs conformance cases on the reference model and on real KVM.
+///
+/// Exit status: 0 everything conforms (known deviations and unsupported cases allowed),
+/// 1 something deviates or unexpectedly conforms, 2 the command or a file is wrong, 3 the
+/// run is incomplete, 130 it was interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "conform", version, verbatim_doc_comment, infer_subcommands = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run cases and judge what happens.
+    Run(RunArguments),
+    /// Only check case and deviation files, and show every mistake.
+    Check {
+        /// A file or folder; the repository's cases if absent.
+        path: Option<PathBuf>,
+    },
+    /// Say which targets there are, and what would help where one cannot be used.
+    Targets,
+    /// Find or fetch QEMU and kernels to boot.
+    Provision {
+        /// `debian:X.Y`, for instance `debian:6.12`, which is the default.
+        kernels: Vec<KernelName>,
+    },
+    /// Show a requirement with its clause, and the cases, defects and deviations about it.
+    Explain {
+        /// The id, for instance SMM-RSM-008; all ids if absent.
+        requirement: Option<String>,
+        /// A further folder of cases.
+        #[arg(long, value_name = "DIR")]
+        cases: Vec<PathBuf>,
+    },
+    /// List the defects that can be switched on in the model.
+    Defects,
+    /// Print a layout of the state-save area.
+    Layout {
+        /// Its name; all names if absent.
+        name: Option<String>,
+    },
+    /// List the cases.
+    List {
+        /// Only these, for instance `smm/*`.
+        globs: Vec<String>,
+        /// A further folder of cases.
+        #[arg(long, value_name = "DIR")]
+        cases: Vec<PathBuf>,
+    },
+}
+
+/// What `conform run` takes.
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// Only these cases, for instance `nmi` or `smm/rsm-*`.
+    pub(super) globs: Vec<String>,
+    /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`. Repeatable.
+    /// The default is the model, the local device and every kernel that is provisioned.
+    #[arg(long = "target", short, value_name = "T")]
+    pub(super) targets: Vec<TargetName>,
+    /// Fetch what the targets need; without --target also the kernel debian:6.12.
+    #[arg(long)]
+    pub(super) provision: bool,
+    /// Write the whole report there, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// A new virtual machine for every case, rather than one that is reset.
+    #[arg(long)]
+    pub(super) fresh_vm: bool,
+    /// Show the model's instructions and stops beside what the target did.
+    #[arg(long)]
+    pub(super) trace: bool,
+    /// Run the cases in another order.
+    #[arg(long, value_name = "SEED")]
+    pub(super) shuffle: Option<u64>,
+    /// Switch a defect on in the model. Repeatable; `conform defects` lists them.
+    #[arg(long = "defect", value_name = "NAME")]
+    pub(super) defects: Vec<Defect>,
+    /// A further folder of cases. Repeatable.
+    #[arg(long, value_name = "DIR")]
+    pub(super) cases: Vec<PathBuf>,
+    /// The implementation whose choices the target `model` makes.
+    #[arg(long, value_name = "NAME", default_value = "kvm-svm", value_parser = profile)]
+    pub(super) profile: &'static Profile,
+}
+
+fn profile(name: &str) -> Result<&'static Profile, String> {
+    Profile::named(name).ok_or_else(|| {
+        let known = spec_model::profile::PROFILES.iter().map(|profile| profile.name);
+        let known: Vec<&str> = known.collect();
+        format!("no profile is called `{name}`; there are {}", known.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_a_remedy() {
+        for (arguments, remedy) in [
+            (["conform", "run", "--target", "vmx"], "svm@debian:6.12"),
+            (["conform", "run", "--target", "svm@debian:6"], "debian:X.Y"),
+            (["conform", "run", "--defect", "none"], "conform defects"),
+            (["conform", "run", "--profile", "bochs"], "kvm-svm"),
+        ] {
+            let error = Arguments::try_parse_from(arguments).expect_err("wrong");
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(remedy), "{error}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `conform check`.
+
+use std::path::{Path, PathBuf};
+
+use super::console::print;
+use super::exit::{Failure, Status};
+use super::suite::{DEVIATIONS, Suite, repository_cases};
+use crate::case::Case;
+use crate::deviation;
+
+pub(super) fn check(path: Option<&Path>) -> Result<Status, Failure> {
+    let path = match path {
+        Some(path) => path.to_owned(),
+        None => own_cases()?,
+    };
+    let metadata = std::fs::metadata(&path)
+        .map_err(|error| Failure::wrong(format_args!("{}: cannot be read: {error}", path.display())))?;
+    let counted = if metadata.is_dir() {
+        folder(&path)?
+    } else {
+        file(&path)?
+    };
+    print(&format!("{counted}: no mistake\n"))?;
+    Ok(Status::Conforms)
+}
+
+fn own_cases() -> Result<PathBuf, Failure> {
+    let current = std::env::current_dir().map_err(Failure::incomplete)?;
+    repository_cases(&current)
+        .ok_or_else(|| Failure::wrong("no cases here: change to the repository, or name a file or folder"))
+}
+
+fn folder(path: &Path) -> Result<String, Failure> {
+    if path.file_name().is_some_and(|name| name == DEVIATIONS) {
+        let deviations = deviation::load_folder(path).map_err(|mistakes| failure(&mistakes))?;
+        return Ok(format!("{} deviations", deviations.len()));
+    }
+    let suite = Suite::load_folders(&[path.to_owned()])?;
+    let (cases, deviations) = (suite.cases.len(), suite.deviations.len());
+    Ok(format!("{cases} cases, {deviations} deviations"))
+}
+
+fn file(path: &Path) -> Result<String, Failure> {
+    let full = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folder = full.parent().and_then(Path::file_name);
+    if folder.is_some_and(|name| name == DEVIATIONS) {
+        let bytes = std::fs::read(path).map_err(Failure::incomplete)?;
+        deviation::parse(path, &bytes).map_err(|mistakes| failure(&mistakes))?;
+        return Ok("1 deviation".to_owned());
+    }
+    Case::load(path).map_err(|mistakes| failure(&mistakes))?;
+    Ok("1 case".to_owned())
+}
+
+fn failure<M: ToString>(mistakes: &[M]) -> Failure {
+    Failure {
+        status: Status::Wrong,
+        messages: mistakes.iter().map(ToString::to_string).collect(),
+    }
+}

@@ -1,0 +1,48 @@
+//! Output: results to standard output, one updating line of progress to a terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+/// Prints a finished piece of text.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// One updating line on standard error, if that is a terminal.
+pub(super) struct Progress {
+    terminal: bool,
+    shown: bool,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self {
+            terminal: io::stderr().is_terminal(),
+            shown: false,
+        }
+    }
+
+    /// Replaces the line.
+    pub(super) fn show(&mut self, text: &str) {
+        if self.terminal {
+            // Progress that cannot be shown is no reason to stop.
+            let _ = write!(io::stderr(), "\r\x1b[K{text}");
+            self.shown = true;
+        }
+    }
+
+    /// Removes the line, before other output.
+    pub(super) fn clear(&mut self) {
+        if self.shown {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+            self.shown = false;
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

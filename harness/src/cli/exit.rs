@@ -1,0 +1,161 @@
+//! Exit statuses, and why a command ended early.
+
+use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use crate::judge::VerdictKind;
+use crate::report::summary::TargetSummary;
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Everything conforms; known deviations and unsupported cases are allowed.
+    Conforms,
+    /// Something deviates or unexpectedly conforms.
+    Deviates,
+    /// The command or a file is wrong.
+    Wrong,
+    /// Not everything that was asked for has a verdict.
+    Incomplete,
+    /// It was interrupted (128 + SIGINT).
+    Interrupted,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status.code())
+    }
+}
+
+impl Status {
+    /// The number that the process exits with.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Conforms => 0,
+            Self::Deviates => 1,
+            Self::Wrong => 2,
+            Self::Incomplete => 3,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// The status of a run. A deviation that was found counts more than what is missing
+    /// beside it; a run in which nothing ran at all is incomplete, whatever the reasons.
+    #[must_use]
+    pub fn of_run(summaries: &[TargetSummary], interrupted: bool) -> Self {
+        let count = |kind| summaries.iter().map(|summary| summary.of(kind)).sum::<usize>();
+        let judged: usize = summaries.iter().map(TargetSummary::judged).sum();
+        if interrupted {
+            Self::Interrupted
+        } else if count(VerdictKind::Deviates) + count(VerdictKind::UnexpectedlyConforms) > 0 {
+            Self::Deviates
+        } else if judged == count(VerdictKind::Unsupported)
+            || !summaries.iter().all(TargetSummary::is_complete)
+        {
+            Self::Incomplete
+        } else {
+            Self::Conforms
+        }
+    }
+}
+
+/// Why a command ended before it did what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub struct Failure {
+    /// What the process exits with.
+    pub status: Status,
+    /// What to print, a line each.
+    pub messages: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.messages.join("\n"))
+    }
+}
+
+impl Failure {
+    /// The command or a file is wrong.
+    pub fn wrong(message: impl fmt::Display) -> Self {
+        Self {
+            status: Status::Wrong,
+            messages: vec![message.to_string()],
+        }
+    }
+
+    /// The machine failed.
+    pub fn incomplete(message: impl fmt::Display) -> Self {
+        Self {
+            status: Status::Incomplete,
+            messages: vec![message.to_string()],
+        }
+    }
+
+    /// Prints the messages for the user.
+    pub fn report(&self) {
+        for message in &self.messages {
+            // Where nobody listens any more, the exit status has to do.
+            let _ = writeln!(std::io::stderr(), "{message}");
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::incomplete(format_args!("the output cannot be written: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(kinds: &[(VerdictKind, usize)]) -> TargetSummary {
+        TargetSummary {
+            cases: kinds.iter().map(|(_, count)| count).sum(),
+            counts: kinds.iter().copied().collect(),
+            ..TargetSummary::default()
+        }
+    }
+
+    #[test]
+    fn the_status_follows_the_verdicts() {
+        use VerdictKind::*;
+        for (kinds, status) in [
+            (vec![(Conforms, 3)], 0),
+            (vec![(Conforms, 1), (KnownDeviation, 1), (Unsupported, 1)], 0),
+            (vec![(KnownDeviation, 1)], 0),
+            (vec![(Conforms, 3), (Deviates, 1)], 1),
+            (vec![(Conforms, 3), (UnexpectedlyConforms, 1)], 1),
+            (vec![(Conforms, 3), (Broken, 1)], 3),
+            (vec![(Deviates, 1), (Broken, 1)], 1),
+            (vec![(Unsupported, 3)], 3),
+            (vec![], 3),
+        ] {
+            assert_eq!(
+                Status::of_run(&[summary(&kinds)], false).code(),
+                status,
+                "{kinds:?}"
+            );
+        }
+        assert_eq!(Status::of_run(&[], false).code(), 3);
+        assert_eq!(Status::of_run(&[summary(&[(Deviates, 1)])], true).code(), 130);
+    }
+
+    #[test]
+    fn what_is_missing_makes_a_run_incomplete() {
+        let complete = summary(&[(VerdictKind::Conforms, 3)]);
+        let mut short = complete.clone();
+        short.cases = 4;
+        let mut unusable = complete.clone();
+        unusable.unusable = Some("no device".to_owned());
+        for other in [short, unusable] {
+            assert_eq!(
+                Status::of_run(&[complete.clone(), other], false),
+                Status::Incomplete
+            );
+        }
+    }
+}

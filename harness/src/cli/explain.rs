@@ -1,0 +1,116 @@
+//! `conform explain`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use spec_model::defect::Defect;
+use spec_model::requirement::{self, Requirement};
+use spec_model::x86::save_area::LAYOUTS;
+
+use super::console::print;
+use super::exit::{Failure, Status};
+use super::suite::Suite;
+use crate::case::Case;
+use crate::report::text::write_requirement;
+
+pub(super) fn explain(id: Option<&str>, further: &[PathBuf]) -> Result<Status, Failure> {
+    let Some(id) = id else {
+        return list();
+    };
+    let wanted = id.to_ascii_uppercase();
+    let Some(requirement) = requirement::find(&wanted) else {
+        return Err(unknown(&wanted));
+    };
+    let suite = Suite::load_if_any(further)?;
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = write_requirement(&mut out, requirement);
+    section(
+        &mut out,
+        "cases",
+        suite
+            .cases
+            .iter()
+            .filter(|case| names(case, requirement))
+            .map(|case| format!("{}  {}", case.name, case.title)),
+    );
+    let breaking = Defect::ALL
+        .iter()
+        .filter(|defect| defect.requirement() == requirement);
+    section(
+        &mut out,
+        "defects",
+        breaking.map(|defect| format!("{defect}  {}", defect.sentence())),
+    );
+    for layout in LAYOUTS {
+        let rows = layout
+            .rows
+            .iter()
+            .filter(|row| layout.requirement(row) == requirement);
+        let rows = rows.filter(|row| !row.is_reserved());
+        let title = format!("rows of the save area {}", layout.name);
+        section(
+            &mut out,
+            &title,
+            rows.map(|row| format!("{:04X}h  {}", row.offset, row.name)),
+        );
+    }
+    let known = suite.deviations.iter().filter(|deviation| {
+        deviation.requirement == requirement
+            || deviation
+                .defects
+                .iter()
+                .any(|defect| defect.requirement() == requirement)
+    });
+    section(
+        &mut out,
+        "known deviations",
+        known.map(|deviation| {
+            format!(
+                "{} (kernels {})  {}",
+                deviation.title,
+                deviation.kernels,
+                deviation.file.display()
+            )
+        }),
+    );
+    print(&out)?;
+    Ok(Status::Conforms)
+}
+
+fn names(case: &Case, requirement: &Requirement) -> bool {
+    let mut because = case.expectations.fields.iter().filter_map(|field| field.because);
+    case.checks.contains(&requirement) || because.any(|because| because == requirement)
+}
+
+fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    for (index, line) in lines.enumerate() {
+        if index == 0 {
+            let _ = writeln!(out, "  {title}:");
+        }
+        let _ = writeln!(out, "    {line}");
+    }
+}
+
+fn list() -> Result<Status, Failure> {
+    let mut out = String::new();
+    for requirement in requirement::all() {
+        let _ = writeln!(out, "{:14}  {}", requirement.id, requirement.sentence);
+    }
+    print(&out)?;
+    Ok(Status::Conforms)
+}
+
+fn unknown(id: &str) -> Failure {
+    let area = id.split('-').next().unwrap_or(id);
+    let near: Vec<&str> = requirement::all()
+        .map(|requirement| requirement.id)
+        .filter(|known| known.starts_with(area))
+        .collect();
+    let hint = if near.is_empty() {
+        "`conform explain` lists all".to_owned()
+    } else {
+        format!("there are {}", near.join(", "))
+    };
+    Failure::wrong(format_args!("no requirement has the id `{id}`; {hint}"))
+}

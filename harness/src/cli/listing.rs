@@ -1,0 +1,119 @@
+//! `conform targets`, `defects`, `layout` and `list`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use spec_model::defect::Defect;
+use spec_model::x86::save_area::{LAYOUTS, Layout};
+
+use super::console::print;
+use super::exit::{Failure, Status};
+use super::session::{Kind, Prepared, cached_kernels, own_executable};
+use super::suite::Suite;
+use super::target_name::TargetName;
+use crate::provision::Cache;
+use crate::report;
+use crate::target::{Backend, Identity};
+
+pub(super) fn targets() -> Result<Status, Failure> {
+    let cache = Cache::open(None).map_err(Failure::incomplete)?;
+    let executable = own_executable().map_err(Failure::incomplete)?;
+    let mut names = vec![TargetName::Model, TargetName::Kvm];
+    let kernels = cached_kernels(&cache);
+    let has_kernels = !kernels.is_empty();
+    names.extend(kernels.into_iter().map(TargetName::Svm));
+    let mut out = String::new();
+    for name in names {
+        let target = Prepared::new(&name, &cache, &executable);
+        let line = match &target.kind {
+            Kind::Model => "usable: the reference model, SMM included".to_owned(),
+            Kind::Kvm(identity) => describe(identity),
+            Kind::Booted { identity, .. } => {
+                format!(
+                    "usable: Linux {} booted under QEMU, SMM included",
+                    identity.kernel
+                )
+            }
+            Kind::Unusable(reason) => format!("cannot be used: {reason}"),
+        };
+        let name = name.to_string();
+        out += &format!("{name:18} {line}\n");
+    }
+    if !has_kernels {
+        out += "svm@debian:6.12    not there yet: `conform provision` fetches QEMU and the kernel\n";
+    }
+    match cache.qemu() {
+        Ok(qemu) => out += &format!("QEMU {}\n", qemu.version()),
+        Err(error) => out += &format!("QEMU: {error}\n"),
+    }
+    out += &format!("cache {}\n", cache.folder().display());
+    print(&out)?;
+    Ok(Status::Conforms)
+}
+
+fn describe(identity: &Identity) -> String {
+    let backend = match identity.backend {
+        Backend::Svm => "SVM",
+        Backend::Vmx => "VMX",
+        Backend::Pvm => "PVM, without hardware virtualization",
+        Backend::Unknown => "an unknown backend, for which the model has no profile",
+    };
+    let smm = if identity.smm {
+        "SMM included"
+    } else {
+        "without SMM (KVM_CAP_X86_SMM is 0): a booted kernel has it, see `conform provision`"
+    };
+    format!("usable: Linux {}, {backend}; {smm}", identity.kernel)
+}
+
+pub(super) fn defects() -> Result<Status, Failure> {
+    let width = Defect::ALL
+        .iter()
+        .map(|defect| defect.name().len())
+        .max()
+        .unwrap_or(0);
+    let mut out = String::new();
+    for defect in Defect::ALL {
+        let (name, id) = (defect.name(), defect.requirement().id);
+        out += &format!("{name:width$}  {id:14}  {}\n", defect.sentence());
+    }
+    print(&out)?;
+    Ok(Status::Conforms)
+}
+
+pub(super) fn layout(name: Option<&str>) -> Result<Status, Failure> {
+    let mut out = String::new();
+    match name {
+        Some(name) => {
+            let layout = Layout::named(name).ok_or_else(|| {
+                let known: Vec<&str> = LAYOUTS.iter().map(|layout| layout.name).collect();
+                Failure::wrong(format_args!(
+                    "no layout is called `{name}`; there are {}",
+                    known.join(", ")
+                ))
+            })?;
+            // Writing to a string does not fail.
+            let _ = report::layout::write(&mut out, layout);
+        }
+        None => {
+            for layout in LAYOUTS {
+                let _ = writeln!(out, "{}  {}", layout.name, layout.title);
+            }
+        }
+    }
+    print(&out)?;
+    Ok(Status::Conforms)
+}
+
+pub(super) fn cases(further: &[PathBuf], globs: &[String]) -> Result<Status, Failure> {
+    let mut suite = Suite::load(further)?;
+    suite.select(globs)?;
+    let width = suite.cases.iter().map(|case| case.name.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for case in &suite.cases {
+        out += &format!("{:width$}  {}\n", case.name, case.title);
+    }
+    out += &format!("{} cases\n", suite.cases.len());
+    print(&out)?;
+    Ok(Status::Conforms)
+}

@@ -1,0 +1,46 @@
+//! The `conform` command.
+
+mod args;
+mod check;
+mod console;
+mod exit;
+mod explain;
+mod glob;
+mod interrupt;
+mod listing;
+mod provision;
+mod run;
+pub mod session;
+mod shuffle;
+pub mod suite;
+pub mod target_name;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+pub use exit::{Failure, Status};
+
+/// Runs the command with the process's own arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check { path } => check::check(path.as_deref()),
+        Command::Targets => listing::targets(),
+        Command::Provision { kernels } => provision::provision(&kernels),
+        Command::Explain { requirement, cases } => explain::explain(requirement.as_deref(), &cases),
+        Command::Defects => listing::defects(),
+        Command::Layout { name } => listing::layout(name.as_deref()),
+        Command::List { cases, globs } => listing::cases(&cases, &globs),
+    };
+    match result {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            failure.report();
+            failure.status.into()
+        }
+    }
+}

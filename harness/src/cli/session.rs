@@ -1,0 +1,173 @@
+//! Targets made ready, and runs of them on a thread of their own.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use spec_model::scenario::Scenario;
+
+use super::target_name::TargetName;
+use crate::provision::{Cache, Kernel, KernelName, ProvisionError, Qemu};
+use crate::target::booted::{Booted, BootedConfig};
+use crate::target::kvm::Kvm;
+use crate::target::{Backend, Identity, Run, RunOptions, Target};
+
+/// Folder in the cache that keeps the consoles of guests that failed.
+const LOGS: &str = "logs";
+
+/// A target, and what is known of it before it runs anything.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// How the user calls it.
+    pub name: TargetName,
+    /// How to run it.
+    pub kind: Kind,
+}
+
+/// How a target is run.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// It is the model.
+    Model,
+    /// Through the local device.
+    Kvm(Identity),
+    /// In a booted kernel.
+    Booted {
+        /// What it will be, as far as the kernel's files tell.
+        identity: Identity,
+        /// How to boot.
+        config: Box<BootedConfig>,
+    },
+    /// Not at all, for this reason.
+    Unusable(String),
+}
+
+/// What a running target reports.
+#[derive(Debug)]
+pub enum Event {
+    /// The scenario of this index has run.
+    Run(usize, Run),
+    /// The target cannot be used after all.
+    Unusable(String),
+}
+
+impl Prepared {
+    /// Finds out whether and how a target can be used. Nothing is fetched or booted.
+    ///
+    /// `executable` is the `conform` binary, which a booted kernel runs.
+    #[must_use]
+    pub fn new(name: &TargetName, cache: &Cache, executable: &Path) -> Self {
+        let kind = match name {
+            TargetName::Model => Kind::Model,
+            TargetName::Kvm => match Kvm::open() {
+                Ok(kvm) => Kind::Kvm(kvm.identity().clone()),
+                Err(error) => Kind::Unusable(error.to_string()),
+            },
+            TargetName::Svm(kernel) => match parts(cache, kernel) {
+                Ok((qemu, kernel)) => booted(name, cache, executable, qemu, kernel),
+                Err(error) => Kind::Unusable(error.to_string()),
+            },
+        };
+        Self {
+            name: name.clone(),
+            kind,
+        }
+    }
+
+    /// What it is, if it is a usable KVM.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.kind {
+            Kind::Kvm(identity) | Kind::Booted { identity, .. } => Some(identity),
+            Kind::Model | Kind::Unusable(_) => None,
+        }
+    }
+
+    /// Runs scenarios on a thread of its own. The channel closes when all is done.
+    ///
+    /// Dropping the receiver does not stop the thread; it ends with the process.
+    #[must_use]
+    pub fn start(&self, scenarios: Vec<Scenario>, options: RunOptions) -> Receiver<Event> {
+        let (sender, receiver) = channel();
+        let kind = self.kind.clone();
+        std::thread::spawn(move || run(kind, &scenarios, options, &sender));
+        receiver
+    }
+}
+
+fn parts(cache: &Cache, kernel: &KernelName) -> Result<(Qemu, Kernel), ProvisionError> {
+    Ok((cache.qemu()?, cache.kernel(kernel)?))
+}
+
+fn booted(name: &TargetName, cache: &Cache, executable: &Path, qemu: Qemu, kernel: Kernel) -> Kind {
+    let identity = Identity {
+        name: name.to_string(),
+        backend: Backend::Svm,
+        kernel: kernel.release.clone(),
+        smm: true,
+    };
+    let logs = cache.folder().join(LOGS);
+    let config = BootedConfig::new(name.to_string(), qemu, kernel, executable.to_owned(), logs);
+    Kind::Booted {
+        identity,
+        config: Box::new(config),
+    }
+}
+
+fn run(kind: Kind, scenarios: &[Scenario], options: RunOptions, sender: &Sender<Event>) {
+    // A receiver that is gone wants to know nothing more.
+    let mut sink = |index, run| drop(sender.send(Event::Run(index, run)));
+    match kind {
+        Kind::Model => {}
+        Kind::Kvm(_) => match Kvm::open() {
+            Ok(mut kvm) => kvm.run(scenarios, options, &mut sink),
+            Err(error) => drop(sender.send(Event::Unusable(error.to_string()))),
+        },
+        Kind::Booted { config, .. } => Booted::new(*config).run(scenarios, options, &mut sink),
+        Kind::Unusable(reason) => drop(sender.send(Event::Unusable(reason))),
+    }
+}
+
+/// The Debian kernels in the cache, oldest first.
+#[must_use]
+pub fn cached_kernels(cache: &Cache) -> Vec<KernelName> {
+    let entries = std::fs::read_dir(cache.folder().join("kernels"));
+    let entries = entries.into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let series = name.strip_prefix("debian-")?;
+        format!("debian:{series}").parse::<KernelName>().ok()
+    });
+    let mut names: Vec<KernelName> = names.filter(|name| cache.kernel(name).is_ok()).collect();
+    names.sort_by_key(|name| series_numbers(name));
+    names
+}
+
+fn series_numbers(name: &KernelName) -> Vec<u32> {
+    match name {
+        KernelName::Debian { series } => series.split('.').filter_map(|part| part.parse().ok()).collect(),
+        KernelName::Path(_) => Vec::new(),
+    }
+}
+
+/// The targets of a run that names none: the model, the local device if it can be opened,
+/// and every provisioned kernel if there is an emulator.
+#[must_use]
+pub fn default_targets(cache: &Cache) -> Vec<TargetName> {
+    let mut targets = vec![TargetName::Model];
+    if Kvm::open().is_ok() {
+        targets.push(TargetName::Kvm);
+    }
+    let kernels = cached_kernels(cache);
+    if !kernels.is_empty() && cache.qemu().is_ok() {
+        targets.extend(kernels.into_iter().map(TargetName::Svm));
+    }
+    targets
+}
+
+/// This executable, for booted kernels to run.
+///
+/// # Errors
+/// If the system does not say where it is.
+pub fn own_executable() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
+}

@@ -1,0 +1,162 @@
+use std::path::Path;
+
+use super::*;
+
+const EXAMPLE: &str = "\
+title: RSM goes on after the HLT that an SMI interrupted
+targets: [svm, vmx]
+kernels: '>=5.10, <6.2'
+defects: [auto-halt-ignored]
+requirement: SMM-RSM-008
+reason: KVM never wrote the auto-HALT restart field
+source: Linux arch/x86/kvm/smm.c
+found: an example for this test
+";
+
+fn identity(backend: Backend, kernel: &str) -> Identity {
+    Identity {
+        name: "kvm".to_owned(),
+        backend,
+        kernel: kernel.to_owned(),
+        smm: true,
+    }
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    match parse(Path::new("d.yaml"), text.as_bytes()) {
+        Ok(deviation) => panic!("accepted: {deviation:?}"),
+        Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn the_example_is_read() {
+    let deviation = parse(Path::new("d.yaml"), EXAMPLE.as_bytes()).expect("valid");
+    assert_eq!(deviation.targets, [Backend::Svm, Backend::Vmx]);
+    assert_eq!(deviation.defects, [Defect::AutoHaltIgnored]);
+    assert_eq!(deviation.requirement.id, "SMM-RSM-008");
+    assert_eq!(deviation.kernels.to_string(), ">=5.10, <6.2");
+}
+
+#[test]
+fn it_applies_by_backend_and_kernel() {
+    let deviation = parse(Path::new("d.yaml"), EXAMPLE.as_bytes()).expect("valid");
+    for (backend, kernel, applies) in [
+        (Backend::Svm, "5.10.0-33-cloud-amd64", true),
+        (Backend::Vmx, "6.1.0", true),
+        (Backend::Svm, "5.9.16", false),
+        (Backend::Svm, "6.2.0-rc1", false),
+        (Backend::Pvm, "6.1.0", false),
+        (Backend::Svm, "unknown", false),
+    ] {
+        let target = identity(backend, kernel);
+        assert_eq!(deviation.applies_to(&target), applies, "{backend:?} {kernel}");
+    }
+}
+
+#[test]
+fn bounds_count_as_many_numbers_as_they_give() {
+    for (range, release, within) in [
+        ("<=6.1", "6.1.112", true),
+        ("=6.1", "6.1.112-1-amd64", true),
+        (">6.1", "6.1.112", false),
+        (">6.1", "6.2", true),
+        ("<6.12", "6.2.0", true),
+        (">=6.12.9", "6.12.8", false),
+        (">=6.12.9", "6.12.9+bpo-cloud-amd64", true),
+        (">=5.10,<6.2", "6.2", false),
+        ("<7.2", "7.2.0-rc3", false),
+    ] {
+        let parsed: KernelRange = range.parse().expect(range);
+        let version = KernelVersion::of_release(release).expect(release);
+        assert_eq!(parsed.contains(version), within, "{range} {release}");
+    }
+}
+
+#[test]
+fn bounds_that_are_none_are_refused() {
+    for range in ["", "6.1", ">=6", ">=6.x", ">=6.1.2.3", ">=5.10 <6.2", "~6.1"] {
+        assert!(range.parse::<KernelRange>().is_err(), "{range} was accepted");
+    }
+    assert_eq!(KernelVersion::of_release("next"), None);
+}
+
+#[test]
+fn every_wrong_value_is_reported_with_its_place() {
+    let text = EXAMPLE
+        .replace("[svm, vmx]", "[svm, tcg]")
+        .replace("<6.2", "<six")
+        .replace("auto-halt-ignored", "auto-halt")
+        .replace("SMM-RSM-008", "SMM-RSM-999")
+        .replace("source: Linux arch/x86/kvm/smm.c", "source: ''");
+    assert_eq!(
+        mistakes(&text),
+        [
+            "d.yaml:2:16: no target is called `tcg`; there are svm, vmx and pvm",
+            "d.yaml:3:10: `<six` is no bound on a kernel version; write bounds such as `>=5.10, <6.2`, with X.Y or X.Y.Z",
+            "d.yaml:4:11: no defect is called `auto-halt`; `conform defects` lists them",
+            "d.yaml:5:14: no requirement has the id `SMM-RSM-999`; `conform explain` lists them",
+            "d.yaml:7:9: `source` is empty; a deviation without it proves nothing",
+        ]
+    );
+}
+
+#[test]
+fn structure_is_strict() {
+    let unknown = mistakes(&EXAMPLE.replace("found:", "fund:"));
+    assert!(unknown[0].starts_with("d.yaml:8:1: "), "{unknown:?}");
+    assert!(unknown[0].contains("fund"), "{unknown:?}");
+    let missing = mistakes(&EXAMPLE.replace("reason: KVM never wrote the auto-HALT restart field\n", ""));
+    assert!(missing[0].contains("reason"), "{missing:?}");
+    let twice = mistakes(&format!("{EXAMPLE}title: again\n"));
+    assert!(twice[0].starts_with("d.yaml:9:1: "), "{twice:?}");
+    assert!(mistakes("")[0].contains("empty"));
+    let not_text = parse(Path::new("d.yaml"), b"title: x\n\xff").expect_err("not UTF-8");
+    assert_eq!(not_text[0].line, 2);
+}
+
+#[test]
+fn a_folder_is_read_in_order_and_all_its_mistakes_are_shown() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+    write("b.yaml", EXAMPLE);
+    write("a.yaml", &EXAMPLE.replace("RSM goes", "It goes"));
+    write("README.md", "not a deviation");
+    let titles: Vec<String> = load_folder(folder.path())
+        .expect("valid")
+        .into_iter()
+        .map(|deviation| deviation.title)
+        .collect();
+    assert_eq!(titles[0], "It goes on after the HLT that an SMI interrupted");
+    assert_eq!(titles.len(), 2);
+    write("c.yaml", "");
+    write("d.yaml", "title: [");
+    assert_eq!(load_folder(folder.path()).expect_err("two are wrong").len(), 2);
+    assert_eq!(load_folder(&folder.path().join("none")), Ok(Vec::new()));
+}
+
+/// `UPDATE_EXPECT=1` writes the schema anew.
+#[test]
+fn the_schema_in_the_repository_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cases/deviations/deviation.schema.json");
+    let mut schema = serde_json::to_string_pretty(&deviation_schema()).expect("serialises");
+    schema.push('\n');
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, &schema).expect("written");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == schema,
+        "{} is stale: UPDATE_EXPECT=1 cargo test -p harness",
+        path.display()
+    );
+}
+
+#[test]
+fn every_deviation_in_the_repository_is_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cases/deviations");
+    assert!(folder.is_dir());
+    if let Err(mistakes) = load_folder(&folder) {
+        panic!("{mistakes:#?}");
+    }
+}

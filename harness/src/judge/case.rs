@@ -1,0 +1,92 @@
+//! Judges a whole case: the model, the deviations and the run put together.
+
+use spec_model::defect::DefectSet;
+use spec_model::outcome::{ModelError, Outcome, outcomes};
+use spec_model::profile::{KVM_PVM, KVM_SVM, KVM_VMX, Profile};
+use spec_model::transcript::Transcript;
+
+use super::{AllowedOutcomes, CaseView, Verdict, judge, judge_model, layout};
+use crate::case::Case;
+use crate::deviation::{self, Deviation};
+use crate::target::{Backend, Identity, Run};
+
+/// The choices that a backend of KVM makes; none are known for an unknown one.
+#[must_use]
+pub fn profile(backend: Backend) -> Option<&'static Profile> {
+    match backend {
+        Backend::Svm => Some(&KVM_SVM),
+        Backend::Vmx => Some(&KVM_VMX),
+        Backend::Pvm => Some(&KVM_PVM),
+        Backend::Unknown => None,
+    }
+}
+
+/// The part of a case that judging looks at.
+#[must_use]
+pub fn view<'a>(case: &'a Case, profile: &'static Profile) -> CaseView<'a> {
+    CaseView {
+        name: &case.name,
+        checks: &case.checks,
+        scenario: &case.scenario,
+        expectations: &case.expectations,
+        layout: layout(&case.scenario, profile),
+    }
+}
+
+/// Judges what a target did. `defects` are switched on in the model, normally none.
+#[must_use]
+pub fn judge_run<'d>(
+    case: &Case,
+    target: &Identity,
+    deviations: &'d [Deviation],
+    defects: DefectSet,
+    run: &Run,
+) -> Verdict<'d> {
+    match run {
+        Run::Unsupported(reason) => return Verdict::Unsupported(reason.clone()),
+        Run::Broken(reason) => return Verdict::Broken(reason.clone()),
+        Run::Done(_) => {}
+    }
+    let Some(profile) = profile(target.backend) else {
+        return Verdict::Unsupported("the model has no profile for this KVM backend".to_owned());
+    };
+    let applicable = deviation::applicable(deviations, target);
+    match AllowedOutcomes::of(&case.scenario, profile, defects, &applicable) {
+        Ok(allowed) => judge(&view(case, profile), &allowed, run),
+        Err(error) => Verdict::Broken(model_failed(&error)),
+    }
+}
+
+/// Judges the model itself, with defects on or off, and gives the run that was judged.
+#[must_use]
+pub fn judge_own(
+    case: &Case,
+    profile: &'static Profile,
+    defects: DefectSet,
+) -> (Verdict<'static>, Option<Transcript>) {
+    match own_outcomes(case, profile, defects) {
+        Ok((pure, own)) => {
+            let verdict = judge_model(&view(case, profile), &pure, &own);
+            (verdict, own.into_iter().next().map(|first| first.transcript))
+        }
+        Err(error) => (Verdict::Broken(model_failed(&error)), None),
+    }
+}
+
+fn own_outcomes(
+    case: &Case,
+    profile: &'static Profile,
+    defects: DefectSet,
+) -> Result<(Vec<Outcome>, Vec<Outcome>), ModelError> {
+    let pure = outcomes(&case.scenario, profile, DefectSet::NONE)?;
+    let own = if defects == DefectSet::NONE {
+        pure.clone()
+    } else {
+        outcomes(&case.scenario, profile, defects)?
+    };
+    Ok((pure, own))
+}
+
+fn model_failed(error: &ModelError) -> String {
+    format!("the model cannot run the case: {error}")
+}

@@ -1,0 +1,81 @@
+//! Reads what an expectation names, and decides whether it is allowed.
+
+use spec_model::transcript::Observation;
+use spec_model::x86::save_area::{Row, SAVE_AREA_SIZE};
+
+use super::value::Value;
+use crate::case::{AllowedValue, ObservedField};
+
+/// The field's value in an observation; [`Value::Absent`] where it was not observable.
+#[must_use]
+pub fn read(field: &ObservedField, observation: &Observation) -> Value {
+    match field {
+        ObservedField::State(field) => match &observation.state {
+            Some(state) => Value::number(field.read(state), field.bits),
+            None => Value::Absent,
+        },
+        ObservedField::Stack(slot) => match observation.stack.get(*slot) {
+            Some(value) => Value::number(*value, stack_bits(observation)),
+            None => Value::Absent,
+        },
+        ObservedField::Save(row) => match observation.save_area.as_deref() {
+            Some(area) if area.len() == SAVE_AREA_SIZE => Value::number(row.read(area), row_bits(row)),
+            _ => Value::Absent,
+        },
+        ObservedField::Watch(index) => match observation.watches.get(*index) {
+            Some(bytes) if !bytes.is_empty() => Value::Bytes(bytes.clone()),
+            _ => Value::Absent,
+        },
+    }
+}
+
+/// Whether an observed value is among the allowed ones. A watch of up to 8 bytes counts as
+/// the little-endian integer that it holds when the expectation is a number.
+#[must_use]
+pub fn admits(allowed: &AllowedValue, seen: &Value) -> bool {
+    match (allowed, seen) {
+        (_, Value::Absent | Value::Text(_)) => false,
+        (AllowedValue::Bytes(allowed), Value::Bytes(bytes)) => allowed == bytes,
+        (AllowedValue::Bytes(allowed), Value::Number { value, .. }) => little_endian(allowed) == Some(*value),
+        (_, Value::Bytes(bytes)) => little_endian(bytes).is_some_and(|value| admits_number(allowed, value)),
+        (_, Value::Number { value, .. }) => admits_number(allowed, *value),
+    }
+}
+
+fn admits_number(allowed: &AllowedValue, seen: u64) -> bool {
+    match allowed {
+        AllowedValue::Exactly(value) => seen == *value,
+        AllowedValue::AnyOf(values) => values.contains(&seen),
+        AllowedValue::Masked { mask, value } => seen & mask == value & mask,
+        AllowedValue::Bytes(_) => false,
+    }
+}
+
+/// The allowed values to print, for a field of that many bits.
+#[must_use]
+pub fn allowed_values(allowed: &AllowedValue, bits: u8) -> Vec<Value> {
+    match allowed {
+        AllowedValue::Exactly(value) => vec![Value::number(*value, bits)],
+        AllowedValue::AnyOf(values) => values.iter().map(|value| Value::number(*value, bits)).collect(),
+        AllowedValue::Masked { mask, value } => {
+            vec![Value::Text(format!("{:#x} under mask {mask:#x}", value & mask))]
+        }
+        AllowedValue::Bytes(bytes) => vec![Value::Bytes(bytes.clone())],
+    }
+}
+
+/// Width of the observation's stack slots in bits.
+pub(super) fn stack_bits(observation: &Observation) -> u8 {
+    let width = observation.state.as_ref().map_or(8, |state| state.stack_width());
+    u8::try_from(width * 8).unwrap_or(64)
+}
+
+/// Width of a row's value in bits, at most 64.
+pub(super) fn row_bits(row: &Row) -> u8 {
+    u8::try_from(row.width.min(8) * 8).unwrap_or(64)
+}
+
+fn little_endian(bytes: &[u8]) -> Option<u64> {
+    let fold = |value, byte: &u8| value << 8 | u64::from(*byte);
+    (bytes.len() <= 8).then(|| bytes.iter().rev().fold(0, fold))
+}

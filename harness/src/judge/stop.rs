@@ -1,0 +1,106 @@
+//! Names of stops: points, and the ways in which a run ends.
+
+use spec_model::scenario::{PointId, Scenario};
+use spec_model::transcript::{Stop, Transcript};
+
+/// The name that paths and expectations use for a stop: the name of the point, or one of
+/// `halted`, `shutdown`, `internal-error`, `entry-failed`, `run-failed`, `stuck`, `limit-reached`.
+#[must_use]
+pub fn name(scenario: &Scenario, stop: Stop) -> &str {
+    match stop {
+        Stop::Sync(point) | Stop::Halted(Some(point)) => point_name(scenario, point),
+        Stop::Halted(None) => "halted",
+        Stop::Shutdown => "shutdown",
+        Stop::InternalError(_) => "internal-error",
+        Stop::EntryFailed => "entry-failed",
+        Stop::RunFailed(_) => "run-failed",
+        Stop::Stuck => "stuck",
+        Stop::LimitReached => "limit-reached",
+    }
+}
+
+fn point_name(scenario: &Scenario, point: PointId) -> &str {
+    let point = scenario.points.get(usize::from(point.0));
+    point.map_or("unknown-point", |point| point.name.as_str())
+}
+
+/// The stop in words, with the numbers that its name leaves out.
+#[must_use]
+pub fn describe(scenario: &Scenario, stop: Stop) -> String {
+    match stop {
+        Stop::Sync(point) => format!("sync point `{}`", point_name(scenario, point)),
+        Stop::Halted(Some(point)) => format!("HLT at `{}`", point_name(scenario, point)),
+        Stop::Halted(None) => "HLT that is not a point".to_owned(),
+        Stop::Shutdown => "shutdown".to_owned(),
+        Stop::InternalError(suberror) => format!("KVM_EXIT_INTERNAL_ERROR, suberror {suberror}"),
+        Stop::EntryFailed => "KVM_EXIT_FAIL_ENTRY".to_owned(),
+        Stop::RunFailed(errno) => {
+            format!("KVM_RUN failed: {}", std::io::Error::from_raw_os_error(errno))
+        }
+        Stop::Stuck => "stuck without reaching a point".to_owned(),
+        Stop::LimitReached => "limit of observations".to_owned(),
+    }
+}
+
+/// Where in a run something was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// At an observation.
+    At {
+        /// Index into the transcript's observations.
+        index: usize,
+        /// Name of the point, or how the run ended.
+        point: String,
+        /// The how-manieth time that it was reached by any processor, from 1.
+        nth: u32,
+        /// The processor.
+        vcpu: u8,
+    },
+    /// In memory after the end of the run.
+    End,
+}
+
+impl Place {
+    /// Where an observation was made; [`Place::End`] if there is none of that index.
+    #[must_use]
+    pub fn of(scenario: &Scenario, transcript: &Transcript, index: usize) -> Self {
+        let Some(observation) = transcript.observations.get(index) else {
+            return Self::End;
+        };
+        let point = name(scenario, observation.stop);
+        let earlier = transcript.observations.iter().take(index);
+        let before = earlier
+            .filter(|earlier| name(scenario, earlier.stop) == point)
+            .count();
+        Self::At {
+            index,
+            point: point.to_owned(),
+            nth: u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1),
+            vcpu: observation.vcpu,
+        }
+    }
+
+    /// Position for ordering: the observation's index, the end last.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        match self {
+            Self::At { index, .. } => *index,
+            Self::End => usize::MAX,
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At {
+                point, nth: 1, vcpu, ..
+            } => write!(formatter, "at `{point}` (vCPU {vcpu})"),
+            Self::At { point, nth, vcpu, .. } => {
+                write!(formatter, "at `{point}`, time {nth} (vCPU {vcpu})")
+            }
+            Self::End => formatter.write_str("in memory at the end"),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `/dev/kvm` and what it can do.
+
+use std::ffi::CStr;
+use std::io;
+use std::path::Path;
+
+use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
+use kvm_ioctls::Cap;
+
+use super::super::{Backend, Identity};
+
+/// Why the device cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no `/dev/kvm`.
+    #[error(
+        "there is no /dev/kvm; load the module kvm_intel or kvm_amd, or run where virtualization is available"
+    )]
+    Missing,
+    /// It may not be opened.
+    #[error("/dev/kvm may not be opened; run as a member of the group that owns it, usually `kvm`")]
+    Denied,
+    /// It could not be opened for another reason.
+    #[error("/dev/kvm cannot be opened ({0}); check that it is a character device with major 10, minor 232")]
+    Failed(io::Error),
+    /// KVM before Linux 2.6.22.
+    #[error("/dev/kvm speaks KVM API version {0}, this program needs {KVM_API_VERSION}; use a newer kernel")]
+    ApiVersion(i32),
+    /// An extension that every scenario needs is missing.
+    #[error("this KVM lacks {0}, which every scenario needs; use a newer kernel")]
+    Lacks(&'static str),
+    /// KVM does not say what CPUID a guest may have.
+    #[error("KVM_GET_SUPPORTED_CPUID failed ({0}); see the kernel log")]
+    Cpuid(io::Error),
+    /// The thread that stops runaway guests could not be started.
+    #[error("the watchdog cannot be started ({0}); raise the limit on threads")]
+    Watchdog(io::Error),
+}
+
+/// Extensions that every scenario needs (KVM API, paragraph of each ioctl).
+const NEEDED: [(Cap, &str); 6] = [
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+    (Cap::UserNmi, "KVM_CAP_USER_NMI"),
+    (Cap::VcpuEvents, "KVM_CAP_VCPU_EVENTS"),
+    (Cap::Debugregs, "KVM_CAP_DEBUGREGS"),
+    (Cap::MpState, "KVM_CAP_MP_STATE"),
+];
+
+/// The open device.
+pub(super) struct Device {
+    pub(super) kvm: kvm_ioctls::Kvm,
+    pub(super) identity: Identity,
+    /// What `KVM_GET_SUPPORTED_CPUID` says, the same for every virtual machine.
+    pub(super) cpuid: CpuId,
+}
+
+impl Device {
+    /// Opens `/dev/kvm`.
+    ///
+    /// # Errors
+    /// If it is not there, may not be opened, or cannot run scenarios.
+    pub(super) fn open() -> Result<Self, OpenError> {
+        let kvm = kvm_ioctls::Kvm::new().map_err(|error| match error.errno() {
+            libc::ENOENT | libc::ENODEV | libc::ENXIO => OpenError::Missing,
+            libc::EACCES | libc::EPERM => OpenError::Denied,
+            _ => OpenError::Failed(error.into()),
+        })?;
+        let version = kvm.get_api_version();
+        if u32::try_from(version) != Ok(KVM_API_VERSION) {
+            return Err(OpenError::ApiVersion(version));
+        }
+        if let Some((_, name)) = NEEDED.into_iter().find(|(cap, _)| !kvm.check_extension(*cap)) {
+            return Err(OpenError::Lacks(name));
+        }
+        let cpuid = kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(|error| OpenError::Cpuid(error.into()))?;
+        let identity = Identity {
+            name: "kvm".to_owned(),
+            backend: backend(),
+            kernel: kernel_release(),
+            smm: kvm.check_extension(Cap::X86Smm),
+        };
+        Ok(Self { kvm, identity, cpuid })
+    }
+}
+
+/// The vendor module that is in use. Only one can be: loading a second one fails.
+fn backend() -> Backend {
+    // A module that is built in shows up in sysfs as well, since all have parameters.
+    let modules = [
+        ("kvm_pvm", Backend::Pvm),
+        ("kvm_amd", Backend::Svm),
+        ("kvm_intel", Backend::Vmx),
+    ];
+    let loaded = std::fs::read_to_string("/proc/modules").unwrap_or_default();
+    let present = |name: &str| {
+        Path::new("/sys/module").join(name).exists()
+            || loaded
+                .lines()
+                .any(|line| line.split_whitespace().next() == Some(name))
+    };
+    let named = modules.into_iter().find(|(name, _)| present(name));
+    named.map_or_else(backend_by_processor, |(_, backend)| backend)
+}
+
+/// The backend that the processor's features allow, for when neither sysfs nor procfs is
+/// mounted.
+fn backend_by_processor() -> Backend {
+    use std::arch::x86_64::__cpuid;
+    if __cpuid(0x8000_0000).eax >= 0x8000_0001 && __cpuid(0x8000_0001).ecx & 1 << 2 != 0 {
+        Backend::Svm
+    } else if __cpuid(1).ecx & 1 << 5 != 0 {
+        Backend::Vmx
+    } else {
+        Backend::Unknown
+    }
+}
+
+/// What `uname -r` prints.
+fn kernel_release() -> String {
+    // SAFETY: all zero is a valid utsname: arrays of characters.
+    let mut names: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: `names` is valid for writes.
+    if unsafe { libc::uname(&raw mut names) } != 0 {
+        return "unknown".to_owned();
+    }
+    // SAFETY: uname ends every member with a NUL, and `names` outlives the borrow.
+    let release = unsafe { CStr::from_ptr(names.release.as_ptr()) };
+    release.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_release_is_the_one_in_procfs() {
+        if let Ok(release) = std::fs::read_to_string("/proc/sys/kernel/osrelease") {
+            assert_eq!(kernel_release(), release.trim_end());
+        }
+    }
+
+    #[test]
+    fn every_open_error_says_what_to_do() {
+        for error in [
+            OpenError::Missing,
+            OpenError::Denied,
+            OpenError::Failed(io::Error::from_raw_os_error(libc::EIO)),
+            OpenError::ApiVersion(11),
+            OpenError::Lacks("KVM_CAP_NR_VCPUS"),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(';'), "no advice in: {text}");
+        }
+    }
+}

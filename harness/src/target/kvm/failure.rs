@@ -1,0 +1,85 @@
+//! Why a scenario could not be run to its end.
+
+use vmm_sys_util::errno;
+
+use super::super::Run;
+
+/// What keeps a scenario from yielding a transcript.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The scenario needs SMM.
+    #[error("KVM_CAP_X86_SMM is 0, and the scenario {0}; a KVM with CONFIG_KVM_SMM=y can run it")]
+    NoSmm(&'static str),
+    /// The backend drops an interrupt shadow that the host sets.
+    #[error("this backend does not keep an interrupt shadow")]
+    ShadowNotKept,
+    /// A getter returned something else than the setter was given.
+    #[error("this KVM does not keep {field} of vCPU {vcpu}: set to {set:#x}, read back as {read:#x}")]
+    NotKept {
+        /// The vCPU.
+        vcpu: usize,
+        /// Name of the field.
+        field: &'static str,
+        /// What was set.
+        set: u64,
+        /// What was read.
+        read: u64,
+    },
+    /// The software backend gave up on the guest.
+    #[error("{0}: the PVM backend cannot run this")]
+    PvmGaveUp(String),
+    /// The scenario contradicts itself or names what does not exist.
+    #[error("the scenario is wrong: {0}")]
+    BadScenario(String),
+    /// A system call failed.
+    #[error("{call} failed: {source}")]
+    Call {
+        /// Name of the ioctl or system call.
+        call: &'static str,
+        /// Its errno.
+        source: std::io::Error,
+    },
+    /// KVM refused an MSR that the scenario sets.
+    #[error("KVM_SET_MSRS refused the value {value:#x} for MSR {index:#x} of vCPU {vcpu}")]
+    MsrRefused {
+        /// The vCPU.
+        vcpu: usize,
+        /// The MSR.
+        index: u32,
+        /// The value.
+        value: u64,
+    },
+    /// KVM_RUN came back with something that no scenario should cause.
+    #[error("KVM_RUN of vCPU {vcpu} ended unexpectedly: {exit}")]
+    UnexpectedExit {
+        /// The vCPU.
+        vcpu: usize,
+        /// The exit.
+        exit: String,
+    },
+}
+
+impl Failure {
+    /// For `map_err` on a call of kvm-ioctls.
+    pub(super) fn ioctl(call: &'static str) -> impl FnOnce(errno::Error) -> Self {
+        move |error| Self::Call {
+            call,
+            source: error.into(),
+        }
+    }
+}
+
+impl From<Failure> for Run {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoSmm(_)
+            | Failure::ShadowNotKept
+            | Failure::NotKept { .. }
+            | Failure::MsrRefused { .. }
+            | Failure::PvmGaveUp(_) => Self::Unsupported(failure.to_string()),
+            Failure::BadScenario(_) | Failure::Call { .. } | Failure::UnexpectedExit { .. } => {
+                Self::Broken(failure.to_string())
+            }
+        }
+    }
+}

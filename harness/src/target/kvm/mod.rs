@@ -1,0 +1,178 @@
+//! The local KVM device.
+//!
+//! One scenario is one run of a virtual machine with anonymous memory and without an
+//! in-kernel interrupt controller, so that HLT comes back to the host. A machine is
+//! reused for the next scenario of the same shape if the last run ended in order, and
+//! every bit of state that scenarios can see is set again.
+//!
+//! The FPU is not reset: payloads have no instruction that reads it, and no getter that
+//! is used here shows it.
+
+mod device;
+mod exit;
+mod failure;
+mod host_events;
+mod machine;
+mod mapping;
+mod memory;
+mod session;
+mod state;
+mod vcpu;
+mod watchdog;
+
+use std::time::Duration;
+
+use spec_model::scenario::{Action, AddressSpace, SYNC_POINTS, Scenario};
+
+pub use device::OpenError;
+
+use super::{Identity, Run, RunOptions, Target};
+use device::Device;
+use failure::Failure;
+use machine::Machine;
+use watchdog::Watchdog;
+
+/// Time that a guest gets to reach its next point.
+const BUDGET: Duration = Duration::from_secs(1);
+/// The same for the init program of a kernel that is itself emulated.
+const BUDGET_AS_INIT: Duration = Duration::from_secs(5);
+/// Machines kept for reuse. Cases have few shapes of memory; generated scenarios must not
+/// fill the host with machines that are never used again.
+const MACHINES_KEPT: usize = 8;
+
+/// The local KVM device with the virtual machines that are reused between scenarios.
+pub struct Kvm {
+    device: Device,
+    /// Machines that ended in order, the last used one last.
+    machines: Vec<Machine>,
+    watchdog: Watchdog,
+}
+
+impl Kvm {
+    /// Opens `/dev/kvm` and finds out what it can do.
+    ///
+    /// # Errors
+    /// If there is no such device, or it cannot be opened, or it is too old.
+    pub fn open() -> Result<Self, OpenError> {
+        let device = Device::open()?;
+        let is_init = std::process::id() == 1;
+        let budget = if is_init { BUDGET_AS_INIT } else { BUDGET };
+        Ok(Self {
+            device,
+            machines: Vec::new(),
+            watchdog: Watchdog::start(budget).map_err(OpenError::Watchdog)?,
+        })
+    }
+
+    /// What it is.
+    pub fn identity(&self) -> &Identity {
+        &self.device.identity
+    }
+
+    /// Runs one scenario.
+    pub fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Run {
+        match self.try_run(scenario, options) {
+            Ok(run) => run,
+            Err(failure) => failure.into(),
+        }
+    }
+
+    fn try_run(&mut self, scenario: &Scenario, options: RunOptions) -> Result<Run, Failure> {
+        check(scenario, self.device.identity.smm)?;
+        let kept = if options.fresh_vm {
+            None
+        } else {
+            self.take(scenario)
+        };
+        let mut machine = match kept {
+            Some(machine) => machine,
+            None => Machine::new(&self.device, scenario)?,
+        };
+        machine.load(scenario)?;
+        let backend = self.device.identity.backend;
+        // On any failure the machine is dropped: nobody knows what state it is in.
+        let ended = session::run(scenario, &mut machine, &self.watchdog, backend)?;
+        if ended.reusable && !options.fresh_vm {
+            self.keep(machine);
+        }
+        Ok(Run::Done(ended.transcript))
+    }
+
+    fn take(&mut self, scenario: &Scenario) -> Option<Machine> {
+        let index = self.machines.iter().position(|machine| machine.fits(scenario))?;
+        Some(self.machines.remove(index))
+    }
+
+    fn keep(&mut self, machine: Machine) {
+        if self.machines.len() >= MACHINES_KEPT {
+            self.machines.remove(0);
+        }
+        self.machines.push(machine);
+    }
+}
+
+impl Target for Kvm {
+    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run)) {
+        for (index, scenario) in scenarios.iter().enumerate() {
+            let run = self.run_one(scenario, options);
+            sink(index, run);
+        }
+    }
+}
+
+/// Refuses what would only fail in an obscure way later.
+fn check(scenario: &Scenario, smm: bool) -> Result<(), Failure> {
+    let bad = |what: String| Err(Failure::BadScenario(what));
+    if scenario.vcpus.is_empty() {
+        return bad("it has no vCPU".to_owned());
+    }
+    if scenario.vcpus.len() > usize::from(u8::MAX) + 1 {
+        return bad(format!(
+            "it has {} vCPUs, 256 at most are possible",
+            scenario.vcpus.len()
+        ));
+    }
+    if scenario.points.len() > SYNC_POINTS {
+        return bad(format!(
+            "it has {} points, {SYNC_POINTS} at most are possible",
+            scenario.points.len()
+        ));
+    }
+    if scenario.limits.observations == 0 {
+        return bad("its limit of observations is 0".to_owned());
+    }
+    let missing = |vcpu: &&u8| usize::from(**vcpu) >= scenario.vcpus.len();
+    if let Some(vcpu) = scenario.schedule.iter().find(missing) {
+        return bad(format!("its schedule names vCPU {vcpu}, which it does not have"));
+    }
+    match needs_smm(scenario) {
+        Some(why) if !smm => Err(Failure::NoSmm(why)),
+        _ => Ok(()),
+    }
+}
+
+/// What in the scenario takes SMM.
+fn needs_smm(scenario: &Scenario) -> Option<&'static str> {
+    let is_smi = |action: &Action| matches!(action, Action::Smi { .. });
+    if scenario
+        .memory
+        .iter()
+        .any(|region| region.space == AddressSpace::Smm)
+    {
+        Some("has memory that only a processor in SMM sees")
+    } else if scenario
+        .vcpus
+        .iter()
+        .any(|vcpu| vcpu.events.in_smm || vcpu.events.smi_pending)
+    {
+        Some("starts in SMM or with an SMI pending")
+    } else if scenario
+        .events
+        .iter()
+        .any(|event| event.actions.iter().any(is_smi))
+    {
+        Some("raises an SMI")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,330 @@
+//! One run: the schedule, the stops and what is observed at each.
+
+use spec_model::scenario::{PointId, PointKind, SYNC_PORT, Scenario};
+use spec_model::transcript::{Access, AccessSpace, Observation, STACK_SLOTS, Stop, Transcript};
+use spec_model::x86::save_area::{SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
+use spec_model::x86::segment::SegmentName;
+use spec_model::x86::state::VcpuState;
+
+use super::super::Backend;
+use super::exit::{Exit, InternalError};
+use super::failure::Failure;
+use super::machine::Machine;
+use super::watchdog::Watchdog;
+
+/// Accesses kept between two observations. A guest that makes more of them without
+/// reaching a point is stuck; keeping all would only fill memory until the time is up.
+const ACCESSES_KEPT: usize = 4096;
+
+/// A scenario on its way through a machine.
+pub(super) struct Session<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) machine: &'a mut Machine,
+    watchdog: &'a Watchdog,
+    backend: Backend,
+    /// What each processor can still do.
+    pub(super) parts: Vec<Part>,
+    /// How often each point was reached.
+    pub(super) reached: Vec<u32>,
+    accesses: Vec<Access>,
+    observations: Vec<Observation>,
+    reusable: bool,
+}
+
+/// What a processor can still do in this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Go on.
+    Running,
+    /// Wait at a HLT for an event of the host.
+    Halted {
+        /// The host raised an NMI since.
+        nmi: bool,
+        /// The host raised an SMI since.
+        smi: bool,
+    },
+    /// Nothing.
+    Over,
+}
+
+/// What ended a stretch of execution, as KVM says it.
+enum Stopped {
+    Sync(PointId),
+    Halted,
+    Shutdown,
+    InternalError(InternalError),
+    EntryFailed,
+    RunFailed(i32),
+    Stuck,
+}
+
+/// What a run leaves.
+pub(super) struct Ended {
+    pub(super) transcript: Transcript,
+    /// The machine ended in a state that the next scenario can start from.
+    pub(super) reusable: bool,
+}
+
+/// Runs a scenario on a machine that holds it.
+///
+/// # Errors
+/// If the scenario contradicts itself, the backend cannot run it, or KVM fails.
+pub(super) fn run(
+    scenario: &Scenario,
+    machine: &mut Machine,
+    watchdog: &Watchdog,
+    backend: Backend,
+) -> Result<Ended, Failure> {
+    let mut session = Session {
+        parts: vec![Part::Running; machine.vcpus.len()],
+        reached: vec![0; scenario.points.len()],
+        accesses: Vec::new(),
+        observations: Vec::new(),
+        reusable: true,
+        scenario,
+        machine,
+        watchdog,
+        backend,
+    };
+    session.run()?;
+    let (memory_changes, smm_memory_changes) = session.machine.memory.changes();
+    Ok(Ended {
+        transcript: Transcript {
+            observations: session.observations,
+            memory_changes,
+            smm_memory_changes,
+        },
+        reusable: session.reusable,
+    })
+}
+
+impl Session<'_> {
+    fn run(&mut self) -> Result<(), Failure> {
+        let mut schedule = self.scenario.schedule.iter();
+        while let Some(vcpu) = self.next(&mut schedule) {
+            self.watchdog.arm();
+            let stopped = self.stretch(vcpu);
+            self.watchdog.disarm();
+            let stop = self.observe(vcpu, stopped?)?;
+            if self.observations.len() as u64 >= u64::from(self.scenario.limits.observations) {
+                if let Some(last) = self.observations.last_mut() {
+                    last.stop = Stop::LimitReached;
+                }
+                break;
+            }
+            self.parts[usize::from(vcpu)] = match stop {
+                Stop::Sync(_) => Part::Running,
+                Stop::Halted(Some(_)) => Part::Halted {
+                    nmi: false,
+                    smi: false,
+                },
+                _ => Part::Over,
+            };
+            if let Stop::Sync(point) | Stop::Halted(Some(point)) = stop {
+                self.host_events(point, vcpu)?;
+                self.wake_halted()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The processor that runs next.
+    fn next(&self, schedule: &mut std::slice::Iter<'_, u8>) -> Option<u8> {
+        let can_run = |vcpu: &u8| self.parts.get(usize::from(*vcpu)) == Some(&Part::Running);
+        let lowest = || (0..=u8::MAX).take(self.parts.len()).find(can_run);
+        schedule.copied().find(can_run).or_else(lowest)
+    }
+
+    /// Lets the processor run until it reaches a point or cannot go on.
+    fn stretch(&mut self, vcpu: u8) -> Result<Stopped, Failure> {
+        loop {
+            match self.machine.vcpu(vcpu)?.run() {
+                Exit::PortWrite { port, size, data } => match self.sync_point(port, &data) {
+                    Some(point) => {
+                        return match self.machine.vcpu(vcpu)?.complete() {
+                            None => Ok(Stopped::Sync(point)),
+                            Some(exit) => Err(unexpected(vcpu, &format!("{exit:?} completing an OUT"))),
+                        };
+                    }
+                    None => {
+                        for item in data.chunks(size) {
+                            self.record(AccessSpace::Port, true, u64::from(port), item);
+                        }
+                    }
+                },
+                Exit::PortRead { port, size, count } => {
+                    for _ in 0..count {
+                        self.record(AccessSpace::Port, false, u64::from(port), &vec![0; size]);
+                    }
+                }
+                Exit::MemoryWrite {
+                    address,
+                    data,
+                    length,
+                } => {
+                    self.record(AccessSpace::Memory, true, address, &data[..length]);
+                }
+                Exit::MemoryRead { address, length } => {
+                    self.record(AccessSpace::Memory, false, address, &[0; 8][..length.min(8)]);
+                }
+                Exit::Halted => return Ok(Stopped::Halted),
+                Exit::Shutdown => return Ok(Stopped::Shutdown),
+                Exit::InternalError(error) => return Ok(Stopped::InternalError(error)),
+                Exit::EntryFailed => return Ok(Stopped::EntryFailed),
+                Exit::Failed(errno) => return Ok(Stopped::RunFailed(errno)),
+                Exit::Again => {}
+                Exit::Unexpected(exit) => return Err(unexpected(vcpu, &exit)),
+            }
+            if self.watchdog.expired() {
+                return Ok(Stopped::Stuck);
+            }
+        }
+    }
+
+    /// The sync point that a write to a port reports.
+    fn sync_point(&self, port: u16, data: &[u8]) -> Option<PointId> {
+        let number = port.checked_sub(u16::from(SYNC_PORT))?;
+        let point = self.scenario.points.get(usize::from(number))?;
+        (data.len() == 1 && point.kind == PointKind::Sync).then_some(PointId(number))
+    }
+
+    fn record(&mut self, space: AccessSpace, write: bool, address: u64, data: &[u8]) {
+        if self.accesses.len() < ACCESSES_KEPT {
+            self.accesses.push(Access {
+                space,
+                write,
+                address,
+                length: u8::try_from(data.len()).unwrap_or(u8::MAX),
+                data: little_endian(data),
+            });
+        }
+    }
+
+    /// Records everything about a stop and says which one it is.
+    fn observe(&mut self, vcpu: u8, stopped: Stopped) -> Result<Stop, Failure> {
+        let state = match &stopped {
+            Stopped::Sync(_) | Stopped::Halted => Some(self.machine.vcpu(vcpu)?.state()?),
+            // A virtual machine that KVM has given up refuses its getters too.
+            Stopped::InternalError(_) | Stopped::EntryFailed | Stopped::RunFailed(_) => {
+                self.machine.vcpu(vcpu)?.state().ok()
+            }
+            // SVM resets the processor at a shutdown (Linux arch/x86/kvm/svm/svm.c,
+            // shutdown_interception), and a stuck one is anywhere.
+            Stopped::Shutdown | Stopped::Stuck => None,
+        };
+        self.reusable &= matches!(stopped, Stopped::Sync(_) | Stopped::Halted);
+        if self.backend == Backend::Pvm {
+            self.refuse_pvm_failure(&stopped, state.as_ref())?;
+        }
+        let stop = match stopped {
+            Stopped::Sync(point) => Stop::Sync(point),
+            Stopped::Halted => Stop::Halted(state.as_ref().and_then(|state| self.halt_point(state))),
+            Stopped::Shutdown => Stop::Shutdown,
+            Stopped::InternalError(error) => Stop::InternalError(error.suberror),
+            Stopped::EntryFailed => Stop::EntryFailed,
+            Stopped::RunFailed(errno) => Stop::RunFailed(errno),
+            Stopped::Stuck => Stop::Stuck,
+        };
+        let observation = Observation {
+            vcpu,
+            stop,
+            stack: state.as_ref().map_or_else(Vec::new, |state| self.stack(state)),
+            save_area: state.as_ref().and_then(|state| self.save_area(state)),
+            watches: self.watches(),
+            accesses: std::mem::take(&mut self.accesses),
+            state: state.map(|state| Box::new(state.observable())),
+        };
+        self.observations.push(observation);
+        Ok(stop)
+    }
+
+    /// The HLT that a processor stands behind.
+    fn halt_point(&self, state: &VcpuState) -> Option<PointId> {
+        let linear = state.segment(SegmentName::Cs).base.wrapping_add(state.rip);
+        let number = self
+            .scenario
+            .points
+            .iter()
+            .position(|point| point.kind == PointKind::Halt { resume: linear })?;
+        u16::try_from(number).ok().map(PointId)
+    }
+
+    fn stack(&self, state: &VcpuState) -> Vec<u64> {
+        let width = state.stack_width();
+        let mut bytes = [0; STACK_SLOTS * 8];
+        let bytes = &mut bytes[..STACK_SLOTS * width];
+        if !self
+            .machine
+            .memory
+            .read(state.stack_top(), state.events.in_smm, bytes)
+        {
+            return Vec::new();
+        }
+        bytes.chunks(width).map(little_endian).collect()
+    }
+
+    fn save_area(&self, state: &VcpuState) -> Option<Vec<u8>> {
+        let mut area = vec![0; SAVE_AREA_SIZE];
+        let address = state.smbase.wrapping_add(SAVE_AREA_OFFSET);
+        (state.events.in_smm && self.machine.memory.read(address, true, &mut area)).then_some(area)
+    }
+
+    fn watches(&self) -> Vec<Vec<u8>> {
+        let watches = self.scenario.watches.iter();
+        watches
+            .map(|watch| {
+                let memory = &self.machine.memory;
+                memory
+                    .read_vec(watch.address, watch.smm, watch.length)
+                    .unwrap_or_default()
+            })
+            .collect()
+    }
+
+    /// The PVM backend emulates most of what the guest does, and says so when it cannot.
+    fn refuse_pvm_failure(&self, stopped: &Stopped, state: Option<&VcpuState>) -> Result<(), Failure> {
+        let what = match stopped {
+            Stopped::InternalError(error) => match error.suberror {
+                1 => "KVM_EXIT_INTERNAL_ERROR suberror 1 (emulation)".to_owned(),
+                other => format!("KVM_EXIT_INTERNAL_ERROR suberror {other}"),
+            },
+            Stopped::RunFailed(errno) => format!("KVM_RUN failed with errno {errno}"),
+            _ => return Ok(()),
+        };
+        let place = state.map_or_else(String::new, |state| {
+            let bytes = match stopped {
+                Stopped::InternalError(error) if !error.instruction.is_empty() => error.instruction.clone(),
+                _ => self.instruction_bytes(state),
+            };
+            let hex: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!(" at rip {:#x}, instruction bytes {}", state.rip, hex.join(" "))
+        });
+        Err(Failure::PvmGaveUp(what + &place))
+    }
+
+    /// The bytes at CS:RIP, with linear taken for guest-physical addresses.
+    fn instruction_bytes(&self, state: &VcpuState) -> Vec<u8> {
+        const LONGEST: u32 = 15;
+        let linear = state.segment(SegmentName::Cs).base.wrapping_add(state.rip);
+        let memory = &self.machine.memory;
+        memory
+            .read_vec(linear, state.events.in_smm, LONGEST)
+            .unwrap_or_default()
+    }
+}
+
+fn unexpected(vcpu: u8, exit: &str) -> Failure {
+    Failure::UnexpectedExit {
+        vcpu: usize::from(vcpu),
+        exit: exit.to_owned(),
+    }
+}
+
+/// Up to 8 bytes as a number.
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .take(8)
+        .rev()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
+}

@@ -1,0 +1,354 @@
+//! One virtual processor: setting and observing its whole state.
+
+use std::collections::HashSet;
+
+use kvm_bindings::{KVM_MP_STATE_RUNNABLE, Msrs, kvm_mp_state, kvm_msr_entry};
+use kvm_ioctls::{VcpuFd, VmFd};
+use spec_model::x86::state::{EventState, VcpuState};
+
+use super::device::Device;
+use super::exit::{self, Exit};
+use super::failure::Failure;
+use super::state;
+
+const IA32_SMBASE: u32 = 0x9e;
+const STAR: u32 = 0xc000_0081;
+const LSTAR: u32 = 0xc000_0082;
+const CSTAR: u32 = 0xc000_0083;
+const SFMASK: u32 = 0xc000_0084;
+const KERNEL_GS_BASE: u32 = 0xc000_0102;
+
+/// The MSRs that belong to [`VcpuState`].
+const STATE_MSRS: [u32; 6] = [IA32_SMBASE, STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE];
+
+/// Further MSRs that a payload may write and that the next scenario must find as they
+/// were: SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, PAT, TSC_AUX. DEBUGCTL is not
+/// among them: SVM without LBR virtualization complains in the kernel log about each write.
+const OTHER_MSRS: [u32; 5] = [0x174, 0x175, 0x176, 0x277, 0xc000_0103];
+
+/// Initial states that a processor remembers as checked. Curated cases share a handful.
+const CHECKED_STATES: usize = 64;
+
+/// A virtual processor.
+pub(super) struct Vcpu {
+    fd: VcpuFd,
+    index: usize,
+    smm: bool,
+    /// IA32_APIC_BASE as KVM initialises it.
+    apic_base: u64,
+    /// Those of [`STATE_MSRS`] that exist here.
+    state_msrs: Msrs,
+    /// The same and those of [`OTHER_MSRS`] that exist here, with what a scenario starts with.
+    initial_msrs: Msrs,
+    /// KVM_SMI was called and KVM may not have looked at it yet.
+    smi_raised: bool,
+    /// Initial states that KVM is known to keep.
+    checked: HashSet<VcpuState>,
+}
+
+impl Vcpu {
+    /// Creates processor `index` of a virtual machine.
+    ///
+    /// # Errors
+    /// If KVM refuses.
+    pub(super) fn new(device: &Device, vm: &VmFd, index: usize, long_mode: bool) -> Result<Self, Failure> {
+        let fd = vm
+            .create_vcpu(index as u64)
+            .map_err(Failure::ioctl("KVM_CREATE_VCPU"))?;
+        fd.set_cpuid2(&guest_cpuid(device, index, long_mode))
+            .map_err(Failure::ioctl("KVM_SET_CPUID2"))?;
+        let sregs = fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+        let observed = existing_msrs(&fd, &STATE_MSRS)?;
+        let mut initial = observed.clone();
+        initial.extend(existing_msrs(&fd, &OTHER_MSRS)?);
+        Ok(Self {
+            fd,
+            index,
+            smm: device.identity.smm,
+            apic_base: sregs.apic_base,
+            state_msrs: msr_list(&observed)?,
+            initial_msrs: msr_list(&initial)?,
+            smi_raised: false,
+            checked: HashSet::new(),
+        })
+    }
+
+    /// Its whole state.
+    ///
+    /// # Errors
+    /// If an ioctl fails, as all do on a virtual machine that KVM has given up.
+    pub(super) fn state(&mut self) -> Result<VcpuState, Failure> {
+        let mut state = VcpuState {
+            // First: reading the events makes KVM deliver a #DB payload into DR6 (Linux
+            // arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_get_vcpu_events).
+            events: self.events()?,
+            ..VcpuState::default()
+        };
+        let regs = self.fd.get_regs().map_err(Failure::ioctl("KVM_GET_REGS"))?;
+        state::load_regs(&mut state, &regs);
+        let sregs = self.fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+        state::load_sregs(&mut state, &sregs);
+        let debug = self
+            .fd
+            .get_debug_regs()
+            .map_err(Failure::ioctl("KVM_GET_DEBUGREGS"))?;
+        state::load_debug_registers(&mut state, &debug);
+        self.fd
+            .get_msrs(&mut self.state_msrs)
+            .map_err(Failure::ioctl("KVM_GET_MSRS"))?;
+        for entry in self.state_msrs.as_slice() {
+            load_msr(&mut state, entry.index, entry.data);
+        }
+        Ok(state)
+    }
+
+    /// Its event state.
+    ///
+    /// # Errors
+    /// If the ioctl fails.
+    pub(super) fn events(&mut self) -> Result<EventState, Failure> {
+        let events = self
+            .fd
+            .get_vcpu_events()
+            .map_err(Failure::ioctl("KVM_GET_VCPU_EVENTS"))?;
+        Ok(state::from_events(&events))
+    }
+
+    /// Sets the whole state, whatever the processor was doing, and checks that KVM kept it.
+    ///
+    /// # Errors
+    /// If KVM refuses a value, or reports another one afterwards.
+    pub(super) fn reset(&mut self, wanted: &VcpuState) -> Result<(), Failure> {
+        if self.smi_raised {
+            // KVM_SMI leaves a request that KVM turns into a pending SMI only when it next
+            // looks; reading the events makes it look, so that setting them can clear it.
+            self.events()?;
+            self.smi_raised = false;
+        }
+        // Events first: whether the processor is in SMM decides where KVM reads the page
+        // directory pointers that KVM_SET_SREGS loads with PAE.
+        self.set_events(&wanted.events)?;
+        self.set_sregs(wanted)?;
+        self.set_regs(wanted)?;
+        self.set_debug_registers(wanted)?;
+        self.set_initial_msrs(wanted)?;
+        let runnable = kvm_mp_state {
+            mp_state: KVM_MP_STATE_RUNNABLE,
+        };
+        self.fd
+            .set_mp_state(runnable)
+            .map_err(Failure::ioctl("KVM_SET_MP_STATE"))?;
+        self.check_kept(wanted)
+    }
+
+    /// Reads the state back and compares it with what was set. That costs as much as an
+    /// observation, and what KVM keeps of a value does not depend on what ran before, so
+    /// each initial state is checked once.
+    fn check_kept(&mut self, wanted: &VcpuState) -> Result<(), Failure> {
+        if self.checked.contains(wanted) {
+            return Ok(());
+        }
+        let read = self.state()?;
+        match state::first_difference(wanted, &read) {
+            None => {}
+            Some(field) if field.name.starts_with("shadow.") => return Err(Failure::ShadowNotKept),
+            Some(field) => {
+                return Err(Failure::NotKept {
+                    vcpu: self.index,
+                    field: field.name,
+                    set: field.read(wanted),
+                    read: field.read(&read),
+                });
+            }
+        }
+        if self.checked.len() >= CHECKED_STATES {
+            self.checked.clear();
+        }
+        self.checked.insert(wanted.clone());
+        Ok(())
+    }
+
+    /// Changes the state from `before`, which is what it is, to `after`, with the setters
+    /// that this takes and no others.
+    ///
+    /// # Errors
+    /// If KVM refuses a value.
+    pub(super) fn change(&mut self, before: &VcpuState, after: &VcpuState) -> Result<(), Failure> {
+        if before.events != after.events {
+            self.set_events(&after.events)?;
+        }
+        if state::sregs(before, 0) != state::sregs(after, 0) {
+            self.set_sregs(after)?;
+        }
+        if state::regs(before) != state::regs(after) {
+            self.set_regs(after)?;
+        }
+        if state::debug_registers(before) != state::debug_registers(after) {
+            self.set_debug_registers(after)?;
+        }
+        let indices = self.state_msrs.as_slice().iter().map(|entry| entry.index);
+        let entries: Vec<_> = indices
+            .filter(|index| msr_value(before, *index) != msr_value(after, *index))
+            .filter_map(|index| Some((index, msr_value(after, index)?)))
+            .collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let msrs = msr_list(&entries)?;
+        set_msrs(&self.fd, self.index, &msrs)
+    }
+
+    /// Raises an NMI.
+    ///
+    /// # Errors
+    /// If the ioctl fails.
+    pub(super) fn nmi(&mut self) -> Result<(), Failure> {
+        self.fd.nmi().map_err(Failure::ioctl("KVM_NMI"))
+    }
+
+    /// Raises an SMI.
+    ///
+    /// # Errors
+    /// If the ioctl fails.
+    pub(super) fn smi(&mut self) -> Result<(), Failure> {
+        self.smi_raised = true;
+        self.fd.smi().map_err(Failure::ioctl("KVM_SMI"))
+    }
+
+    /// Enters the guest and waits for it to come out.
+    pub(super) fn run(&mut self) -> Exit {
+        exit::run(&mut self.fd)
+    }
+
+    /// Completes the instruction that caused an I/O exit, and nothing more (KVM API 5,
+    /// `immediate_exit`). Gives the exit if the completion itself caused another one.
+    pub(super) fn complete(&mut self) -> Option<Exit> {
+        self.fd.set_kvm_immediate_exit(1);
+        let exit = exit::run(&mut self.fd);
+        self.fd.set_kvm_immediate_exit(0);
+        match exit {
+            Exit::Again => None,
+            other => Some(other),
+        }
+    }
+
+    fn set_events(&mut self, events: &EventState) -> Result<(), Failure> {
+        self.fd
+            .set_vcpu_events(&state::events(events, self.smm))
+            .map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))
+    }
+
+    fn set_sregs(&mut self, state: &VcpuState) -> Result<(), Failure> {
+        self.fd
+            .set_sregs(&state::sregs(state, self.apic_base))
+            .map_err(Failure::ioctl("KVM_SET_SREGS"))?;
+        // Without an in-kernel APIC, KVM_RUN takes CR8 from here (KVM API 5, `cr8`).
+        self.fd.get_kvm_run().cr8 = state.cr8;
+        Ok(())
+    }
+
+    fn set_regs(&mut self, state: &VcpuState) -> Result<(), Failure> {
+        self.fd
+            .set_regs(&state::regs(state))
+            .map_err(Failure::ioctl("KVM_SET_REGS"))
+    }
+
+    fn set_debug_registers(&mut self, state: &VcpuState) -> Result<(), Failure> {
+        self.fd
+            .set_debug_regs(&state::debug_registers(state))
+            .map_err(Failure::ioctl("KVM_SET_DEBUGREGS"))
+    }
+
+    fn set_initial_msrs(&mut self, state: &VcpuState) -> Result<(), Failure> {
+        for entry in self.initial_msrs.as_mut_slice() {
+            if let Some(value) = msr_value(state, entry.index) {
+                entry.data = value;
+            }
+        }
+        set_msrs(&self.fd, self.index, &self.initial_msrs)
+    }
+}
+
+/// The value of an MSR that belongs to the state.
+fn msr_value(state: &VcpuState, index: u32) -> Option<u64> {
+    match index {
+        IA32_SMBASE => Some(state.smbase),
+        STAR => Some(state.star),
+        LSTAR => Some(state.lstar),
+        CSTAR => Some(state.cstar),
+        SFMASK => Some(state.sfmask),
+        KERNEL_GS_BASE => Some(state.kernel_gs_base),
+        _ => None,
+    }
+}
+
+/// Stores the value of an MSR that belongs to the state.
+fn load_msr(state: &mut VcpuState, index: u32, value: u64) {
+    match index {
+        IA32_SMBASE => state.smbase = value,
+        STAR => state.star = value,
+        LSTAR => state.lstar = value,
+        CSTAR => state.cstar = value,
+        SFMASK => state.sfmask = value,
+        KERNEL_GS_BASE => state.kernel_gs_base = value,
+        _ => {}
+    }
+}
+
+/// Those of `indices` that this processor has, with their values.
+fn existing_msrs(fd: &VcpuFd, indices: &[u32]) -> Result<Vec<(u32, u64)>, Failure> {
+    let mut existing = Vec::new();
+    for index in indices {
+        let mut one = msr_list(&[(*index, 0)])?;
+        if fd.get_msrs(&mut one).map_err(Failure::ioctl("KVM_GET_MSRS"))? == 1 {
+            existing.extend(one.as_slice().iter().map(|entry| (entry.index, entry.data)));
+        }
+    }
+    Ok(existing)
+}
+
+fn msr_list(entries: &[(u32, u64)]) -> Result<Msrs, Failure> {
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|(index, data)| kvm_msr_entry {
+            index: *index,
+            data: *data,
+            reserved: 0,
+        })
+        .collect();
+    Msrs::from_entries(&entries).map_err(|_| Failure::Call {
+        call: "allocating a list of MSRs",
+        source: std::io::ErrorKind::OutOfMemory.into(),
+    })
+}
+
+/// KVM_SET_MSRS stops at the first MSR that it refuses and says how many it took.
+fn set_msrs(fd: &VcpuFd, vcpu: usize, msrs: &Msrs) -> Result<(), Failure> {
+    let taken = fd.set_msrs(msrs).map_err(Failure::ioctl("KVM_SET_MSRS"))?;
+    match msrs.as_slice().get(taken) {
+        None => Ok(()),
+        Some(refused) => Err(Failure::MsrRefused {
+            vcpu,
+            index: refused.index,
+            value: refused.data,
+        }),
+    }
+}
+
+/// What the guest's CPUID says: everything that KVM supports, long mode as the scenario
+/// wants, and APIC ids that do not depend on the processor this happens to run on.
+fn guest_cpuid(device: &Device, index: usize, long_mode: bool) -> kvm_bindings::CpuId {
+    const LONG_MODE: u32 = 1 << 29;
+    let apic_id = u32::try_from(index).unwrap_or(0);
+    let mut cpuid = device.cpuid.clone();
+    for entry in cpuid.as_mut_slice() {
+        match entry.function {
+            1 => entry.ebx = entry.ebx & 0x00ff_ffff | apic_id << 24,
+            0xb | 0x1f => entry.edx = apic_id,
+            0x8000_0001 if long_mode => entry.edx |= LONG_MODE,
+            0x8000_0001 => entry.edx &= !LONG_MODE,
+            _ => {}
+        }
+    }
+    cpuid
+}

@@ -1,0 +1,136 @@
+//! What came of running all scenarios on one target.
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use harness::case::Case;
+use harness::cli::session::{Event, Kind, Prepared};
+use harness::target::{Run, RunOptions};
+use spec_model::scenario::Scenario;
+
+/// One run per case, in the order of the cases.
+pub struct Results {
+    runs: Arc<Vec<Option<Run>>>,
+    /// Why there are runs missing.
+    missing: String,
+}
+
+impl Results {
+    /// No results: the trials are not going to run.
+    pub fn none() -> Self {
+        Self {
+            runs: Arc::default(),
+            missing: "this trial was not going to run".to_owned(),
+        }
+    }
+
+    /// Runs all cases, or, if `shared`, takes what another process with the same program,
+    /// kernel and scenarios got.
+    pub fn get(target: &Prepared, cases: &[Case], shared: bool) -> Self {
+        let scenarios: Vec<Scenario> = cases.iter().map(|case| case.scenario.clone()).collect();
+        if shared {
+            match Self::through_file(target, &scenarios) {
+                Ok(results) => return results,
+                Err(error) => eprintln!("results cannot be shared between processes: {error}"),
+            }
+        }
+        Self::run(target, scenarios)
+    }
+
+    /// The run of one case.
+    pub fn of(&self, index: usize) -> Run {
+        let run = self.runs.get(index).cloned().flatten();
+        run.unwrap_or_else(|| Run::Broken(self.missing.clone()))
+    }
+
+    fn run(target: &Prepared, scenarios: Vec<Scenario>) -> Self {
+        let mut runs = vec![None; scenarios.len()];
+        let mut missing = "the target ended without a result".to_owned();
+        for event in target.start(scenarios, RunOptions::default()) {
+            match event {
+                Event::Run(index, run) => {
+                    if let Some(place) = runs.get_mut(index) {
+                        *place = Some(run);
+                    }
+                }
+                Event::Unusable(reason) => missing = reason,
+            }
+        }
+        Self {
+            runs: Arc::new(runs),
+            missing,
+        }
+    }
+
+    fn through_file(target: &Prepared, scenarios: &[Scenario]) -> io::Result<Self> {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+        fs::create_dir_all(&folder)?;
+        let path = folder.join(format!("{:016x}", key(target, scenarios)?));
+        // Whoever comes first runs; the others wait here and find the file.
+        let lock = File::create(path.with_extension("lock"))?;
+        lock.lock()?;
+        if let Ok(bytes) = fs::read(&path)
+            && let Ok(runs) = postcard::from_bytes::<Vec<Option<Run>>>(&bytes)
+        {
+            return Ok(Self {
+                runs: Arc::new(runs),
+                missing: "the target ended without a result".to_owned(),
+            });
+        }
+        let results = Self::run(target, scenarios.to_vec());
+        // What failed is tried again by the next process rather than remembered.
+        let is_whole = results
+            .runs
+            .iter()
+            .all(|run| matches!(run, Some(Run::Done(_) | Run::Unsupported(_))));
+        if is_whole {
+            let bytes = postcard::to_stdvec(results.runs.as_ref()).map_err(io::Error::other)?;
+            let part = path.with_extension("part");
+            fs::write(&part, bytes)?;
+            fs::rename(&part, &path)?;
+        }
+        Ok(results)
+    }
+}
+
+/// The same for the same program, kernel and scenarios.
+fn key(target: &Prepared, scenarios: &[Scenario]) -> io::Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    target.name.hash(&mut hasher);
+    scenarios.hash(&mut hasher);
+    hash_file(&std::env::current_exe()?, &mut hasher)?;
+    match &target.kind {
+        Kind::Booted { config, .. } => {
+            hash_file(&config.executable, &mut hasher)?;
+            hash_file(&config.kernel.image, &mut hasher)?;
+            for module in &config.kernel.modules {
+                hash_file(module, &mut hasher)?;
+            }
+        }
+        Kind::Kvm(identity) => {
+            (&identity.kernel, identity.backend, identity.smm).hash(&mut hasher);
+            // A module that was loaded again, or a reboot, may have changed what KVM does.
+            boot_id().hash(&mut hasher);
+        }
+        Kind::Model | Kind::Unusable(_) => {}
+    }
+    Ok(hasher.finish())
+}
+
+/// The kernel's random id of this boot; nothing where there is none.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+/// Its name, size and age: reading a kernel in every one of hundreds of processes would
+/// take longer than the trials.
+fn hash_file(path: &Path, hasher: &mut DefaultHasher) -> io::Result<()> {
+    let metadata = fs::metadata(path)?;
+    path.hash(hasher);
+    metadata.len().hash(hasher);
+    metadata.modified()?.hash(hasher);
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Open choices: what a manual leaves to the implementation and the profile leaves open.
+//!
+//! The model is run again for every way in which the open choices can go. A script says
+//! how the first ones go; later ones take their first option and are recorded, so that
+//! the next script can be made from the record.
+
+use std::fmt::Debug;
+
+use crate::outcome::ChoiceMade;
+use crate::profile::Choice;
+use crate::requirement::Requirement;
+
+/// How the open choices of one run go.
+#[derive(Clone, Debug, Default)]
+pub struct Choices {
+    script: Vec<usize>,
+    options: Vec<usize>,
+    made: Vec<ChoiceMade>,
+}
+
+impl Choices {
+    /// Choices that go as `script` says, then each to its first option.
+    #[must_use]
+    pub fn scripted(script: Vec<usize>) -> Self {
+        Self {
+            script,
+            ..Self::default()
+        }
+    }
+
+    /// Settles a choice.
+    pub fn settle<T: Copy + Debug>(&mut self, choice: Choice<T>, requirement: &'static Requirement) -> T {
+        match choice {
+            Choice::Always(value) => value,
+            Choice::AnyOf(options) => {
+                let index = self.script.get(self.options.len()).copied().unwrap_or(0);
+                self.options.push(options.len());
+                let value = options[index];
+                self.made.push(ChoiceMade {
+                    requirement,
+                    chosen: format!("{value:?}"),
+                });
+                value
+            }
+        }
+    }
+
+    /// The script of the next run, or `None` if every combination has been tried.
+    #[must_use]
+    pub fn next_script(&self) -> Option<Vec<usize>> {
+        let mut script = self.script.clone();
+        script.resize(self.options.len(), 0);
+        while let Some(last) = script.pop() {
+            if last + 1 < self.options[script.len()] {
+                script.push(last + 1);
+                return Some(script);
+            }
+        }
+        None
+    }
+
+    /// The choices that were made.
+    #[must_use]
+    pub fn into_made(self) -> Vec<ChoiceMade> {
+        self.made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requirement::SMM_ENTRY_012;
+
+    #[test]
+    fn every_combination_is_tried_once() {
+        let mut seen = Vec::new();
+        let mut script = Some(Vec::new());
+        while let Some(current) = script {
+            let mut choices = Choices::scripted(current);
+            let first = choices.settle(Choice::AnyOf(&[1, 2]), &SMM_ENTRY_012);
+            let second = if first == 1 {
+                choices.settle(Choice::AnyOf(&[3, 4, 5]), &SMM_ENTRY_012)
+            } else {
+                0
+            };
+            seen.push((first, second));
+            script = choices.next_script();
+        }
+        assert_eq!(seen, [(1, 3), (1, 4), (1, 5), (2, 0)]);
+    }
+}

@@ -1,0 +1,142 @@
+//! Fetching and decoding instructions.
+
+use iced_x86::{Decoder, DecoderOptions, Instruction};
+
+use super::control::is_canonical;
+use super::exception::{Exception, Step};
+use super::paging::{Privilege, Purpose};
+use super::processor::{Mode, Processor};
+use super::segment::SegmentName;
+use crate::outcome::ModelError;
+
+/// The longest instruction in bytes.
+const LONGEST: usize = 15;
+const SLOTS: usize = 64;
+
+/// Instructions decoded so far, found by where and in which mode they were decoded. An
+/// entry counts only while memory still holds its bytes, so self-modifying code works.
+#[derive(Debug, Default)]
+pub struct DecodeCache {
+    slots: Vec<Option<Decoded>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Decoded {
+    rip: u64,
+    bits: u32,
+    bytes: [u8; LONGEST],
+    instruction: Instruction,
+}
+
+impl Processor<'_, '_> {
+    /// Fetches and decodes the instruction at CS:RIP.
+    ///
+    /// # Errors
+    /// #GP(0) beyond the limit of CS or at a non-canonical address, #PF, and #UD for bytes
+    /// that are no instruction.
+    pub fn fetch(&mut self) -> Step<Instruction> {
+        let rip = self.state().rip;
+        let bits = self.code_bits();
+        let linear = self.code_address(rip, 1)?;
+        let physical = self.translate(linear, Purpose::Fetch, Privilege::Program)?;
+        let slot = (linear as usize ^ (linear >> 6) as usize) % SLOTS;
+        if let Some(instruction) = self.cached(slot, rip, bits, physical) {
+            self.code_address(rip, instruction.len())?;
+            return Ok(instruction);
+        }
+        let (bytes, length, stopped) = self.fetch_bytes(linear, physical)?;
+        let mut decoder = Decoder::with_ip(bits, &bytes[..length], rip, DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        if instruction.is_invalid() {
+            let ran_out = decoder.last_error() == iced_x86::DecoderError::NoMoreBytes;
+            return Err(match stopped {
+                Some(fault) if ran_out => fault,
+                _ if ran_out && length == LONGEST => Exception::GP0.into(),
+                _ => Exception::UNDEFINED.into(),
+            });
+        }
+        self.code_address(rip, instruction.len())?;
+        let decoded = &mut self.vcpu.decoded.slots;
+        if decoded.is_empty() {
+            decoded.resize(SLOTS, None);
+        }
+        decoded[slot] = Some(Decoded {
+            rip,
+            bits,
+            bytes,
+            instruction,
+        });
+        Ok(instruction)
+    }
+
+    fn cached(&self, slot: usize, rip: u64, bits: u32, physical: u64) -> Option<Instruction> {
+        let decoded = self.vcpu.decoded.slots.get(slot)?.as_ref()?;
+        let length = decoded.instruction.len();
+        let memory = self.memory.rest_of_page(physical, self.state().events.in_smm)?;
+        let same =
+            decoded.rip == rip && decoded.bits == bits && memory.get(..length)? == &decoded.bytes[..length];
+        same.then_some(decoded.instruction)
+    }
+
+    /// Linear address of `width` bytes of code at `rip` (EXC-SEG-001).
+    fn code_address(&self, rip: u64, width: usize) -> Step<u64> {
+        let segment = self.segment(SegmentName::Cs);
+        let last = rip.wrapping_add(width as u64 - 1);
+        if self.mode() == Mode::Long64 {
+            return if is_canonical(rip) && is_canonical(last) {
+                Ok(rip)
+            } else {
+                Err(Exception::GP0.into())
+            };
+        }
+        if last > u64::from(segment.limit) {
+            return Err(Exception::GP0.into());
+        }
+        Ok(segment.base.wrapping_add(rip) & 0xffff_ffff)
+    }
+
+    /// Up to 15 bytes of code, and the fault that stopped the fetch if one did.
+    fn fetch_bytes(
+        &mut self,
+        linear: u64,
+        physical: u64,
+    ) -> Step<([u8; LONGEST], usize, Option<super::exception::Interruption>)> {
+        let in_smm = self.state().events.in_smm;
+        let mut bytes = [0; LONGEST];
+        let first = self
+            .memory
+            .rest_of_page(physical, in_smm)
+            .ok_or_else(|| no_code(physical))?;
+        let mut length = first.len().min(LONGEST);
+        bytes[..length].copy_from_slice(&first[..length]);
+        if length == LONGEST || decodes(&bytes[..length], self.code_bits()) {
+            return Ok((bytes, length, None));
+        }
+        let next = self.wrap(linear.wrapping_add(length as u64));
+        match self.translate(next, Purpose::Fetch, Privilege::Program) {
+            Ok(physical) => {
+                let second = self
+                    .memory
+                    .rest_of_page(physical, in_smm)
+                    .ok_or_else(|| no_code(physical))?;
+                let count = LONGEST - length;
+                bytes[length..].copy_from_slice(&second[..count]);
+                length = LONGEST;
+                Ok((bytes, length, None))
+            }
+            Err(fault) => Ok((bytes, length, Some(fault))),
+        }
+    }
+}
+
+fn decodes(bytes: &[u8], bits: u32) -> bool {
+    !Decoder::new(bits, bytes, DecoderOptions::NONE)
+        .decode()
+        .is_invalid()
+}
+
+fn no_code(physical: u64) -> ModelError {
+    ModelError::BadScenario(format!(
+        "code is fetched from guest-physical {physical:#x}, where there is no memory"
+    ))
+}

@@ -1,0 +1,436 @@
+//! Delivery of exceptions, software interrupts and NMIs through the IVT and the IDT.
+
+use super::control::{flag, is_canonical};
+use super::exception::{
+    Class, DB, DF, Event, Exception, GP, Interruption, NMI, NP, Nested, SS, Source, Step, TS, has_error_code,
+    nested,
+};
+use super::paging::Privilege;
+use super::processor::{Activity, Mode, Processor};
+use super::segment::{Segment, SegmentName};
+use super::segmentation::{Descriptor, null_stack_segment, selector_error};
+use super::state::{RSP, Shadow};
+use crate::defect::Defect;
+use crate::outcome::ModelError;
+
+/// The EXT bit of an error code: the event did not come from the program itself.
+const EXT: u32 = 1;
+/// The IDT bit of an error code: the index refers to the IDT.
+const IDT: u32 = 2;
+
+/// A gate of the IDT.
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    selector: u16,
+    offset: u64,
+    kind: u32,
+    dpl: u8,
+    present: bool,
+    ist: u8,
+}
+
+impl Gate {
+    /// Fields of a gate from its first eight bytes.
+    fn decode(raw: u64) -> Self {
+        Self {
+            selector: (raw >> 16) as u16,
+            offset: raw & 0xffff | raw >> 48 << 16,
+            kind: (raw >> 40 & 0x1f) as u32,
+            dpl: (raw >> 45 & 3) as u8,
+            present: raw >> 47 & 1 != 0,
+            ist: (raw >> 32 & 7) as u8,
+        }
+    }
+
+    fn clears_interrupt_flag(self) -> bool {
+        self.kind & 1 == 0
+    }
+}
+
+/// Where a handler starts and on which stack.
+struct Entry {
+    code: Segment,
+    rip: u64,
+    stack: Segment,
+    rsp: u64,
+}
+
+impl Processor<'_, '_> {
+    /// Delivers an exception that an instruction raised.
+    ///
+    /// # Errors
+    /// If the model cannot go on.
+    pub fn raise(&mut self, exception: Exception) -> Result<(), ModelError> {
+        self.note_page_fault(exception);
+        let event = Event {
+            vector: exception.vector,
+            error_code: exception.error_code,
+            source: Source::Hardware,
+        };
+        self.interrupt(event, Class::of(exception.vector))
+    }
+
+    /// Delivers an event, and whatever its delivery raises in turn (EXC-DF-001 to
+    /// EXC-DF-003). A software interrupt or NMI counts as benign.
+    ///
+    /// # Errors
+    /// If the model cannot go on.
+    pub fn interrupt(&mut self, event: Event, class: Class) -> Result<(), ModelError> {
+        let (mut event, mut class) = (event, class);
+        self.vcpu.activity = Activity::Running;
+        self.state_mut().events.shadow = Shadow::None;
+        loop {
+            let exception = match self.deliver(event) {
+                Ok(()) => return Ok(()),
+                Err(Interruption::Model(error)) => return Err(error),
+                Err(Interruption::Exception(exception)) => self.with_ext(exception, event.source),
+            };
+            self.note_page_fault(exception);
+            let second = Class::of(exception.vector);
+            let outcome = nested(class, second);
+            let skipped = outcome == Nested::DoubleFault && self.rules.broken(Defect::DoubleFaultSkipped);
+            (event, class) = match outcome {
+                Nested::Shutdown => {
+                    self.vcpu.activity = Activity::Shutdown;
+                    return Ok(());
+                }
+                Nested::DoubleFault if !skipped => {
+                    let double_fault = Event {
+                        vector: DF,
+                        error_code: Some(0),
+                        source: Source::Hardware,
+                    };
+                    (double_fault, Class::DoubleFault)
+                }
+                _ => {
+                    let (vector, error_code) = (exception.vector, exception.error_code);
+                    (
+                        Event {
+                            vector,
+                            error_code,
+                            source: Source::Hardware,
+                        },
+                        second,
+                    )
+                }
+            };
+        }
+    }
+
+    fn note_page_fault(&mut self, exception: Exception) {
+        if let Some(address) = exception.address {
+            self.state_mut().cr2 = address;
+        }
+    }
+
+    /// Sets the EXT bit of an exception raised while an event from outside the program was
+    /// delivered (EXC-GATE-001). A page fault's error code has no such bit.
+    fn with_ext(&self, exception: Exception, source: Source) -> Exception {
+        let has_ext = matches!(exception.vector, TS | NP | SS | GP);
+        if has_ext && source == Source::Hardware && !self.rules.broken(Defect::ErrorCodeWithoutExt) {
+            return Exception {
+                error_code: exception.error_code.map(|code| code | EXT),
+                ..exception
+            };
+        }
+        exception
+    }
+
+    /// One attempt at delivery. Nothing but memory has changed if it fails.
+    ///
+    /// # Errors
+    /// The exception that the delivery itself raises.
+    pub(super) fn deliver(&mut self, event: Event) -> Step {
+        match self.mode() {
+            Mode::Real => self.deliver_real(event.vector),
+            _ if self.flag(flag::VM) => {
+                Err(ModelError::BadScenario("the model has no virtual-8086 mode".to_owned()).into())
+            }
+            _ if self.long_mode_active() => self.deliver_long(event),
+            _ => self.deliver_protected(event),
+        }
+    }
+
+    /// Real mode: the vector table at the IDTR base (EXC-REAL-001 to EXC-REAL-003).
+    fn deliver_real(&mut self, vector: u8) -> Step {
+        let table = self.state().idtr;
+        let offset = u64::from(vector) * 4;
+        if offset + 3 > u64::from(table.limit) {
+            return Err(Exception::with_code(GP, u32::from(vector) * 8 + IDT).into());
+        }
+        let target = self.read_linear(table.base + offset, 4, Privilege::System)?;
+        let flags = self.state().rflags;
+        let code = u64::from(self.segment(SegmentName::Cs).selector);
+        let rip = self.state().rip;
+        for value in [flags, code, rip] {
+            self.push(value, 2)?;
+        }
+        let state = self.state_mut();
+        state.rflags &= !(flag::IF | flag::TF | flag::AC | flag::RF);
+        state.rip = target & 0xffff;
+        let segment = state.segment_mut(SegmentName::Cs);
+        segment.selector = (target >> 16) as u16;
+        segment.base = u64::from(segment.selector) << 4;
+        Ok(())
+    }
+
+    /// The gate of a vector after all checks on it (EXC-GATE-001 to EXC-GATE-004).
+    fn gate(&mut self, event: Event, size: u64, allowed: &[u32]) -> Step<Gate> {
+        let index = u64::from(event.vector) * size;
+        let table = self.state().idtr;
+        let code = u32::from(event.vector) * 8 + IDT;
+        if index + size - 1 > u64::from(table.limit) {
+            return Err(Exception::with_code(GP, code).into());
+        }
+        let address = self.wrap(table.base.wrapping_add(index));
+        let mut gate = Gate::decode(self.read_linear(address, 8, Privilege::System)?);
+        if size == 16 {
+            let high = self.read_linear(self.wrap(address.wrapping_add(8)), 8, Privilege::System)?;
+            gate.offset |= (high & 0xffff_ffff) << 32;
+            if high >> 40 & 0x1f != 0 {
+                return Err(Exception::with_code(GP, code).into());
+            }
+        }
+        if gate.kind == 5 && size == 8 {
+            return Err(ModelError::BadScenario("the model has no task gates".to_owned()).into());
+        }
+        if !allowed.contains(&gate.kind) {
+            return Err(Exception::with_code(GP, code).into());
+        }
+        let checks_dpl =
+            event.source == Source::Software && !self.rules.broken(Defect::SoftwareInterruptIgnoresDpl);
+        if checks_dpl && gate.dpl < self.cpl() {
+            return Err(Exception::with_code(GP, code).into());
+        }
+        if !gate.present {
+            return Err(Exception::with_code(NP, code).into());
+        }
+        Ok(gate)
+    }
+
+    /// The code segment that a gate leads to, and the privilege level there.
+    fn handler_segment(&mut self, gate: Gate) -> Step<(Descriptor, u8)> {
+        if gate.selector & !3 == 0 {
+            return Err(Exception::GP0.into());
+        }
+        let fault = Exception::with_code(GP, selector_error(gate.selector));
+        let descriptor = self.descriptor(gate.selector, GP)?;
+        let attributes = descriptor.attributes();
+        if !attributes.is_code() || attributes.dpl() > self.cpl() {
+            return Err(fault.into());
+        }
+        if self.long_mode_active() && (!attributes.long() || attributes.big()) {
+            return Err(fault.into());
+        }
+        if !attributes.present() {
+            return Err(Exception::with_code(NP, selector_error(gate.selector)).into());
+        }
+        let conforming = attributes.kind() & 4 != 0;
+        let cpl = if conforming { self.cpl() } else { attributes.dpl() };
+        Ok((descriptor, cpl))
+    }
+
+    fn deliver_protected(&mut self, event: Event) -> Step {
+        let gate = self.gate(event, 8, &[6, 7, 14, 15])?;
+        let width = if gate.kind & 8 != 0 { 4 } else { 2 };
+        let (descriptor, cpl) = self.handler_segment(gate)?;
+        let state = self.state();
+        let old_stack = *state.segment(SegmentName::Ss);
+        let old_rsp = state.general[RSP];
+        let inner = cpl < self.cpl();
+        let (stack, rsp) = if inner {
+            self.inner_stack(cpl)?
+        } else {
+            (old_stack, old_rsp)
+        };
+        let mut frame = Vec::with_capacity(6);
+        if inner {
+            frame.extend([u64::from(old_stack.selector), old_rsp]);
+        }
+        self.push_return_address(&mut frame, event);
+        let limit_fault = if inner { selector_error(stack.selector) } else { 0 };
+        let rsp = self.push_frame(&stack, rsp, width, &frame, cpl, limit_fault)?;
+        let code = self
+            .mark_accessed(descriptor)?
+            .load(gate.selector & !3 | u16::from(cpl));
+        let rip = if width == 2 {
+            gate.offset & 0xffff
+        } else {
+            gate.offset
+        };
+        if rip > u64::from(code.limit) {
+            return Err(Exception::GP0.into());
+        }
+        self.enter(
+            gate,
+            Entry {
+                code,
+                rip,
+                stack,
+                rsp,
+            },
+        );
+        Ok(())
+    }
+
+    /// SS and ESP for an inner privilege level from a 32- or 16-bit TSS (EXC-FRAME-004).
+    fn inner_stack(&mut self, cpl: u8) -> Step<(Segment, u64)> {
+        let task = *self.segment(SegmentName::Tr);
+        let is_32_bit = task.attributes.kind() & 8 != 0;
+        let (offset, width) = if is_32_bit {
+            (4 + 8 * u64::from(cpl), 4)
+        } else {
+            (2 + 4 * u64::from(cpl), 2)
+        };
+        if offset + 2 * width - 1 > u64::from(task.limit) {
+            return Err(Exception::with_code(TS, selector_error(task.selector)).into());
+        }
+        let address = task.base + offset;
+        let rsp = self.read_linear(self.wrap(address), width as usize, Privilege::System)?;
+        let selector = self.read_linear(self.wrap(address + width), 2, Privilege::System)? as u16;
+        let stack = self.stack_segment(selector, cpl, TS)?;
+        Ok((stack, rsp))
+    }
+
+    fn deliver_long(&mut self, event: Event) -> Step {
+        let gate = self.gate(event, 16, &[14, 15])?;
+        let (descriptor, cpl) = self.handler_segment(gate)?;
+        let old_stack = *self.segment(SegmentName::Ss);
+        let old_rsp = self.state().general[RSP];
+        let inner = cpl < self.cpl();
+        let ist = if self.rules.broken(Defect::IstIgnored) {
+            0
+        } else {
+            gate.ist
+        };
+        let rsp = self.long_stack(ist, inner, cpl, old_rsp)?;
+        if !is_canonical(rsp) {
+            return Err(Exception::SS0.into());
+        }
+        let aligned = if self.rules.broken(Defect::StackNotAligned) {
+            rsp
+        } else {
+            rsp & !0xf
+        };
+        let mut frame = Vec::with_capacity(6);
+        frame.extend([u64::from(old_stack.selector), old_rsp]);
+        self.push_return_address(&mut frame, event);
+        let stack = if inner {
+            null_stack_segment(u16::from(cpl), cpl)
+        } else {
+            old_stack
+        };
+        if !is_canonical(gate.offset) {
+            return Err(Exception::GP0.into());
+        }
+        let rsp = self.push_frame_64(aligned, &frame, cpl)?;
+        let code = self
+            .mark_accessed(descriptor)?
+            .load(gate.selector & !3 | u16::from(cpl));
+        self.enter(
+            gate,
+            Entry {
+                code,
+                rip: gate.offset,
+                stack,
+                rsp,
+            },
+        );
+        Ok(())
+    }
+
+    /// RSP for a handler in long mode (IST-001 to IST-003, IST-007).
+    fn long_stack(&mut self, ist: u8, inner: bool, cpl: u8, old_rsp: u64) -> Step<u64> {
+        let offset = match (ist, inner) {
+            (0, false) => return Ok(old_rsp),
+            (0, true) => 4 + 8 * u64::from(cpl),
+            (ist, _) => 0x24 + 8 * (u64::from(ist) - 1),
+        };
+        let task = *self.segment(SegmentName::Tr);
+        if offset + 7 > u64::from(task.limit) {
+            return Err(Exception::with_code(TS, selector_error(task.selector)).into());
+        }
+        self.read_linear(task.base.wrapping_add(offset), 8, Privilege::System)
+    }
+
+    /// RFLAGS, CS, RIP and the error code, in the order in which they are pushed
+    /// (EXC-FRAME-001 to EXC-FRAME-003).
+    fn push_return_address(&self, frame: &mut Vec<u64>, event: Event) {
+        let state = self.state();
+        let is_fault = event.source == Source::Hardware && !matches!(event.vector, NMI | DB | DF);
+        let resume = if is_fault { flag::RF } else { 0 };
+        frame.push(state.rflags | resume);
+        frame.push(u64::from(self.segment(SegmentName::Cs).selector));
+        frame.push(state.rip);
+        if has_error_code(event.vector) && event.source == Source::Hardware {
+            frame.push(u64::from(event.error_code.unwrap_or(0)));
+        }
+    }
+
+    fn push_frame(
+        &mut self,
+        stack: &Segment,
+        rsp: u64,
+        width: usize,
+        frame: &[u64],
+        cpl: u8,
+        limit_fault: u32,
+    ) -> Step<u64> {
+        let mask = if stack.attributes.big() {
+            0xffff_ffff
+        } else {
+            0xffff
+        };
+        let mut offset = rsp;
+        for value in frame {
+            offset = offset & !mask | offset.wrapping_sub(width as u64) & mask;
+            let start = offset & mask;
+            if start + width as u64 - 1 > u64::from(stack.limit) && !expands_down(stack) {
+                return Err(Exception::with_code(SS, limit_fault).into());
+            }
+            let linear = stack.base.wrapping_add(start) & 0xffff_ffff;
+            self.write_linear(linear, width, *value, privilege(cpl))?;
+        }
+        Ok(offset)
+    }
+
+    fn push_frame_64(&mut self, rsp: u64, frame: &[u64], cpl: u8) -> Step<u64> {
+        let mut rsp = rsp;
+        for value in frame {
+            rsp = rsp.wrapping_sub(8);
+            if !is_canonical(rsp) {
+                return Err(Exception::SS0.into());
+            }
+            self.write_linear(rsp, 8, *value, privilege(cpl))?;
+        }
+        Ok(rsp)
+    }
+
+    /// Starts the handler (EXC-GATE-005).
+    fn enter(&mut self, gate: Gate, entry: Entry) {
+        let clears_if =
+            gate.clears_interrupt_flag() || self.rules.broken(Defect::TrapGateClearsInterruptFlag);
+        let state = self.state_mut();
+        *state.segment_mut(SegmentName::Cs) = entry.code;
+        *state.segment_mut(SegmentName::Ss) = entry.stack;
+        state.rip = entry.rip;
+        state.general[RSP] = entry.rsp;
+        state.rflags &= !(flag::TF | flag::NT | flag::RF | flag::VM);
+        if clears_if {
+            state.rflags &= !flag::IF;
+        }
+    }
+}
+
+fn expands_down(stack: &Segment) -> bool {
+    stack.attributes.kind() & 0xc == 4
+}
+
+/// Frames are written with the privilege of the handler.
+fn privilege(cpl: u8) -> Privilege {
+    if cpl == 3 {
+        Privilege::Program
+    } else {
+        Privilege::System
+    }
+}

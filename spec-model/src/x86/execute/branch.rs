@@ -1,0 +1,290 @@
+//! Jumps, calls and returns, near and far.
+
+use iced_x86::{Code, Instruction, Mnemonic, OpKind};
+
+use super::operand::ones;
+use crate::outcome::ModelError;
+use crate::x86::control::is_canonical;
+use crate::x86::exception::{Exception, GP, NP, Step};
+use crate::x86::processor::{Mode, Processor};
+use crate::x86::segment::{Segment, SegmentName};
+use crate::x86::segmentation::selector_error;
+use crate::x86::state::{RCX, RSP};
+
+impl Processor<'_, '_> {
+    /// Executes a branch; says whether the instruction was one.
+    pub(super) fn execute_branch(&mut self, instruction: &Instruction) -> Step<bool> {
+        use Mnemonic as M;
+        let mnemonic = instruction.mnemonic();
+        match mnemonic {
+            M::Jmp | M::Call if is_far(instruction) => self.far_transfer(instruction)?,
+            M::Jmp => {
+                let target = self.read_operand(instruction, 0)?;
+                self.jump(target)?;
+            }
+            M::Call => {
+                let target = self.read_operand(instruction, 0)?;
+                let width = instruction.stack_pointer_increment().unsigned_abs() as usize;
+                let next = self.state().rip;
+                self.check_target(target)?;
+                self.push(next, width)?;
+                self.jump(target)?;
+            }
+            M::Ret => {
+                let width = near_return_width(instruction);
+                let target = self.peek(0, width)?;
+                self.check_target(target)?;
+                self.move_stack(width as i64 + extra_bytes(instruction));
+                self.jump(target)?;
+            }
+            M::Retf => self.far_return(instruction)?,
+            M::Loop | M::Loope | M::Loopne => {
+                let mask = counter_mask(instruction);
+                let rcx = &mut self.state_mut().general[RCX];
+                let count = rcx.wrapping_sub(1) & mask;
+                *rcx = if mask == 0xffff {
+                    *rcx & !mask | count
+                } else {
+                    count
+                };
+                if count != 0 && self.condition(instruction.condition_code()) {
+                    self.jump(instruction.near_branch_target())?;
+                }
+            }
+            M::Jcxz | M::Jecxz | M::Jrcxz => {
+                if self.state().general[RCX] & counter_mask(instruction) == 0 {
+                    self.jump(instruction.near_branch_target())?;
+                }
+            }
+            _ if instruction.is_jcc_short_or_near() => {
+                if self.condition(instruction.condition_code()) {
+                    self.jump(instruction.near_branch_target())?;
+                }
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// #GP(0) if code cannot continue at `target`.
+    fn check_target(&self, target: u64) -> Step {
+        let legal = if self.mode() == Mode::Long64 {
+            is_canonical(target)
+        } else {
+            target <= u64::from(self.segment(SegmentName::Cs).limit)
+        };
+        if legal { Ok(()) } else { Err(Exception::GP0.into()) }
+    }
+
+    fn jump(&mut self, target: u64) -> Step {
+        self.check_target(target)?;
+        self.state_mut().rip = target;
+        Ok(())
+    }
+
+    fn far_transfer(&mut self, instruction: &Instruction) -> Step {
+        let (selector, offset, width) = self.far_target(instruction)?;
+        let segment = self.code_segment(selector, self.cpl(), false)?;
+        self.check_in(&segment, offset)?;
+        if instruction.mnemonic() == Mnemonic::Call {
+            let old = u64::from(self.segment(SegmentName::Cs).selector);
+            let next = self.state().rip;
+            let rsp = self.state().general[RSP];
+            self.push(old, width)?;
+            if let Err(fault) = self.push(next, width) {
+                self.state_mut().general[RSP] = rsp;
+                return Err(fault);
+            }
+        }
+        *self.state_mut().segment_mut(SegmentName::Cs) = segment;
+        self.state_mut().rip = offset;
+        Ok(())
+    }
+
+    /// Selector, offset and width of the offset in bytes.
+    fn far_target(&mut self, instruction: &Instruction) -> Step<(u16, u64, usize)> {
+        match instruction.op_kind(0) {
+            OpKind::FarBranch16 => Ok((
+                instruction.far_branch_selector(),
+                u64::from(instruction.far_branch16()),
+                2,
+            )),
+            OpKind::FarBranch32 => Ok((
+                instruction.far_branch_selector(),
+                u64::from(instruction.far_branch32()),
+                4,
+            )),
+            _ => {
+                let address = self.address(instruction)?;
+                let width = instruction.memory_size().size() - 2;
+                let offset = self.read_segment(address.segment, address.offset, width)?;
+                let after = address.offset.wrapping_add(width as u64);
+                let selector = self.read_segment(address.segment, after, 2)? as u16;
+                Ok((selector, offset, width))
+            }
+        }
+    }
+
+    /// The code segment that a far transfer to `selector` loads. `returning` selects the
+    /// rules of RETF and IRET, where RPL is the new privilege level.
+    ///
+    /// # Errors
+    /// #GP or #NP with the selector as error code, or #PF.
+    pub(super) fn code_segment(&mut self, selector: u16, cpl: u8, returning: bool) -> Step<Segment> {
+        if self.mode() == Mode::Real {
+            let old = *self.segment(SegmentName::Cs);
+            return Ok(Segment {
+                selector,
+                base: u64::from(selector) << 4,
+                ..old
+            });
+        }
+        if selector & !3 == 0 {
+            return Err(Exception::GP0.into());
+        }
+        let fault = Exception::with_code(GP, selector_error(selector));
+        let descriptor = self.descriptor(selector, GP)?;
+        let attributes = descriptor.attributes();
+        if !attributes.is_code_or_data() && !returning {
+            let message = "the model has no far transfers through gates or task segments".to_owned();
+            return Err(ModelError::BadScenario(message).into());
+        }
+        let rpl = (selector & 3) as u8;
+        let conforming = attributes.kind() & 4 != 0;
+        let privileged = match (returning, conforming) {
+            (true, true) => attributes.dpl() <= rpl,
+            (true, false) => attributes.dpl() == rpl,
+            (false, true) => attributes.dpl() <= cpl,
+            (false, false) => attributes.dpl() == cpl && rpl <= cpl,
+        };
+        let both_widths = self.long_mode_active() && attributes.long() && attributes.big();
+        if !attributes.is_code() || !privileged || both_widths || returning && rpl < cpl {
+            return Err(fault.into());
+        }
+        if !attributes.present() {
+            return Err(Exception::with_code(NP, selector_error(selector)).into());
+        }
+        let level = if returning { rpl } else { cpl };
+        Ok(self
+            .mark_accessed(descriptor)?
+            .load(selector & !3 | u16::from(level)))
+    }
+
+    /// #GP(0) if `offset` lies outside a code segment about to be entered.
+    pub(super) fn check_in(&self, segment: &Segment, offset: u64) -> Step {
+        let long = self.long_mode_active() && segment.attributes.long();
+        let legal = if long {
+            is_canonical(offset)
+        } else {
+            offset <= u64::from(segment.limit)
+        };
+        if legal { Ok(()) } else { Err(Exception::GP0.into()) }
+    }
+
+    fn far_return(&mut self, instruction: &Instruction) -> Step {
+        let width = far_return_width(instruction);
+        let offset = self.peek(0, width)?;
+        let selector = self.peek(1, width)? as u16;
+        let cpl = self.cpl();
+        let segment = self.code_segment(selector, cpl, true)?;
+        self.check_in(&segment, offset)?;
+        let extra = extra_bytes(instruction);
+        let outer = self.mode() != Mode::Real && (selector & 3) as u8 > cpl;
+        if outer {
+            let parameters = extra as u64 / width as u64;
+            let rsp = self.peek(2 + parameters, width)?;
+            let stack = self.peek(3 + parameters, width)? as u16;
+            self.enter_outer(segment, offset, rsp, stack)?;
+            self.move_stack(extra);
+            return Ok(());
+        }
+        self.move_stack(2 * width as i64 + extra);
+        *self.state_mut().segment_mut(SegmentName::Cs) = segment;
+        self.state_mut().rip = offset & ones(width);
+        Ok(())
+    }
+
+    /// Continues at an outer privilege level: SS and RSP come from the frame, and data
+    /// segments that the program there may not use become null (SDM vol. 2, IRET and RET).
+    pub(super) fn enter_outer(&mut self, code: Segment, rip: u64, rsp: u64, stack: u16) -> Step {
+        let cpl = (code.selector & 3) as u8;
+        let to_64_bit = self.long_mode_active() && code.attributes.long();
+        let stack = if stack & !3 == 0 && to_64_bit && cpl != 3 && stack as u8 == cpl {
+            crate::x86::segmentation::null_stack_segment(stack, cpl)
+        } else {
+            self.stack_segment(stack, cpl, GP)?
+        };
+        let state = self.state_mut();
+        *state.segment_mut(SegmentName::Cs) = code;
+        *state.segment_mut(SegmentName::Ss) = stack;
+        state.rip = rip;
+        let mask = if to_64_bit {
+            u64::MAX
+        } else if stack.attributes.big() {
+            0xffff_ffff
+        } else {
+            0xffff
+        };
+        let slot = &mut state.general[RSP];
+        *slot = *slot & !mask | rsp & mask;
+        for name in [SegmentName::Es, SegmentName::Ds, SegmentName::Fs, SegmentName::Gs] {
+            let segment = state.segment_mut(name);
+            let attributes = segment.attributes;
+            let conforming = attributes.is_code() && attributes.kind() & 4 != 0;
+            if !attributes.unusable() && attributes.dpl() < cpl && !conforming {
+                segment.selector = 0;
+                segment.attributes = crate::x86::segment::SegmentAttributes::UNUSABLE;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_far(instruction: &Instruction) -> bool {
+    matches!(instruction.op_kind(0), OpKind::FarBranch16 | OpKind::FarBranch32)
+        || matches!(
+            instruction.code(),
+            Code::Jmp_m1616
+                | Code::Jmp_m1632
+                | Code::Jmp_m1664
+                | Code::Call_m1616
+                | Code::Call_m1632
+                | Code::Call_m1664
+        )
+}
+
+fn near_return_width(instruction: &Instruction) -> usize {
+    match instruction.code() {
+        Code::Retnw | Code::Retnw_imm16 => 2,
+        Code::Retnd | Code::Retnd_imm16 => 4,
+        _ => 8,
+    }
+}
+
+fn far_return_width(instruction: &Instruction) -> usize {
+    match instruction.code() {
+        Code::Retfw | Code::Retfw_imm16 => 2,
+        Code::Retfd | Code::Retfd_imm16 => 4,
+        _ => 8,
+    }
+}
+
+fn extra_bytes(instruction: &Instruction) -> i64 {
+    if instruction.op_count() == 1 {
+        i64::from(instruction.immediate16())
+    } else {
+        0
+    }
+}
+
+/// CX, ECX or RCX, as the address size of LOOP and JCXZ says.
+fn counter_mask(instruction: &Instruction) -> u64 {
+    use Code as C;
+    match instruction.code() {
+        C::Loop_rel8_16_CX | C::Loop_rel8_32_CX | C::Loope_rel8_16_CX | C::Loope_rel8_32_CX => 0xffff,
+        C::Loopne_rel8_16_CX | C::Loopne_rel8_32_CX | C::Jcxz_rel8_16 | C::Jcxz_rel8_32 => 0xffff,
+        C::Loop_rel8_16_RCX | C::Loop_rel8_64_RCX | C::Loope_rel8_16_RCX | C::Loope_rel8_64_RCX => u64::MAX,
+        C::Loopne_rel8_16_RCX | C::Loopne_rel8_64_RCX | C::Jrcxz_rel8_16 | C::Jrcxz_rel8_64 => u64::MAX,
+        _ => 0xffff_ffff,
+    }
+}

@@ -1,0 +1,196 @@
+//! Moving data: MOV in all forms, PUSH, POP, XCHG, LEA, extensions.
+
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+
+use super::operand::{ones, sign_extend};
+use crate::defect::Defect;
+use crate::x86::control::flag;
+use crate::x86::exception::{Exception, Step};
+use crate::x86::processor::{Mode, Processor};
+use crate::x86::segment::SegmentName;
+use crate::x86::state::{RAX, RDX, RSP, Shadow};
+
+impl Processor<'_, '_> {
+    /// Executes a data movement; says whether the instruction was one.
+    pub(super) fn execute_movement(&mut self, instruction: &Instruction) -> Step<bool> {
+        use Mnemonic as M;
+        match instruction.mnemonic() {
+            M::Mov => self.mov(instruction)?,
+            M::Movzx => {
+                let value = self.read_operand(instruction, 1)?;
+                self.write_operand(instruction, 0, value)?;
+            }
+            M::Movsx | M::Movsxd => {
+                let width = self.width(instruction, 1);
+                let value = self.read_operand(instruction, 1)?;
+                self.write_operand(instruction, 0, sign_extend(value, width))?;
+            }
+            M::Lea => {
+                let address = self.address(instruction)?;
+                self.write_operand(instruction, 0, address.offset)?;
+            }
+            M::Xchg => {
+                let first = self.read_operand(instruction, 0)?;
+                let second = self.read_operand(instruction, 1)?;
+                self.write_operand(instruction, 0, second)?;
+                self.write_operand(instruction, 1, first)?;
+            }
+            M::Push => self.push_instruction(instruction)?,
+            M::Pop => self.pop_instruction(instruction)?,
+            M::Pusha | M::Pushad => self.push_all(if instruction.mnemonic() == M::Pusha { 2 } else { 4 })?,
+            M::Popa | M::Popad => self.pop_all(if instruction.mnemonic() == M::Popa { 2 } else { 4 })?,
+            M::Pushf => self.push_flags(2)?,
+            M::Pushfd => self.push_flags(4)?,
+            M::Pushfq => self.push_flags(8)?,
+            M::Popf => self.pop_flags(2)?,
+            M::Popfd => self.pop_flags(4)?,
+            M::Popfq => self.pop_flags(8)?,
+            M::Cbw => self.extend_accumulator(1, 2),
+            M::Cwde => self.extend_accumulator(2, 4),
+            M::Cdqe => self.extend_accumulator(4, 8),
+            M::Cwd => self.sign_into_rdx(2),
+            M::Cdq => self.sign_into_rdx(4),
+            M::Cqo => self.sign_into_rdx(8),
+            M::Lahf => {
+                let flags = self.state().rflags & 0xff;
+                self.set_register(Register::AH, flags);
+            }
+            M::Sahf => {
+                let low = flag::CF | flag::PF | flag::AF | flag::ZF | flag::SF;
+                let flags = self.register(Register::AH) & low;
+                self.set_flag(low, false);
+                self.set_flag(flags, true);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn mov(&mut self, instruction: &Instruction) -> Step {
+        if let Some(name) = self.segment_operand(instruction, 0) {
+            let selector = self.read_operand(instruction, 1)? as u16;
+            return self.load_segment_instruction(name, selector);
+        }
+        let (to, from) = (instruction.op_register(0), instruction.op_register(1));
+        let is_register = |operand: u32| instruction.op_kind(operand) == OpKind::Register;
+        if is_register(0) && (to.is_cr() || to.is_dr()) {
+            let value = self.register(from);
+            return self.move_to_special(to, value);
+        }
+        if is_register(1) && (from.is_cr() || from.is_dr()) {
+            let value = self.move_from_special(from)?;
+            self.set_register(to, value);
+            return Ok(());
+        }
+        let value = self.read_operand(instruction, 1)?;
+        self.write_operand(instruction, 0, value)
+    }
+
+    /// MOV and POP to a segment register. SS starts an interrupt shadow (EXC-SHADOW-001,
+    /// NMI-MASK-007).
+    fn load_segment_instruction(&mut self, name: SegmentName, selector: u16) -> Step {
+        if name == SegmentName::Cs {
+            return Err(Exception::UNDEFINED.into());
+        }
+        self.load_data_segment(name, selector)?;
+        if name == SegmentName::Ss && !self.rules.broken(Defect::MovSsShadowMissing) {
+            self.state_mut().events.shadow = Shadow::MovSs;
+        }
+        Ok(())
+    }
+
+    fn push_instruction(&mut self, instruction: &Instruction) -> Step {
+        let width = instruction.stack_pointer_increment().unsigned_abs() as usize;
+        let value = match instruction.op_kind(0) {
+            OpKind::Register if self.segment_operand(instruction, 0).is_none() => {
+                self.register(instruction.op_register(0))
+            }
+            _ => self.read_operand(instruction, 0)?,
+        };
+        self.push(value, width)
+    }
+
+    fn pop_instruction(&mut self, instruction: &Instruction) -> Step {
+        let width = instruction.stack_pointer_increment().unsigned_abs() as usize;
+        let value = self.peek(0, width)?;
+        if let Some(name) = self.segment_operand(instruction, 0) {
+            self.load_segment_instruction(name, value as u16)?;
+            self.move_stack(width as i64);
+            return Ok(());
+        }
+        // The destination's address is computed after RSP has moved (SDM vol. 2, POP).
+        self.move_stack(width as i64);
+        self.write_operand(instruction, 0, value)
+    }
+
+    fn push_all(&mut self, width: usize) -> Step {
+        if self.mode() == Mode::Long64 {
+            return Err(Exception::UNDEFINED.into());
+        }
+        let general = self.state().general;
+        for value in &general[..8] {
+            self.push(*value, width)?;
+        }
+        Ok(())
+    }
+
+    fn pop_all(&mut self, width: usize) -> Step {
+        if self.mode() == Mode::Long64 {
+            return Err(Exception::UNDEFINED.into());
+        }
+        for index in (0..8).rev() {
+            let value = self.pop(width)?;
+            if index != RSP {
+                let slot = &mut self.state_mut().general[index];
+                *slot = *slot & !ones(width) | value;
+            }
+        }
+        Ok(())
+    }
+
+    fn push_flags(&mut self, width: usize) -> Step {
+        let flags = self.state().rflags & !(flag::VM | flag::RF);
+        self.push(flags, width)
+    }
+
+    fn pop_flags(&mut self, width: usize) -> Step {
+        let value = self.pop(width)?;
+        let changeable = self.changeable_flags(width) & !flag::RF;
+        let kept = self.state().rflags & !changeable & !flag::RF;
+        self.load_flags(kept | value & changeable);
+        Ok(())
+    }
+
+    /// The flags that POPF and IRET of this width can change at the current CPL (SDM vol. 2,
+    /// POPF).
+    pub(super) fn changeable_flags(&self, width: usize) -> u64 {
+        let mut flags = flag::ARITHMETIC | flag::TF | flag::DF | flag::NT;
+        if width > 2 {
+            flags |= flag::RF | flag::AC | flag::ID;
+        }
+        if self.cpl() <= self.iopl() {
+            flags |= flag::IF;
+        }
+        if self.cpl() == 0 {
+            flags |= flag::IOPL;
+        }
+        flags
+    }
+
+    fn extend_accumulator(&mut self, from: usize, to: usize) {
+        let value = sign_extend(self.state().general[RAX], from) & ones(to);
+        let rax = &mut self.state_mut().general[RAX];
+        *rax = if to >= 4 { value } else { *rax & !ones(to) | value };
+    }
+
+    fn sign_into_rdx(&mut self, width: usize) {
+        let negative = self.state().general[RAX] & super::operand::sign_bit(width) != 0;
+        let value = if negative { ones(width) } else { 0 };
+        let rdx = &mut self.state_mut().general[RDX];
+        *rdx = if width >= 4 {
+            value
+        } else {
+            *rdx & !ones(width) | value
+        };
+    }
+}

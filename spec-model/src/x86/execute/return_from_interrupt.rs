@@ -1,0 +1,57 @@
+//! IRET in real, protected and long mode, and what it does to the NMI mask.
+
+use iced_x86::{Instruction, Mnemonic};
+
+use super::operand::ones;
+use crate::defect::Defect;
+use crate::outcome::ModelError;
+use crate::x86::control::flag;
+use crate::x86::exception::Step;
+use crate::x86::processor::{Mode, Processor};
+use crate::x86::segment::SegmentName;
+
+impl Processor<'_, '_> {
+    /// IRET, IRETD and IRETQ (EXC-IRET-001 to EXC-IRET-003, NMI-MASK-002, NMI-MASK-003).
+    pub(super) fn interrupt_return(&mut self, instruction: &Instruction) -> Step {
+        let width = match instruction.mnemonic() {
+            Mnemonic::Iret => 2,
+            Mnemonic::Iretd => 4,
+            _ => 8,
+        };
+        let result = self.return_to_frame(width);
+        let faulted = result.is_err();
+        let kept = self.rules.broken(Defect::IretKeepsNmiMask)
+            || faulted && self.rules.broken(Defect::FaultingIretKeepsNmiMask);
+        if !kept {
+            self.state_mut().events.nmi_masked = false;
+        }
+        result
+    }
+
+    fn return_to_frame(&mut self, width: usize) -> Step {
+        if self.mode() != Mode::Real && self.flag(flag::NT) {
+            let message = "the model has no task switches, and IRET with NT set is one".to_owned();
+            return Err(ModelError::BadScenario(message).into());
+        }
+        let rip = self.peek(0, width)?;
+        let selector = self.peek(1, width)? as u16;
+        let flags = self.peek(2, width)?;
+        let cpl = self.cpl();
+        let code = self.code_segment(selector, cpl, true)?;
+        self.check_in(&code, rip)?;
+        let changeable = self.changeable_flags(width) & ones(width);
+        let outer = self.mode() != Mode::Real && (selector & 3) as u8 > cpl;
+        if outer || self.mode() == Mode::Long64 {
+            let rsp = self.peek(3, width)?;
+            let stack = self.peek(4, width)? as u16;
+            self.enter_outer(code, rip, rsp, stack)?;
+        } else {
+            self.move_stack(3 * width as i64);
+            *self.state_mut().segment_mut(SegmentName::Cs) = code;
+            self.state_mut().rip = rip;
+        }
+        let kept = self.state().rflags & !changeable;
+        self.load_flags(kept | flags & changeable);
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! String instructions with their repeat prefixes.
+
+use iced_x86::{Instruction, Mnemonic, OpKind};
+
+use super::operand::ones;
+use crate::outcome::ModelError;
+use crate::x86::control::flag;
+use crate::x86::exception::Step;
+use crate::x86::processor::Processor;
+use crate::x86::segment::SegmentName;
+use crate::x86::state::{RAX, RCX, RDI, RDX, RSI};
+
+/// What one iteration does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Move,
+    Store,
+    Load,
+    Compare,
+    Scan,
+    Input,
+    Output,
+}
+
+impl Processor<'_, '_> {
+    /// Executes a string instruction to its end. An exception in an iteration leaves the
+    /// registers as they were before that iteration (SDM vol. 2, REP), so nothing here may
+    /// change a register before the iteration's accesses have succeeded.
+    pub(super) fn execute_string(&mut self, instruction: &Instruction) -> Step {
+        let (operation, width) = shape(instruction)?;
+        let (source, mask) = self.string_source(instruction);
+        let repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+        loop {
+            if repeated && self.state().general[RCX] & mask == 0 {
+                return Ok(());
+            }
+            self.iterate(operation, width, source, mask)?;
+            if !repeated {
+                return Ok(());
+            }
+            self.advance(RCX, -1, mask);
+            let compares = matches!(operation, Operation::Compare | Operation::Scan);
+            if compares && self.flag(flag::ZF) != instruction.has_rep_prefix() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn string_source(&self, instruction: &Instruction) -> (SegmentName, u64) {
+        let mut source = SegmentName::Ds;
+        let mut mask = ones((self.code_bits() / 8) as usize);
+        for operand in 0..instruction.op_count() {
+            mask = match instruction.op_kind(operand) {
+                OpKind::MemorySegSI | OpKind::MemorySegDI | OpKind::MemoryESDI => 0xffff,
+                OpKind::MemorySegESI | OpKind::MemorySegEDI | OpKind::MemoryESEDI => 0xffff_ffff,
+                OpKind::MemorySegRSI | OpKind::MemorySegRDI | OpKind::MemoryESRDI => u64::MAX,
+                _ => continue,
+            };
+        }
+        for name in &SegmentName::ALL[..6] {
+            if instruction.segment_prefix() == super::operand::register_of(*name) {
+                source = *name;
+            }
+        }
+        (source, mask)
+    }
+
+    fn iterate(&mut self, operation: Operation, width: usize, source: SegmentName, mask: u64) -> Step {
+        let general = &self.state().general;
+        let (from, to, accumulator, port) = (
+            general[RSI] & mask,
+            general[RDI] & mask,
+            general[RAX] & ones(width),
+            general[RDX] as u16,
+        );
+        let step = if self.flag(flag::DF) {
+            -(width as i64)
+        } else {
+            width as i64
+        };
+        match operation {
+            Operation::Move => {
+                let value = self.read_segment(source, from, width)?;
+                self.write_segment(SegmentName::Es, to, width, value)?;
+            }
+            Operation::Store => self.write_segment(SegmentName::Es, to, width, accumulator)?,
+            Operation::Load => {
+                let value = self.read_segment(source, from, width)?;
+                let rax = &mut self.state_mut().general[RAX];
+                *rax = if width >= 4 {
+                    value
+                } else {
+                    *rax & !ones(width) | value
+                };
+            }
+            Operation::Compare => {
+                let left = self.read_segment(source, from, width)?;
+                let right = self.read_segment(SegmentName::Es, to, width)?;
+                self.subtract(left, right, 0, width);
+            }
+            Operation::Scan => {
+                let right = self.read_segment(SegmentName::Es, to, width)?;
+                self.subtract(accumulator, right, 0, width);
+            }
+            Operation::Input => {
+                self.check_port(port, width)?;
+                let linear = self.linear(SegmentName::Es, to, width, true)?;
+                self.probe_write(linear, width, crate::x86::paging::Privilege::Program)?;
+                let value = self.read_port(port, width);
+                self.write_segment(SegmentName::Es, to, width, value)?;
+            }
+            Operation::Output => {
+                self.check_port(port, width)?;
+                let value = self.read_segment(source, from, width)?;
+                self.write_port(port, width, value);
+            }
+        }
+        let reads_source = matches!(
+            operation,
+            Operation::Move | Operation::Load | Operation::Compare | Operation::Output
+        );
+        if reads_source {
+            self.advance(RSI, step, mask);
+        }
+        if !matches!(operation, Operation::Load | Operation::Output) {
+            self.advance(RDI, step, mask);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, register: usize, delta: i64, mask: u64) {
+        let slot = &mut self.state_mut().general[register];
+        let value = slot.wrapping_add_signed(delta) & mask;
+        *slot = if mask == 0xffff {
+            *slot & !mask | value
+        } else {
+            value
+        };
+    }
+}
+
+fn shape(instruction: &Instruction) -> Result<(Operation, usize), ModelError> {
+    use Mnemonic as M;
+    Ok(match instruction.mnemonic() {
+        M::Movsb => (Operation::Move, 1),
+        M::Movsw => (Operation::Move, 2),
+        M::Movsd => (Operation::Move, 4),
+        M::Movsq => (Operation::Move, 8),
+        M::Stosb => (Operation::Store, 1),
+        M::Stosw => (Operation::Store, 2),
+        M::Stosd => (Operation::Store, 4),
+        M::Stosq => (Operation::Store, 8),
+        M::Lodsb => (Operation::Load, 1),
+        M::Lodsw => (Operation::Load, 2),
+        M::Lodsd => (Operation::Load, 4),
+        M::Lodsq => (Operation::Load, 8),
+        M::Cmpsb => (Operation::Compare, 1),
+        M::Cmpsw => (Operation::Compare, 2),
+        M::Cmpsd => (Operation::Compare, 4),
+        M::Cmpsq => (Operation::Compare, 8),
+        M::Scasb => (Operation::Scan, 1),
+        M::Scasw => (Operation::Scan, 2),
+        M::Scasd => (Operation::Scan, 4),
+        M::Scasq => (Operation::Scan, 8),
+        M::Insb => (Operation::Input, 1),
+        M::Insw => (Operation::Input, 2),
+        M::Insd => (Operation::Input, 4),
+        M::Outsb => (Operation::Output, 1),
+        M::Outsw => (Operation::Output, 2),
+        M::Outsd => (Operation::Output, 4),
+        other => {
+            return Err(ModelError::BadScenario(format!(
+                "{other:?} is not a string instruction"
+            )));
+        }
+    })
+}

@@ -1,0 +1,410 @@
+//! System instructions: control and debug registers, MSRs, table registers, flags.
+
+use iced_x86::{Code, Instruction, Mnemonic, Register};
+
+use crate::defect::Defect;
+use crate::outcome::ModelError;
+use crate::x86::control::{
+    PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, efer, efer_is_legal, flag, is_canonical,
+};
+use crate::x86::exception::{Exception, GP, NP, Step};
+use crate::x86::paging::Privilege;
+use crate::x86::processor::{Mode, Processor};
+use crate::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
+use crate::x86::segmentation::selector_error;
+use crate::x86::state::{RAX, RCX, RDX, Shadow};
+
+impl Processor<'_, '_> {
+    /// Executes a system instruction; says whether the instruction was one.
+    pub(super) fn execute_system(&mut self, instruction: &Instruction) -> Step<bool> {
+        use Mnemonic as M;
+        match instruction.mnemonic() {
+            M::Cli | M::Sti => self.interrupt_flag(instruction.mnemonic() == M::Sti)?,
+            M::Lgdt | M::Lidt => self.load_table(instruction)?,
+            M::Sgdt | M::Sidt => self.store_table(instruction)?,
+            M::Lldt | M::Ltr => self.load_system_segment(instruction)?,
+            M::Sldt | M::Str => {
+                self.require_protected()?;
+                let name = if instruction.mnemonic() == M::Sldt {
+                    SegmentName::Ldtr
+                } else {
+                    SegmentName::Tr
+                };
+                let selector = u64::from(self.segment(name).selector);
+                self.write_operand(instruction, 0, selector)?;
+            }
+            M::Smsw => {
+                let value = self.state().cr0;
+                self.write_operand(instruction, 0, value)?;
+            }
+            M::Lmsw => {
+                self.require_kernel()?;
+                let value = self.read_operand(instruction, 0)? & 0xf;
+                let old = self.state().cr0;
+                self.set_cr0(old & !0xe | value)?;
+            }
+            M::Clts => {
+                self.require_kernel()?;
+                self.state_mut().cr0 &= !cr0::TS;
+            }
+            M::Invlpg => self.require_kernel()?,
+            M::Rdmsr => {
+                self.require_kernel()?;
+                let value = self.read_msr(self.state().general[RCX] as u32)?;
+                self.set_register(Register::EAX, value);
+                self.set_register(Register::EDX, value >> 32);
+            }
+            M::Wrmsr => {
+                self.require_kernel()?;
+                let general = &self.state().general;
+                let value = general[RDX] << 32 | general[RAX] & 0xffff_ffff;
+                self.write_msr(general[RCX] as u32, value)?;
+            }
+            M::Swapgs => {
+                self.require_64_bit()?;
+                self.require_kernel()?;
+                let state = self.state_mut();
+                let kernel = state.kernel_gs_base;
+                state.kernel_gs_base =
+                    std::mem::replace(&mut state.segment_mut(SegmentName::Gs).base, kernel);
+            }
+            M::Syscall => self.syscall()?,
+            M::Sysret | M::Sysretq => self.sysret(instruction)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// CLI and STI; STI that sets IF starts a shadow (EXC-SHADOW-001, EXC-SHADOW-002).
+    fn interrupt_flag(&mut self, on: bool) -> Step {
+        if self.mode() != Mode::Real && self.cpl() > self.iopl() {
+            return Err(Exception::GP0.into());
+        }
+        let was_on = self.flag(flag::IF);
+        self.set_flag(flag::IF, on);
+        if on && !was_on && !self.rules.broken(Defect::StiShadowMissing) {
+            self.state_mut().events.shadow = Shadow::Sti;
+        }
+        Ok(())
+    }
+
+    fn require_protected(&self) -> Step {
+        if self.mode() == Mode::Real {
+            Err(Exception::UNDEFINED.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn require_64_bit(&self) -> Step {
+        if self.mode() == Mode::Long64 {
+            Ok(())
+        } else {
+            Err(Exception::UNDEFINED.into())
+        }
+    }
+
+    fn load_table(&mut self, instruction: &Instruction) -> Step {
+        self.require_kernel()?;
+        let address = self.address(instruction)?;
+        let long = self.mode() == Mode::Long64;
+        let width = if long { 8 } else { 4 };
+        let limit = self.read_segment(address.segment, address.offset, 2)? as u16;
+        let mut base = self.read_segment(address.segment, address.offset.wrapping_add(2), width)?;
+        if matches!(instruction.code(), Code::Lgdt_m1632_16 | Code::Lidt_m1632_16) {
+            base &= 0xff_ffff;
+        }
+        if long && !is_canonical(base) {
+            return Err(Exception::GP0.into());
+        }
+        let table = DescriptorTable { base, limit };
+        if instruction.mnemonic() == Mnemonic::Lgdt {
+            self.state_mut().gdtr = table;
+        } else {
+            self.state_mut().idtr = table;
+        }
+        Ok(())
+    }
+
+    fn store_table(&mut self, instruction: &Instruction) -> Step {
+        let table = if instruction.mnemonic() == Mnemonic::Sgdt {
+            self.state().gdtr
+        } else {
+            self.state().idtr
+        };
+        let address = self.address(instruction)?;
+        let width = if self.mode() == Mode::Long64 { 8 } else { 4 };
+        self.write_segment(address.segment, address.offset, 2, u64::from(table.limit))?;
+        self.write_segment(address.segment, address.offset.wrapping_add(2), width, table.base)
+    }
+
+    /// LLDT and LTR.
+    fn load_system_segment(&mut self, instruction: &Instruction) -> Step {
+        self.require_protected()?;
+        self.require_kernel()?;
+        let selector = self.read_operand(instruction, 0)? as u16;
+        let is_task = instruction.mnemonic() == Mnemonic::Ltr;
+        let name = if is_task {
+            SegmentName::Tr
+        } else {
+            SegmentName::Ldtr
+        };
+        let fault = Exception::with_code(GP, selector_error(selector));
+        if selector & !3 == 0 {
+            if is_task {
+                return Err(Exception::GP0.into());
+            }
+            let null = Segment {
+                selector,
+                attributes: SegmentAttributes::UNUSABLE,
+                ..Segment::default()
+            };
+            *self.state_mut().segment_mut(name) = null;
+            return Ok(());
+        }
+        if selector & 4 != 0 {
+            return Err(fault.into());
+        }
+        let descriptor = self.descriptor(selector, GP)?;
+        let attributes = descriptor.attributes();
+        let kinds: &[u32] = match (is_task, self.long_mode_active()) {
+            (true, true) => &[9],
+            (true, false) => &[1, 9],
+            (false, _) => &[2],
+        };
+        if attributes.is_code_or_data() || !kinds.contains(&attributes.kind()) {
+            return Err(fault.into());
+        }
+        if !attributes.present() {
+            return Err(Exception::with_code(NP, selector_error(selector)).into());
+        }
+        let mut segment = descriptor.load(selector);
+        if self.long_mode_active() {
+            let high = self.read_linear(descriptor.address.wrapping_add(8), 8, Privilege::System)?;
+            segment.base |= (high & 0xffff_ffff) << 32;
+        }
+        if is_task {
+            const BUSY: u32 = 2;
+            segment.attributes.0 |= BUSY;
+            let byte = u64::from(segment.attributes.0 & 0xff);
+            self.write_linear(descriptor.address.wrapping_add(5), 1, byte, Privilege::System)?;
+        }
+        *self.state_mut().segment_mut(name) = segment;
+        Ok(())
+    }
+
+    /// MOV to a control or debug register.
+    pub(super) fn move_to_special(&mut self, register: Register, value: u64) -> Step {
+        self.require_kernel()?;
+        match register {
+            Register::CR0 => self.set_cr0(value),
+            Register::CR2 => {
+                self.state_mut().cr2 = value;
+                Ok(())
+            }
+            Register::CR3 => self.set_cr3(value),
+            Register::CR4 => self.set_cr4(value),
+            Register::CR8 => {
+                if value > 15 {
+                    return Err(Exception::GP0.into());
+                }
+                self.state_mut().cr8 = value;
+                Ok(())
+            }
+            _ if register.is_dr() => self.set_debug_register(register.number(), value),
+            _ => Err(Exception::UNDEFINED.into()),
+        }
+    }
+
+    /// MOV from a control or debug register.
+    pub(super) fn move_from_special(&self, register: Register) -> Step<u64> {
+        self.require_kernel()?;
+        let state = self.state();
+        Ok(match register {
+            Register::CR0 => state.cr0,
+            Register::CR2 => state.cr2,
+            Register::CR3 => state.cr3,
+            Register::CR4 => state.cr4,
+            Register::CR8 => state.cr8,
+            _ if register.is_dr() => match register.number() {
+                index @ 0..=3 => state.debug_address[index],
+                4 | 6 => state.dr6,
+                _ => state.dr7,
+            },
+            _ => return Err(Exception::UNDEFINED.into()),
+        })
+    }
+
+    /// CR0 with its side effects: ET is fixed, and paging with EFER.LME activates long mode
+    /// (EXC-CR-001).
+    fn set_cr0(&mut self, value: u64) -> Step {
+        if !cr0_is_legal(value) {
+            return Err(Exception::GP0.into());
+        }
+        let state = self.state();
+        let turns_paging_on = value & cr0::PG != 0 && state.cr0 & cr0::PG == 0;
+        let turns_paging_off = value & cr0::PG == 0 && state.cr0 & cr0::PG != 0;
+        let long = state.efer & efer::LME != 0;
+        let wide_code = self.segment(SegmentName::Cs).attributes.long();
+        if turns_paging_on && long && (state.cr4 & cr4::PAE == 0 || wide_code) {
+            return Err(Exception::GP0.into());
+        }
+        if turns_paging_off && (self.mode() == Mode::Long64 || state.cr4 & cr4::PCIDE != 0) {
+            return Err(Exception::GP0.into());
+        }
+        let state = self.state_mut();
+        state.cr0 = value & cr0::DEFINED | cr0::ET;
+        if turns_paging_on && long {
+            state.efer |= efer::LMA;
+        }
+        if turns_paging_off {
+            state.efer &= !efer::LMA;
+        }
+        Ok(())
+    }
+
+    fn set_cr3(&mut self, value: u64) -> Step {
+        const NO_FLUSH: u64 = 1 << 63;
+        let pcid = self.state().cr4 & cr4::PCIDE != 0;
+        let value = if pcid { value & !NO_FLUSH } else { value };
+        if self.long_mode_active() && value >> PHYSICAL_ADDRESS_BITS != 0 {
+            return Err(Exception::GP0.into());
+        }
+        self.state_mut().cr3 = value;
+        Ok(())
+    }
+
+    fn set_cr4(&mut self, value: u64) -> Step {
+        let state = self.state();
+        let leaves_pae = value & cr4::PAE == 0 && self.long_mode_active();
+        let enables_pcid = value & cr4::PCIDE != 0 && state.cr4 & cr4::PCIDE == 0;
+        let pcid_illegal = enables_pcid && (!self.long_mode_active() || state.cr3 & 0xfff != 0);
+        if !cr4_is_legal(value) || leaves_pae || pcid_illegal {
+            return Err(Exception::GP0.into());
+        }
+        self.state_mut().cr4 = value;
+        Ok(())
+    }
+
+    fn set_debug_register(&mut self, index: usize, value: u64) -> Step {
+        if index >= 4 && value >> 32 != 0 {
+            return Err(Exception::GP0.into());
+        }
+        let state = self.state_mut();
+        match index {
+            0..=3 => state.debug_address[index] = value,
+            4 | 6 => state.dr6 = value & 0xe00f | 0xffff_0ff0,
+            _ => state.dr7 = value & !0xd800 | 0x400,
+        }
+        Ok(())
+    }
+
+    fn read_msr(&self, index: u32) -> Step<u64> {
+        let state = self.state();
+        Ok(match index {
+            0xc000_0080 => state.efer,
+            0xc000_0081 => state.star,
+            0xc000_0082 => state.lstar,
+            0xc000_0083 => state.cstar,
+            0xc000_0084 => state.sfmask,
+            0xc000_0100 => state.segment(SegmentName::Fs).base,
+            0xc000_0101 => state.segment(SegmentName::Gs).base,
+            0xc000_0102 => state.kernel_gs_base,
+            _ => return Err(unknown_msr(index).into()),
+        })
+    }
+
+    fn write_msr(&mut self, index: u32, value: u64) -> Step {
+        let needs_canonical = matches!(index, 0xc000_0082 | 0xc000_0083 | 0xc000_0100..=0xc000_0102);
+        if needs_canonical && !is_canonical(value) {
+            return Err(Exception::GP0.into());
+        }
+        if index == 0xc000_0080 {
+            return self.set_efer(value);
+        }
+        let state = self.state_mut();
+        match index {
+            0xc000_0081 => state.star = value,
+            0xc000_0082 => state.lstar = value,
+            0xc000_0083 => state.cstar = value,
+            0xc000_0084 => state.sfmask = value & 0xffff_ffff,
+            0xc000_0100 => state.segment_mut(SegmentName::Fs).base = value,
+            0xc000_0101 => state.segment_mut(SegmentName::Gs).base = value,
+            0xc000_0102 => state.kernel_gs_base = value,
+            _ => return Err(unknown_msr(index).into()),
+        }
+        Ok(())
+    }
+
+    /// EFER: LMA is read-only, LME cannot change while paging is on (EXC-CR-001).
+    fn set_efer(&mut self, value: u64) -> Step {
+        let state = self.state();
+        let changes_lme = (value ^ state.efer) & efer::LME != 0;
+        let paging = state.cr0 & cr0::PG != 0;
+        if !efer_is_legal(value & !efer::LMA, self.rules.cpuid.long_mode) || changes_lme && paging {
+            return Err(Exception::GP0.into());
+        }
+        let active = state.efer & efer::LMA;
+        self.state_mut().efer = value & !efer::LMA | active;
+        Ok(())
+    }
+
+    /// SYSCALL (EXC-SYS-001).
+    fn syscall(&mut self) -> Step {
+        if self.state().efer & efer::SCE == 0 || !self.long_mode_active() {
+            return Err(Exception::UNDEFINED.into());
+        }
+        let from_64_bit = self.mode() == Mode::Long64;
+        let state = self.state_mut();
+        state.general[RCX] = state.rip;
+        state.general[11] = state.rflags & !flag::RF;
+        state.rip = if from_64_bit { state.lstar } else { state.cstar };
+        let selector = (state.star >> 32) as u16 & !3;
+        let flags = state.rflags & !state.sfmask & !flag::RF;
+        *state.segment_mut(SegmentName::Cs) = flat(selector, 0xa09b);
+        *state.segment_mut(SegmentName::Ss) = flat(selector.wrapping_add(8), 0xc093);
+        self.load_flags(flags);
+        Ok(())
+    }
+
+    /// SYSRET (EXC-SYS-001).
+    fn sysret(&mut self, instruction: &Instruction) -> Step {
+        if self.state().efer & efer::SCE == 0 || !self.long_mode_active() {
+            return Err(Exception::UNDEFINED.into());
+        }
+        self.require_kernel()?;
+        let to_64_bit = instruction.mnemonic() == Mnemonic::Sysretq;
+        let state = self.state_mut();
+        let base = (state.star >> 48) as u16;
+        let (selector, attributes) = if to_64_bit {
+            (base.wrapping_add(16), 0xa0fb)
+        } else {
+            (base, 0xc0fb)
+        };
+        state.rip = if to_64_bit {
+            state.general[RCX]
+        } else {
+            state.general[RCX] & 0xffff_ffff
+        };
+        let flags = state.general[11] & !(flag::RF | flag::VM);
+        *state.segment_mut(SegmentName::Cs) = flat(selector | 3, attributes);
+        *state.segment_mut(SegmentName::Ss) = flat(base.wrapping_add(8) | 3, 0xc0f3);
+        let kept = flag::ARITHMETIC | flag::TF | flag::IF | flag::DF | flag::IOPL | flag::NT;
+        self.load_flags(flags & (kept | flag::AC | flag::ID | flag::VIF_VIP));
+        Ok(())
+    }
+}
+
+/// A flat segment as SYSCALL and SYSRET load it, without reading a descriptor.
+fn flat(selector: u16, attributes: u32) -> Segment {
+    Segment {
+        selector,
+        base: 0,
+        limit: 0xffff_ffff,
+        attributes: SegmentAttributes(attributes),
+    }
+}
+
+fn unknown_msr(index: u32) -> ModelError {
+    ModelError::BadScenario(format!("the model does not know MSR {index:#x}"))
+}

@@ -1,0 +1,166 @@
+//! One virtual processor at work: its state, the memory it sees, the rules in force.
+
+use super::control::{cr0, efer, flag};
+use super::decode::DecodeCache;
+use super::memory::PhysicalMemory;
+use super::segment::{Segment, SegmentName};
+use super::state::VcpuState;
+use crate::choice::Choices;
+use crate::defect::{Defect, DefectSet};
+use crate::profile::Profile;
+use crate::scenario::Cpuid;
+use crate::transcript::Access;
+
+/// What a processor is doing between instructions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activity {
+    /// It executes instructions.
+    #[default]
+    Running,
+    /// It executed HLT and waits for an event.
+    Halted,
+    /// It shut down: a triple fault, or an RSM that failed.
+    Shutdown,
+}
+
+/// A virtual processor.
+#[derive(Debug, Default)]
+pub struct Vcpu {
+    /// Registers and events.
+    pub state: VcpuState,
+    /// What it is doing.
+    pub activity: Activity,
+    /// Flags that the last instruction to touch them left undefined.
+    pub undefined_flags: u64,
+    /// A single-step trap waits for the instruction boundary (DR6.BS).
+    pub single_step_pending: bool,
+    /// Instructions decoded so far.
+    pub decoded: DecodeCache,
+}
+
+/// The rules in force: implementation, defects, CPUID and the choices made so far.
+#[derive(Debug)]
+pub struct Rules {
+    /// The implementation that is modelled.
+    pub profile: &'static Profile,
+    /// Requirements that are broken on purpose.
+    pub defects: DefectSet,
+    /// What CPUID reports.
+    pub cpuid: Cpuid,
+    /// How open choices go in this run.
+    pub choices: Choices,
+}
+
+impl Rules {
+    /// Whether a defect is switched on.
+    #[must_use]
+    pub fn broken(&self, defect: Defect) -> bool {
+        self.defects.has(defect)
+    }
+}
+
+/// The mode that decides operand sizes, segmentation and event delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// CR0.PE is clear.
+    Real,
+    /// Protected mode, and compatibility mode as far as segmentation goes.
+    Protected,
+    /// Long mode with a 64-bit code segment.
+    Long64,
+}
+
+/// A processor with everything it touches while it executes.
+pub struct Processor<'a, 'image> {
+    /// The processor.
+    pub vcpu: &'a mut Vcpu,
+    /// Guest-physical memory, shared by all processors.
+    pub memory: &'a mut PhysicalMemory<'image>,
+    /// The rules.
+    pub rules: &'a mut Rules,
+    /// Accesses that reach the host.
+    pub accesses: &'a mut Vec<Access>,
+}
+
+impl Processor<'_, '_> {
+    /// The processor's state.
+    #[must_use]
+    pub fn state(&self) -> &VcpuState {
+        &self.vcpu.state
+    }
+
+    /// The processor's state, to change.
+    pub fn state_mut(&mut self) -> &mut VcpuState {
+        &mut self.vcpu.state
+    }
+
+    /// The current mode.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        let state = self.state();
+        if state.cr0 & cr0::PE == 0 {
+            Mode::Real
+        } else if self.long_mode_active() && self.segment(SegmentName::Cs).attributes.long() {
+            Mode::Long64
+        } else {
+            Mode::Protected
+        }
+    }
+
+    /// EFER.LMA.
+    #[must_use]
+    pub fn long_mode_active(&self) -> bool {
+        self.state().efer & efer::LMA != 0
+    }
+
+    /// Width of code and of the default address in bits: 16, 32 or 64.
+    #[must_use]
+    pub fn code_bits(&self) -> u32 {
+        match self.mode() {
+            Mode::Long64 => 64,
+            _ if self.segment(SegmentName::Cs).attributes.big() => 32,
+            _ => 16,
+        }
+    }
+
+    /// Current privilege level: that of SS (SDM vol. 3A, "Privilege Levels").
+    #[must_use]
+    pub fn cpl(&self) -> u8 {
+        if self.mode() == Mode::Real {
+            0
+        } else {
+            self.segment(SegmentName::Ss).attributes.dpl()
+        }
+    }
+
+    /// A segment register.
+    #[must_use]
+    pub fn segment(&self, name: SegmentName) -> &Segment {
+        self.vcpu.state.segment(name)
+    }
+
+    /// Whether all bits of `mask` are set in RFLAGS.
+    #[must_use]
+    pub fn flag(&self, mask: u64) -> bool {
+        self.vcpu.state.rflags & mask == mask
+    }
+
+    /// Sets or clears the bits of `mask` in RFLAGS.
+    pub fn set_flag(&mut self, mask: u64, on: bool) {
+        let flags = &mut self.vcpu.state.rflags;
+        *flags = if on { *flags | mask } else { *flags & !mask };
+        self.vcpu.undefined_flags &= !mask;
+    }
+
+    /// Replaces RFLAGS as a whole; bit 1 is always set.
+    pub fn load_flags(&mut self, value: u64) {
+        self.vcpu.state.rflags = value | flag::FIXED;
+        self.vcpu.undefined_flags = 0;
+    }
+
+    /// I/O privilege level.
+    #[must_use]
+    pub fn iopl(&self) -> u8 {
+        ((self.vcpu.state.rflags & flag::IOPL) >> 12) as u8
+    }
+}

@@ -1,0 +1,40 @@
+//! System-management mode: entry and RSM.
+
+mod entry;
+mod resume;
+
+use super::memory::PhysicalMemory;
+use super::processor::Rules;
+use super::save_area::{Content, Layout, SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
+use super::state::VcpuState;
+use crate::defect::Defect;
+
+/// The layout in force (SMM-SAVE-002).
+#[must_use]
+pub fn layout(rules: &Rules) -> &'static Layout {
+    let areas = &rules.profile.save_areas;
+    if rules.cpuid.long_mode {
+        areas.long_mode
+    } else {
+        areas.legacy
+    }
+}
+
+/// The state-save area of a processor as it sees it in SMM; `None` if it is not in RAM.
+#[must_use]
+pub fn save_area(state: &VcpuState, memory: &PhysicalMemory<'_>) -> Option<Vec<u8>> {
+    memory.read_bytes(state.smbase.wrapping_add(SAVE_AREA_OFFSET), SAVE_AREA_SIZE, true)
+}
+
+/// Moves the segment flags of a 32-bit area by 8 bits, the confusion between the two
+/// encodings that the defect stands for.
+fn shift_attributes(layout: &Layout, area: &mut [u8], rules: &Rules, shift: impl Fn(u64) -> u64) {
+    if !rules.broken(Defect::SaveAreaAttributesShifted) {
+        return;
+    }
+    for row in layout.rows {
+        if matches!(row.content, Content::Attributes { shift: 0, .. }) {
+            row.write(area, shift(row.read(area)));
+        }
+    }
+}

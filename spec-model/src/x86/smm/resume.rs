@@ -1,0 +1,122 @@
+//! RSM: leaving system-management mode.
+
+use super::{layout, save_area, shift_attributes};
+use crate::defect::Defect;
+use crate::outcome::ModelError;
+use crate::profile::NmiMaskAfterRsm;
+use crate::requirement::NMI_SMM_002;
+use crate::x86::control::{
+    PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, efer, efer_is_legal, flag,
+};
+use crate::x86::exception::{Exception, Step};
+use crate::x86::processor::{Activity, Processor};
+use crate::x86::save_area::{Content, Layout};
+use crate::x86::segment::{SegmentAttributes, SegmentName};
+use crate::x86::state::VcpuState;
+
+impl Processor<'_, '_> {
+    /// RSM (SMM-RSM-001 to SMM-RSM-017).
+    pub(in crate::x86) fn resume_from_smm(&mut self) -> Step {
+        if !self.state().events.in_smm {
+            let ignored = self.rules.broken(Defect::RsmOutsideSmmIgnored);
+            return if ignored {
+                Ok(())
+            } else {
+                Err(Exception::UNDEFINED.into())
+            };
+        }
+        let layout = layout(self.rules);
+        let address = self.state().smbase;
+        let mut area = save_area(self.state(), self.memory).ok_or_else(|| {
+            ModelError::BadScenario(format!(
+                "the state-save area of SMBASE {address:#x} is not in RAM"
+            ))
+        })?;
+        shift_attributes(layout, &mut area, self.rules, |flags| flags << 8);
+        self.leave_smm_events();
+        let restored = self.restored(layout, &area);
+        if !self.image_is_legal(&restored) && !self.rules.broken(Defect::RsmAcceptsIllegalImage) {
+            self.vcpu.activity = Activity::Shutdown;
+            return Ok(());
+        }
+        *self.state_mut() = restored;
+        self.vcpu.undefined_flags = 0;
+        if restarts_halt(layout, &area) && !self.rules.broken(Defect::AutoHaltIgnored) {
+            self.vcpu.activity = Activity::Halted;
+        }
+        Ok(())
+    }
+
+    /// NMI-SMM-002, NMI-SMM-004, NMI-SMM-005.
+    fn leave_smm_events(&mut self) {
+        let profile = self.rules.profile;
+        let rule = self
+            .rules
+            .choices
+            .settle(profile.nmi_mask_after_rsm, &NMI_SMM_002);
+        let clears = self.rules.broken(Defect::RsmClearsNmiMask);
+        let events = &mut self.state_mut().events;
+        events.nmi_masked = match rule {
+            _ if clears => false,
+            NmiMaskAfterRsm::Restored => events.smm_inside_nmi,
+            NmiMaskAfterRsm::KeptInsideNmi => events.nmi_masked && events.smm_inside_nmi,
+            NmiMaskAfterRsm::Cleared => false,
+        };
+        events.in_smm = false;
+        events.smm_inside_nmi = false;
+    }
+
+    /// The state that the image describes.
+    fn restored(&self, layout: &Layout, area: &[u8]) -> VcpuState {
+        let old = self.state();
+        let mut new = old.clone();
+        layout.restore(area, &mut new);
+        new.rflags |= flag::FIXED;
+        new.cr0 = new.cr0 & (cr0::DEFINED | !0xffff_ffff) | cr0::ET;
+        if self.rules.cpuid.long_mode {
+            let active = new.efer & efer::LME != 0 && new.cr0 & cr0::PG != 0;
+            new.efer = new.efer & !efer::LMA | if active { efer::LMA } else { 0 };
+        }
+        if self.rules.broken(Defect::ShadowLostAcrossSmm) {
+            new.events.shadow = old.events.shadow;
+        }
+        if self.rules.broken(Defect::RsmTruncatesRip) && self.code_bits() != 64 {
+            new.rip &= 0xffff_ffff;
+        }
+        if self.rules.broken(Defect::SmbaseNotRelocated) {
+            new.smbase = old.smbase;
+        } else if self.rules.broken(Defect::SmbaseAligned) {
+            new.smbase &= !0x7fff;
+        }
+        if self.rules.broken(Defect::RsmReloadsDescriptors) {
+            for name in &SegmentName::ALL[..6] {
+                new.segment_mut(*name).attributes = SegmentAttributes(0x93);
+            }
+        }
+        new
+    }
+
+    /// Whether RSM may load this state (SMM-RSM-003 to SMM-RSM-005, SMM-RSM-013, SMM-RSM-017).
+    fn image_is_legal(&self, new: &VcpuState) -> bool {
+        let long_mode = self.rules.cpuid.long_mode;
+        let active = new.efer & efer::LMA != 0;
+        let pcid = new.cr4 & cr4::PCIDE != 0;
+        let rejects_pcid = self.rules.broken(Defect::RsmRejectsPcid) && pcid && new.cr3 & 0xfff != 0;
+        cr0_is_legal(new.cr0)
+            && cr4_is_legal(new.cr4)
+            && new.cr4 & cr4::VMXE == 0
+            && efer_is_legal(new.efer, long_mode)
+            && (!active || new.cr4 & cr4::PAE != 0)
+            && (!pcid || active)
+            && new.cr3 >> PHYSICAL_ADDRESS_BITS == 0
+            && new.dr6 >> 32 == 0
+            && new.dr7 >> 32 == 0
+            && !rejects_pcid
+    }
+}
+
+/// Auto-HALT restart: the field that SMM entry set for a halted processor (SMM-RSM-008).
+fn restarts_halt(layout: &Layout, area: &[u8]) -> bool {
+    let row = layout.rows.iter().find(|row| row.content == Content::AutoHalt);
+    row.is_some_and(|row| row.read(area) & 1 != 0)
+}

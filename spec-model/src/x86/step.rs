@@ -1,0 +1,160 @@
+//! One step of a processor: the event at the instruction boundary, then the instruction.
+
+use iced_x86::{Instruction, Mnemonic};
+
+use super::control::flag;
+use super::exception::{Class, DB, Event, Exception, Interruption, NMI, Source};
+use super::execute::After;
+use super::processor::Processor;
+use super::state::Shadow;
+use crate::defect::Defect;
+use crate::outcome::ModelError;
+use crate::profile::{Choice, InShadow, NmiLatch};
+use crate::requirement::{NMI_MASK_008, Requirement, SMM_ENTRY_012};
+
+impl Processor<'_, '_> {
+    /// An NMI arrives (NMI-MASK-004, NMI-MASK-005, NMI-SMM-001).
+    pub fn latch_nmi(&mut self) {
+        let latch = self.rules.profile.nmi_latch;
+        let drops = self.rules.broken(Defect::NmiDroppedWhileMasked);
+        let events = &mut self.state_mut().events;
+        let depth = match latch {
+            NmiLatch::OneBehindTheNext if !events.nmi_masked => 2,
+            _ => 1,
+        };
+        if !(drops && events.nmi_masked) {
+            events.nmi_pending = (events.nmi_pending + 1).min(depth);
+        }
+    }
+
+    /// An SMI arrives (SMM-LATCH-001).
+    ///
+    /// # Errors
+    /// If the profile has no system-management mode.
+    pub fn latch_smi(&mut self) -> Result<(), ModelError> {
+        if !self.rules.profile.smm {
+            let message = format!("{} has no system-management mode", self.rules.profile.name);
+            return Err(ModelError::BadScenario(message));
+        }
+        let drops = self.rules.broken(Defect::SmiDroppedInSmm);
+        let events = &mut self.state_mut().events;
+        if !(drops && events.in_smm) {
+            events.smi_pending = true;
+        }
+        Ok(())
+    }
+
+    /// At an instruction boundary: takes the pending event of the highest priority, if one
+    /// is not blocked (SMM-LATCH-002). Returns what was taken.
+    ///
+    /// # Errors
+    /// If the model cannot go on.
+    pub fn take_event(&mut self) -> Result<Option<&'static str>, ModelError> {
+        if self.rules.broken(Defect::NmiBeforeSmi) && self.nmi_is_due() {
+            self.take_nmi()?;
+            return Ok(Some("NMI"));
+        }
+        if self.smi_is_due() {
+            self.enter_smm()?;
+            return Ok(Some("SMI"));
+        }
+        if self.vcpu.single_step_pending {
+            const SINGLE_STEP: u64 = 1 << 14;
+            self.vcpu.single_step_pending = false;
+            self.state_mut().dr6 |= SINGLE_STEP;
+            self.raise(Exception::plain(DB))?;
+            return Ok(Some("#DB, single step"));
+        }
+        if self.nmi_is_due() {
+            self.take_nmi()?;
+            return Ok(Some("NMI"));
+        }
+        Ok(None)
+    }
+
+    /// SMM-ENTRY-012.
+    fn smi_is_due(&mut self) -> bool {
+        let events = self.state().events;
+        let profile = self.rules.profile;
+        events.smi_pending
+            && !events.in_smm
+            && match events.shadow {
+                Shadow::None => true,
+                Shadow::Sti => self.taken_in_shadow(profile.smi_in_sti_shadow, &SMM_ENTRY_012),
+                Shadow::MovSs => self.taken_in_shadow(profile.smi_in_mov_ss_shadow, &SMM_ENTRY_012),
+            }
+    }
+
+    /// NMI-MASK-001, NMI-MASK-007, NMI-MASK-008.
+    fn nmi_is_due(&mut self) -> bool {
+        let events = self.state().events;
+        let profile = self.rules.profile;
+        events.nmi_pending > 0
+            && !events.nmi_masked
+            && match events.shadow {
+                Shadow::None => true,
+                Shadow::Sti => self.taken_in_shadow(profile.nmi_in_sti_shadow, &NMI_MASK_008),
+                Shadow::MovSs => self.rules.broken(Defect::MovSsShadowMissing),
+            }
+    }
+
+    fn taken_in_shadow(&mut self, choice: Choice<InShadow>, requirement: &'static Requirement) -> bool {
+        self.rules.choices.settle(choice, requirement) == InShadow::Taken
+    }
+
+    /// NMI-MASK-001, NMI-MASK-006, NMI-MASK-009.
+    fn take_nmi(&mut self) -> Result<(), ModelError> {
+        let events = &mut self.state_mut().events;
+        events.nmi_pending -= 1;
+        events.nmi_masked = true;
+        let event = Event {
+            vector: NMI,
+            error_code: None,
+            source: Source::Hardware,
+        };
+        self.interrupt(event, Class::Benign)
+    }
+
+    /// Executes an instruction as a whole, or leaves everything but the NMI mask as it was
+    /// and returns the exception.
+    ///
+    /// # Errors
+    /// If the model does not know the instruction.
+    pub fn complete(
+        &mut self,
+        instruction: &Instruction,
+        points: usize,
+    ) -> Result<Result<After, Exception>, ModelError> {
+        let before = self.state().clone();
+        let shadow = before.events.shadow;
+        let single_step = before.rflags & flag::TF != 0 && shadow != Shadow::MovSs;
+        let state = self.state_mut();
+        state.events.shadow = Shadow::None;
+        state.rip = instruction.next_ip();
+        match self.execute(instruction, points) {
+            Ok(after) => {
+                if !matches!(
+                    instruction.mnemonic(),
+                    Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq
+                ) {
+                    self.state_mut().rflags &= !flag::RF;
+                }
+                self.vcpu.single_step_pending |= single_step;
+                Ok(Ok(after))
+            }
+            Err(Interruption::Model(error)) => Err(error),
+            Err(Interruption::Exception(exception)) => {
+                let repeats = instruction.is_string_instruction();
+                let state = self.state_mut();
+                let events = state.events;
+                if repeats {
+                    state.rip = before.rip;
+                } else {
+                    *state = before;
+                }
+                state.events = events;
+                Ok(Err(exception))
+            }
+        }
+    }
+}
