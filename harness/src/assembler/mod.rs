@@ -36,6 +36,7 @@
 //! expressions are `| & << >> + - *`, unary `-` and `~`, parentheses, and `$` for the
 //! offset of the statement.
 
+mod definitions;
 mod encoding;
 mod error;
 mod expression;
@@ -48,6 +49,7 @@ mod selection;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::BTreeMap;
 
