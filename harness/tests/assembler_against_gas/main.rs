@@ -7,6 +7,7 @@
 
 mod differences;
 mod lines;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -66,34 +67,36 @@ fn assemble_ours(bits: Bits, lines: &[Line]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The [`SLOT`] bytes of each line from GNU `as`, linked at address 0.
+/// The [`SLOT`] bytes of each line from GNU `as`.
 fn assemble_gas(folder: &Path, bits: Bits, lines: &[Line]) -> Vec<Vec<u8>> {
-    let width = match bits {
-        Bits::Bits16 => 16,
-        Bits::Bits32 => 32,
-        Bits::Bits64 => 64,
-    };
-    let mut text = format!(".intel_syntax noprefix\n.code{width}\n.text\n");
+    let mut text = String::new();
     for (index, line) in lines.iter().enumerate() {
         let spelled = line.gas.replace('$', ".");
         writeln!(text, ".org {}\n{spelled}", index * SLOT).expect("writing to a string");
     }
     writeln!(text, ".org {}\ntarget: nop", target(bits)).expect("writing to a string");
-    let path = |extension: &str| folder.join(format!("everything{width}.{extension}"));
+    let bytes = run_gas(folder, bits, &text);
+    bytes.chunks(SLOT).take(lines.len()).map(<[u8]>::to_vec).collect()
+}
+
+/// Bytes of a program from GNU `as`, linked at address 0.
+fn run_gas(folder: &Path, bits: Bits, program: &str) -> Vec<u8> {
+    let width = width(bits);
+    let text = format!(".intel_syntax noprefix\n.code{width}\n.text\n{program}");
+    let path = |extension: &str| folder.join(format!("program{width}.{extension}"));
     std::fs::write(path("s"), &text).expect("the folder is writable");
-    let (as_mode, ld_mode) = if bits == Bits::Bits64 {
-        ("--64", "elf_x86_64")
-    } else {
-        ("--32", "elf_i386")
+    let (as_mode, ld_mode) = match bits {
+        Bits::Bits16 | Bits::Bits32 => ("--32", "elf_i386"),
+        Bits::Bits64 => ("--64", "elf_x86_64"),
     };
     let assembled = Command::new("as")
         .args([as_mode, "-o"])
         .args([path("o"), path("s")])
         .output()
         .expect("as runs");
-    let messages = String::from_utf8_lossy(&assembled.stderr).into_owned();
+    let messages = String::from_utf8_lossy(&assembled.stderr);
     let text: Vec<&str> = text.lines().collect();
-    let explained: Vec<String> = messages
+    let refused: Vec<String> = messages
         .lines()
         .filter(|message| message.contains("Error"))
         .map(|message| {
@@ -110,8 +113,8 @@ fn assemble_gas(folder: &Path, bits: Bits, lines: &[Line]) -> Vec<Vec<u8>> {
     assert!(
         assembled.status.success(),
         "as refuses {} lines:\n{}",
-        explained.len(),
-        explained.join("\n")
+        refused.len(),
+        refused.join("\n")
     );
     let linked = Command::new("ld")
         .args(["-m", ld_mode, "-Ttext=0", "-e", "0", "--oformat", "binary", "-o"])
@@ -123,17 +126,19 @@ fn assemble_gas(folder: &Path, bits: Bits, lines: &[Line]) -> Vec<Vec<u8>> {
         "ld: {}",
         String::from_utf8_lossy(&linked.stderr)
     );
-    let bytes = std::fs::read(path("bin")).expect("ld wrote the file");
-    bytes.chunks(SLOT).take(lines.len()).map(<[u8]>::to_vec).collect()
+    std::fs::read(path("bin")).expect("ld wrote the file")
 }
 
-fn decode(bits: Bits, bytes: &[u8], offset: usize) -> Instruction {
-    let width = match bits {
+fn width(bits: Bits) -> u32 {
+    match bits {
         Bits::Bits16 => 16,
         Bits::Bits32 => 32,
         Bits::Bits64 => 64,
-    };
-    Decoder::with_ip(width, bytes, offset as u64, DecoderOptions::NONE).decode()
+    }
+}
+
+fn decode(bits: Bits, bytes: &[u8], offset: usize) -> Instruction {
+    Decoder::with_ip(width(bits), bytes, offset as u64, DecoderOptions::NONE).decode()
 }
 
 /// Whether GNU `as` and `ld` are there.
@@ -216,4 +221,45 @@ fn every_mnemonic_is_compared() {
     }
     let missing: Vec<&str> = mnemonics().filter(|name| !used.contains(*name)).collect();
     assert!(missing.is_empty(), "no line uses {missing:?}");
+}
+
+/// Jumps between many labels, so that lengthening one moves others out of reach.
+fn tangled_jumps(seed: u32) -> String {
+    const LABELS: u32 = 120;
+    let mut state = seed;
+    let mut below = |limit: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % limit
+    };
+    let mut text = String::new();
+    for label in 0..LABELS {
+        let near = (label + below(24)).saturating_sub(12).min(LABELS - 1);
+        let name = ["jmp", "jz", "jnc", "jg"][below(4) as usize];
+        writeln!(text, "l{label}: {name} l{near}\n.space {}", below(20)).expect("writing to a string");
+    }
+    text
+}
+
+#[test]
+fn branches_relax_as_in_gnu_as() {
+    if !binutils() {
+        println!("skipped: GNU `as` and `ld` are not installed (package binutils)");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    for &bits in ALL {
+        for seed in 1..9 {
+            let text = tangled_jumps(seed);
+            let section = Section {
+                name: "start",
+                text: &text,
+                bits,
+                segment_base: 0,
+                origin: Some(0),
+            };
+            let program = assemble(&[section], &BTreeMap::new()).expect("it assembles");
+            let ours: Vec<u8> = program.blobs.into_iter().flat_map(|blob| blob.bytes).collect();
+            assert_eq!(ours, run_gas(folder.path(), bits, &text), "{bits}, seed {seed}");
+        }
+    }
 }
