@@ -2,7 +2,6 @@
 
 use iced_x86::{Code, Decoder, DecoderOptions, Encoder, Instruction, OpCodeOperandKind as K, Register};
 
-use super::Bits;
 use super::error::Mistake;
 use super::expression::Scope;
 use super::operand::Distance;
@@ -179,16 +178,5 @@ fn verify(selection: &Selection, scope: &Scope<'_>, bytes: &[u8], code: Code) ->
     } else {
         let reason = format!("a processor would read `{decoded}`; use db if you mean these bytes");
         Err(not_encodable(selection, reason))
-    }
-}
-
-impl Bits {
-    /// Width in bits.
-    pub(super) fn width(self) -> u32 {
-        match self {
-            Self::Bits16 => 16,
-            Self::Bits32 => 32,
-            Self::Bits64 => 64,
-        }
     }
 }

@@ -263,9 +263,6 @@ impl Filler<'_> {
         };
         instruction.set_memory_displ_size(size);
         instruction.set_memory_displacement64(if absolute { bits } else { signed as u64 });
-        if absolute && in_modrm && width == 64 {
-            instruction.set_memory_displacement64(signed as u64);
-        }
         Ok(None)
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use harness::assembler::Bits;
 
+use super::shapes::{Shapes, keyword, shapes};
 use super::tables::{ALONE, ALONE_64, ALONE_BELOW_64, CONDITIONS};
 
 /// One line for both assemblers.
@@ -12,82 +13,6 @@ pub struct Line {
     pub ours: String,
     /// For GNU `as`; `$` is the start of the line in both.
     pub gas: String,
-}
-
-/// Operands of one code size.
-struct Shapes {
-    /// Registers by size in bytes.
-    registers: [(usize, &'static [&'static str]); 4],
-    /// Addresses.
-    addresses: &'static [&'static str],
-    /// The width of a pushed word.
-    stack: &'static str,
-}
-
-fn shapes(bits: Bits) -> Shapes {
-    match bits {
-        Bits::Bits16 => Shapes {
-            registers: [
-                (1, &["al", "dh"]),
-                (2, &["ax", "di"]),
-                (4, &["eax", "ebp"]),
-                (8, &[]),
-            ],
-            addresses: &[
-                "[bx+si+4]",
-                "[0x1234]",
-                "[bp]",
-                "es:[di-0x200]",
-                "[eax+ecx*4+0x10]",
-                "[target]",
-            ],
-            stack: "word",
-        },
-        Bits::Bits32 => Shapes {
-            registers: [
-                (1, &["al", "dh"]),
-                (2, &["ax", "di"]),
-                (4, &["eax", "ebp"]),
-                (8, &[]),
-            ],
-            addresses: &[
-                "[ebx]",
-                "[esp+4]",
-                "[0x12345678]",
-                "fs:[ecx*8+0x100]",
-                "[bx+di]",
-                "[target]",
-            ],
-            stack: "dword",
-        },
-        Bits::Bits64 => Shapes {
-            registers: [
-                (1, &["al", "dh", "sil", "r9b"]),
-                (2, &["ax", "r10w"]),
-                (4, &["eax", "r14d"]),
-                (8, &["rax", "r12"]),
-            ],
-            addresses: &[
-                "[rax]",
-                "[rsp+8]",
-                "[r13]",
-                "[rip+target]",
-                "[0x1000]",
-                "gs:[rbx+r9*2-0x81]",
-                "[ecx+4]",
-            ],
-            stack: "qword",
-        },
-    }
-}
-
-const KEYWORDS: [(usize, &str); 4] = [(1, "byte"), (2, "word"), (4, "dword"), (8, "qword")];
-
-fn keyword(size: usize) -> &'static str {
-    KEYWORDS
-        .iter()
-        .find(|(bytes, _)| *bytes == size)
-        .map_or("", |(_, keyword)| keyword)
 }
 
 /// Collects lines.
@@ -361,7 +286,7 @@ impl Lines {
                     self.same(format!("{name} 0x08:target"));
                     self.same("data16 retf");
                     self.translated(
-                        format!("{name} far dword ptr {address}"),
+                        format!("data16 {name} far {address}"),
                         format!("data16 {name} fword ptr {address}"),
                     );
                 }

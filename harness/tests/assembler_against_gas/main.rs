@@ -7,6 +7,7 @@
 
 mod differences;
 mod lines;
+mod shapes;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,7 +82,7 @@ fn assemble_gas(folder: &Path, bits: Bits, lines: &[Line]) -> Vec<Vec<u8>> {
 
 /// Bytes of a program from GNU `as`, linked at address 0.
 fn run_gas(folder: &Path, bits: Bits, program: &str) -> Vec<u8> {
-    let width = width(bits);
+    let width = bits.width();
     let text = format!(".intel_syntax noprefix\n.code{width}\n.text\n{program}");
     let path = |extension: &str| folder.join(format!("program{width}.{extension}"));
     std::fs::write(path("s"), &text).expect("the folder is writable");
@@ -129,16 +130,8 @@ fn run_gas(folder: &Path, bits: Bits, program: &str) -> Vec<u8> {
     std::fs::read(path("bin")).expect("ld wrote the file")
 }
 
-fn width(bits: Bits) -> u32 {
-    match bits {
-        Bits::Bits16 => 16,
-        Bits::Bits32 => 32,
-        Bits::Bits64 => 64,
-    }
-}
-
 fn decode(bits: Bits, bytes: &[u8], offset: usize) -> Instruction {
-    Decoder::with_ip(width(bits), bytes, offset as u64, DecoderOptions::NONE).decode()
+    Decoder::with_ip(bits.width(), bytes, offset as u64, DecoderOptions::NONE).decode()
 }
 
 /// Whether GNU `as` and `ld` are there.

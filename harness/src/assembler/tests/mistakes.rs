@@ -191,6 +191,11 @@ fn messages_say_what_would_be_right() {
             "0x12345 does not fit in 16 bits: the displacement",
         ),
         (
+            "jmp far dword ptr [bx]",
+            Bits::Bits16,
+            "`jmp` does not take these operands in 16-bit code",
+        ),
+        (
             "mov eax, [bx]",
             Bits::Bits64,
             "64-bit code has no 16-bit addresses",

@@ -31,6 +31,21 @@ fn a_branch_that_grows_pushes_another_out_of_reach() {
     );
 }
 
+/// With the prefix 67h the instruction would be longer, reach one byte further and count in
+/// another register.
+#[test]
+fn loop_keeps_its_counter_at_the_edge_of_its_reach() {
+    for bits in [Bits::Bits16, Bits::Bits32, Bits::Bits64] {
+        assert_eq!(bytes("loop $ + 129", bits), [0xe2, 0x7f]);
+        let errors = assemble(&[section("loop $ + 130", bits)], &BTreeMap::new()).expect_err("too far");
+        assert!(
+            errors
+                .iter()
+                .all(|error| matches!(error.mistake, Mistake::TargetTooFar { .. }))
+        );
+    }
+}
+
 #[test]
 fn branches_between_segments_go_to_the_same_linear_address() {
     let first = Section {
