@@ -12,8 +12,8 @@ use super::statement::{Datum, Statement, StatementKind};
 use super::values::fit;
 use super::{AssemblyError, Bits, Label, ListingLine, Program, Section};
 
-/// Rounds after which sizes that still change are called circular. Branches alone settle
-/// in far fewer, because they only grow.
+/// Rounds, besides one per statement, after which sizes that still change are called
+/// circular. Each round before the last lengthens a branch, unless something is circular.
 const ROUNDS: usize = 100;
 /// Most bytes of one `.space`.
 const MOST_SPACE: i128 = 1 << 24;
@@ -54,7 +54,7 @@ pub(super) fn lay_out(
     };
     layout.check_symbols(errors);
     let mut mistakes = BTreeSet::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..ROUNDS + statements.len() {
         let before = (layout.placed.clone(), layout.labels.clone());
         mistakes = layout.place(&definitions);
         mistakes.extend(layout.encode());

@@ -31,6 +31,22 @@ fn a_branch_that_grows_pushes_another_out_of_reach() {
     );
 }
 
+#[test]
+fn a_long_chain_of_growing_branches_settles() {
+    // Each jump reaches its target behind the next jump only while that one is short, and
+    // the last is long: they grow one after the other.
+    const JUMPS: usize = 400;
+    let link = |number: usize| format!("jmp t{}\n.space 25\nt{number}: .space 75\n", number + 1);
+    let text: String = (0..JUMPS).map(link).collect::<String>() + &format!(".space 200\nt{JUMPS}: nop");
+    let program = program(&[section(&text, Bits::Bits32)]);
+    let long = program
+        .listing
+        .iter()
+        .filter(|line| line.bytes.starts_with(&[0xe9]))
+        .count();
+    assert_eq!(long, JUMPS);
+}
+
 /// With the prefix 67h the instruction would be longer, reach one byte further and count in
 /// another register.
 #[test]
