@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use spec_model::scenario::{Blob, Point};
 
 use super::document::{Entries, Located};
-use super::mistake::{Mistakes, suggest};
+use super::mistake::{Mistakes, Position, suggest};
 use super::preset::UNEXPECTED;
 use super::syntax::Mode;
 use super::tree;
@@ -54,10 +54,27 @@ pub(super) fn vector(name: &str) -> Option<u8> {
     u8::try_from(number).ok()
 }
 
+/// Bytes of code without a gap.
+pub(super) struct Piece {
+    /// The bytes at their linear address.
+    pub(super) blob: Blob,
+    /// Whether they belong to an SMI handler.
+    pub(super) in_smm: bool,
+    /// Where the text of the first one stands.
+    pub(super) at: Position,
+}
+
+impl Piece {
+    /// Linear address after the last byte.
+    pub(super) fn end(&self) -> u64 {
+        self.blob.address.saturating_add(self.blob.bytes.len() as u64)
+    }
+}
+
 /// What the code of a case came to.
 pub(super) struct Code {
-    /// Bytes at linear addresses, and whether they belong to an SMI handler.
-    pub(super) blobs: Vec<(Blob, bool)>,
+    /// Bytes without a gap.
+    pub(super) blobs: Vec<Piece>,
     pub(super) points: Vec<Point>,
     /// Absent if the text has mistakes.
     pub(super) labels: Option<BTreeMap<String, Label>>,
@@ -89,9 +106,11 @@ pub(super) fn assemble(
         handlers: Vec::new(),
         entries: Vec::new(),
     };
+    let mut folded = BTreeSet::new();
     for (name, text) in sections {
         check_name(name, mode, vcpus, mistakes);
         if tree::is_folded(source, &name.at, &name.value) {
+            folded.insert(text.at);
             mistakes.add(
                 name.at,
                 format!("the text of `{}` is several lines without `|`", name.value),
@@ -126,27 +145,30 @@ pub(super) fn assemble(
         Ok(program) => program,
         Err(errors) => {
             for error in errors {
-                report(sections, source, &error, mistakes);
+                report(sections, source, &folded, &error, mistakes);
             }
             return code;
         }
     };
     for line in &program.listing {
-        let in_smi_handler = placed
+        let in_smm = placed
             .get(line.section)
             .is_some_and(|section| smbase_of(section.name).is_some());
         match code.blobs.last_mut() {
-            Some((blob, same))
-                if *same == in_smi_handler && blob.address + blob.bytes.len() as u64 == line.address =>
-            {
-                blob.bytes.extend(&line.bytes);
+            Some(piece) if piece.in_smm == in_smm && piece.end() == line.address => {
+                piece.blob.bytes.extend(&line.bytes);
             }
             _ => {
                 let blob = Blob {
                     address: line.address,
                     bytes: line.bytes.clone(),
                 };
-                code.blobs.push((blob, in_smi_handler));
+                // The section before all others is not the case's own.
+                let text = line.section.checked_sub(1).and_then(|index| sections.get(index));
+                let at = text.map_or(Position::START, |(_, text)| {
+                    tree::in_text(source, text.at, line.line, 1)
+                });
+                code.blobs.push(Piece { blob, in_smm, at });
             }
         }
     }
@@ -229,7 +251,7 @@ fn check_name(name: &Located<String>, mode: Mode, vcpus: u8, mistakes: &mut Mist
 }
 
 /// Reports sections that processors need and that are not there.
-pub(super) fn check_entries(code: &Code, vcpus: u8, at: super::mistake::Position, mistakes: &mut Mistakes) {
+pub(super) fn check_entries(code: &Code, vcpus: u8, at: Position, mistakes: &mut Mistakes) {
     for number in 0..vcpus {
         let name = entry_name(number);
         if !code.sections.contains(&name) {
@@ -291,6 +313,7 @@ fn bits(mode: Mode, section: &str) -> Bits {
 fn report(
     sections: &[(Located<String>, Located<String>)],
     source: &str,
+    folded: &BTreeSet<Position>,
     error: &AssemblyError,
     mistakes: &mut Mistakes,
 ) {
@@ -300,6 +323,10 @@ fn report(
     let Some((_, text)) = section.or_else(|| sections.last()) else {
         return;
     };
+    // What the assembler says of a text that is one line by mistake would only confuse.
+    if folded.contains(&text.at) {
+        return;
+    }
     let at = tree::in_text(source, text.at, error.line, error.column);
     let message = error.mistake.to_string();
     let (what, remedy) = message.split_once("; ").unwrap_or((message.as_str(), ""));
@@ -321,9 +348,9 @@ fn point_of(line: &str) -> Option<&str> {
 }
 
 /// What is wrong with the name of a point that no code declares.
-pub(super) fn unknown_point(name: &str, known: &BTreeSet<String>) -> (String, String) {
+pub(super) fn unknown_point(name: &str, known: &BTreeSet<String>, what_they_are: &str) -> (String, String) {
     (
         format!("no `sync` or `halt` in the code names `{name}`"),
-        suggest(name, known.iter().map(String::as_str), "its points"),
+        suggest(name, known.iter().map(String::as_str), what_they_are),
     )
 }

@@ -20,13 +20,15 @@ pub(super) struct Points<'p> {
     pub(super) points: &'p [Point],
     /// Names of all points, also if the code has mistakes.
     pub(super) names: &'p BTreeSet<String>,
+    /// Whether the file's structure and code were without mistakes.
+    pub(super) complete: bool,
 }
 
 impl Points<'_> {
     /// The point of a name, reported if there is none.
     fn find(&self, name: &Located<String>, resolver: &mut Resolver<'_>) -> Option<PointId> {
         if !self.names.contains(&name.value) {
-            let (what, remedy) = unknown_point(&name.value, self.names);
+            let (what, remedy) = unknown_point(&name.value, self.names, "its points");
             resolver.mistakes.add(name.at, what, remedy);
         }
         let index = self.points.iter().position(|point| point.name == name.value)?;
@@ -81,7 +83,7 @@ fn event(
         planned.extend(actions(step, layout, resolver));
         any |= step.acts();
     }
-    if !any {
+    if !any && points.complete {
         resolver.mistakes.add(
             entry.at,
             "the host does nothing here",

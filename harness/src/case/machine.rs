@@ -221,8 +221,8 @@ fn vector_of(key: &Located<String>, resolver: &mut Resolver<'_>) -> Option<u8> {
             key.at,
             format!("`{}` is not a vector", key.value),
             format!(
-                "{}, or write a number from 0 to 255",
-                suggest(&key.value, names, "vectors").trim_end_matches('?')
+                "{}; numbers from 0 to 255 are allowed too",
+                suggest(&key.value, names, "vectors")
             ),
         );
     }
@@ -329,7 +329,6 @@ pub(super) fn memory(
     machine: &Machine,
     code: &Code,
     tables: &[Blob],
-    at: Position,
     resolver: &mut Resolver<'_>,
 ) -> Vec<MemoryRegion> {
     let mut regions = Vec::new();
@@ -369,16 +368,16 @@ pub(super) fn memory(
     for blob in tables {
         put(&mut regions, blob, false);
     }
-    for (blob, in_smm) in &code.blobs {
-        if !put(&mut regions, blob, *in_smm) {
-            let end = blob.address.saturating_add(blob.bytes.len() as u64);
+    for piece in &code.blobs {
+        if !put(&mut regions, &piece.blob, piece.in_smm) {
             resolver.mistakes.add(
-                at,
+                piece.at,
                 format!(
-                    "the code at {:#x} to {end:#x} lies outside RAM or on something else",
-                    blob.address
+                    "the code at {:#x} to {:#x} lies outside RAM or on something else",
+                    piece.blob.address,
+                    piece.end()
                 ),
-                "move it with `.at`, or add RAM in `machine.memory`; the tables of the mode begin at 0x80000",
+                "move it with `.at`, or add RAM in `machine.memory`; cases/README.md says where the tables lie",
             );
         }
     }

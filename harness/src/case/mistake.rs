@@ -26,7 +26,7 @@ pub struct Mistake {
     pub at: Position,
     /// What is wrong.
     pub what: String,
-    /// What would be right.
+    /// What would be right; empty where that goes without saying.
     pub remedy: String,
 }
 
@@ -35,11 +35,14 @@ impl fmt::Display for Mistake {
         let Position { line, column } = self.at;
         write!(
             formatter,
-            "{}:{line}:{column}: {}; {}",
+            "{}:{line}:{column}: {}",
             self.file.display(),
-            self.what,
-            self.remedy
-        )
+            self.what
+        )?;
+        if self.remedy.is_empty() {
+            return Ok(());
+        }
+        write!(formatter, "; {}", self.remedy)
     }
 }
 
@@ -113,12 +116,27 @@ pub(super) fn suggest<'a>(
         return format!("did you mean `{name}`?");
     }
     if known.is_empty() {
-        return format!("there are no {what_they_are} here");
+        return format!("{what_they_are} are none here");
     }
+    let begun: Vec<&str> = known
+        .iter()
+        .copied()
+        .filter(|name| name.starts_with(written))
+        .collect();
+    let known = if begun.is_empty() { known } else { begun };
     const FEW: usize = 16;
     let listed: Vec<String> = known.iter().take(FEW).map(|name| format!("`{name}`")).collect();
     let rest = if known.len() > FEW { " and others" } else { "" };
     format!("{what_they_are} are {}{rest}", listed.join(", "))
+}
+
+/// A number as people write it: large ones in hexadecimal.
+pub(super) fn number(value: i128) -> String {
+    if value < 0x1_0000 {
+        value.to_string()
+    } else {
+        format!("{value:#x}")
+    }
 }
 
 /// Number of single-character insertions, deletions and replacements, or exchanges of

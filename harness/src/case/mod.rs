@@ -153,7 +153,7 @@ fn build(
     mistakes: &mut Mistakes,
 ) -> Case {
     let mode = written.machine.mode.value;
-    check_texts(written, mode, tree, mistakes);
+    check_texts(written, mode, tree, complete, mistakes);
     let vcpus = written.machine.vcpus.as_ref().map_or(1, |vcpus| vcpus.value);
     if let Some(vcpus) = written.machine.vcpus.as_ref().filter(|vcpus| vcpus.value == 0) {
         mistakes.add(vcpus.at, "a machine without processors", "write 1 or more");
@@ -183,10 +183,11 @@ fn build(
     let tables = machine::tables(&written.machine, &code, &mut resolver);
     let vcpus = machine::vcpus(&written.machine, &code, tables.task_state.limit, &mut resolver);
     let blobs = preset::tables(mode, &tables);
-    let memory = machine::memory(&written.machine, &code, &blobs, code_at, &mut resolver);
+    let memory = machine::memory(&written.machine, &code, &blobs, &mut resolver);
     let points = host::Points {
         points: &code.points,
         names: &code.point_names,
+        complete,
     };
     let events = host::events(&written.host, &points, layout, &mut resolver);
     let schedule = written
@@ -234,7 +235,7 @@ fn layout(cpuid: Cpuid) -> &'static Layout {
 }
 
 /// Title, requirements and path.
-fn check_texts(written: &CaseFile, mode: Mode, tree: &Node, mistakes: &mut Mistakes) {
+fn check_texts(written: &CaseFile, mode: Mode, tree: &Node, complete: bool, mistakes: &mut Mistakes) {
     if written.title.value.trim().is_empty() {
         mistakes.add(
             written.title.at,
@@ -252,19 +253,14 @@ fn check_texts(written: &CaseFile, mode: Mode, tree: &Node, mistakes: &mut Mista
             );
         }
     }
-    if mode == Mode::Bare {
+    if mode == Mode::Bare || !complete {
         return;
     }
-    let empty_list = matches!(&tree.value, Value::Map(map) if map.iter().any(|(key, node)| {
-        key.text == "checks" && matches!(&node.value, Value::List(list) if list.is_empty())
-    }));
-    let has =
-        |name: &str| matches!(&tree.value, Value::Map(map) if map.iter().any(|(key, _)| key.text == name));
-    if !has("checks") || empty_list && mistakes.is_empty() {
+    if written.checks.is_empty() {
         let remedy = "add `checks: [..]` with the ids of the requirements that the case checks";
         mistakes.add(key_position(tree, "checks"), "no requirement is checked", remedy);
     }
-    if !has("path") && mistakes.is_empty() {
+    if written.path.is_none() {
         let remedy = "add the points in their order and the end, such as `path: [before, halted]`";
         mistakes.add(tree.at, "`path` is missing", remedy);
     }

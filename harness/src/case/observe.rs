@@ -34,12 +34,17 @@ pub(super) fn expectations(
     resolver: &mut Resolver<'_>,
 ) -> Expectations {
     let mut paths = Vec::new();
+    let mistakes_before = resolver.mistakes.len();
     for steps in path.iter().flat_map(|path| &path.value.0) {
         paths.push(read_path(steps, observable, resolver));
     }
+    let paths_are_right = resolver.mistakes.len() == mistakes_before;
     let mut fields = Vec::new();
     for entry in expect {
-        read_expectation(entry, &paths, observable, resolver, &mut fields);
+        if paths_are_right && observable.complete {
+            check_reached(&entry.value, &paths, observable, resolver);
+        }
+        read_expectation(entry, observable, resolver, &mut fields);
     }
     Expectations { paths, fields }
 }
@@ -74,7 +79,7 @@ fn read_path(
             .points
             .iter()
             .find(|point| point.name == name)
-            .is_none_or(|point| matches!(point.kind, PointKind::Halt { .. }));
+            .is_none_or(|point| matches!(point.kind, PointKind::Halt { .. }) || ENDS.contains(&name));
         if last && !can_end {
             resolver.mistakes.add(
                 step.at,
@@ -93,29 +98,31 @@ fn read_path(
     path
 }
 
-fn check_stop(name: &str, at: Position, observable: &Observable<'_>, resolver: &mut Resolver<'_>) -> bool {
-    if ENDS.contains(&name) || observable.names.contains(name) {
-        return true;
+/// Reports a name that is neither a point nor an end.
+fn check_stop(name: &str, at: Position, observable: &Observable<'_>, resolver: &mut Resolver<'_>) {
+    if observable.is_stop(name) {
+        return;
     }
     let mut stops = observable.names.clone();
     stops.extend(ENDS.iter().map(|end| (*end).to_owned()));
-    let (what, remedy) = unknown_point(name, &stops);
+    let (what, remedy) = unknown_point(name, &stops, "the stops");
     resolver.mistakes.add(at, what, remedy);
-    false
+}
+
+impl Observable<'_> {
+    fn is_stop(&self, name: &str) -> bool {
+        ENDS.contains(&name) || self.names.contains(name)
+    }
 }
 
 fn read_expectation(
     entry: &Located<Expectation>,
-    paths: &[Vec<PathStep>],
     observable: &Observable<'_>,
     resolver: &mut Resolver<'_>,
     fields: &mut Vec<FieldExpectation>,
 ) {
     let expectation = &entry.value;
-    let known = check_stop(&expectation.at.value, expectation.at.at, observable, resolver);
-    if known && !paths.is_empty() && observable.complete {
-        check_reached(expectation, paths, resolver);
-    }
+    check_stop(&expectation.at.value, expectation.at.at, observable, resolver);
     let vcpu = expectation.vcpu.as_ref().and_then(|vcpu| resolver.vcpu(vcpu));
     let because = expectation
         .because
@@ -149,8 +156,16 @@ fn read_expectation(
 }
 
 /// An expectation at a stop that no path has can never fail, so it is a mistake.
-fn check_reached(expectation: &Expectation, paths: &[Vec<PathStep>], resolver: &mut Resolver<'_>) {
+fn check_reached(
+    expectation: &Expectation,
+    paths: &[Vec<PathStep>],
+    observable: &Observable<'_>,
+    resolver: &mut Resolver<'_>,
+) {
     let at = &expectation.at;
+    if paths.is_empty() || !observable.is_stop(&at.value) {
+        return;
+    }
     let times = |path: &Vec<PathStep>| path.iter().filter(|step| step.at == at.value).count();
     let most = paths.iter().map(times).max().unwrap_or(0);
     if most == 0 {
@@ -164,8 +179,8 @@ fn check_reached(expectation: &Expectation, paths: &[Vec<PathStep>], resolver: &
         if !reached {
             resolver.mistakes.add(
                 nth.at,
-                format!("the path comes to `{}` {most} times at most", at.value),
-                format!("write 1 to {most}"),
+                format!("the path does not come to `{}` so often", at.value),
+                format!("the times are counted from 1, and the last one is {most}"),
             );
         }
     }
@@ -183,7 +198,12 @@ fn report_unknown(name: &Located<String>, observable: &Observable<'_>, resolver:
         let watch = written.strip_prefix("watch.").unwrap_or(written);
         let watches = observable.watches.iter().map(|watch| watch.name.as_str());
         let what = format!("`watch` has no `{watch}`");
-        (what, suggest(watch, watches, "its names"))
+        let remedy = if observable.watches.is_empty() {
+            format!("add `watch: {{ {watch}: {{ address: .., length: .. }} }}`")
+        } else {
+            suggest(watch, watches, "its names")
+        };
+        (what, remedy)
     };
     resolver.mistakes.add(name.at, what, remedy);
 }

@@ -107,17 +107,19 @@ impl<'s> Checker<'s> {
         node: &Node,
         mistakes: &mut Mistakes,
     ) -> Option<Node> {
+        let fitting: Vec<&Json> = alternatives
+            .iter()
+            .filter(|alternative| self.admits(self.resolve(alternative), node))
+            .collect();
         let mut best: Option<Mistakes> = None;
-        for alternative in alternatives {
-            if !self.admits(self.resolve(alternative), node) {
-                continue;
-            }
+        for alternative in &fitting {
             let mut found = mistakes.fresh();
             let kept = self.node(alternative, node, &mut found);
             if found.is_empty() {
                 return kept;
             }
-            if best.as_ref().is_none_or(|best| found.len() < best.len()) {
+            let meant = fitting.len() == 1 || Self::shares_a_key(self.resolve(alternative), node);
+            if meant && best.as_ref().is_none_or(|best| found.len() < best.len()) {
                 best = Some(found);
             }
         }
@@ -130,6 +132,15 @@ impl<'s> Checker<'s> {
             ),
         }
         None
+    }
+
+    /// Whether a map has a key that the schema knows: then this is what was meant.
+    fn shares_a_key(schema: &Json, node: &Node) -> bool {
+        let properties = schema.get("properties").and_then(Json::as_object);
+        match (&node.value, properties) {
+            (Value::Map(map), Some(known)) => map.iter().any(|(key, _)| known.contains_key(&key.text)),
+            _ => false,
+        }
     }
 
     /// Whether a node is of a type that the schema allows.
@@ -207,7 +218,7 @@ impl<'s> Checker<'s> {
         }
         mistakes.add(
             node.at,
-            format!("{value} is out of range"),
+            format!("{} is out of range", super::mistake::number(value)),
             format!("it must be {minimum} to {maximum:#x}"),
         );
         None

@@ -39,7 +39,7 @@ impl Node {
         match &self.value {
             Value::Null => "nothing".to_owned(),
             Value::Bool(value) => format!("`{value}`"),
-            Value::Integer(value) => format!("the number {value}"),
+            Value::Integer(value) => format!("the number {}", super::mistake::number(*value)),
             Value::Text(text) if text.contains('\n') => "a text of several lines".to_owned(),
             Value::Text(text) => format!("the text `{text}`"),
             Value::List(_) => "a list".to_owned(),

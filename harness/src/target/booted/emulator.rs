@@ -1,7 +1,7 @@
 //! One QEMU process: started, listened to, and never left behind.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -58,18 +58,34 @@ pub(super) struct Emulator {
     chunks: Receiver<Vec<u8>>,
     reader: Option<JoinHandle<()>>,
     decoder: Decoder,
-    folder: TempDir,
+    console: File,
+    errors: File,
+    /// Until the guest runs: QEMU has opened its files by then, and without their names
+    /// nothing is left behind if this process is killed.
+    folder: Option<TempDir>,
 }
 
 impl Emulator {
     /// Starts a machine.
     pub fn start(machine: &Machine) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("conform-").tempdir()?;
+        let named = |path: &Path, error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display()))
+        };
+        let create = |path: &Path| {
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(path);
+            file.map_err(|error| named(path, error))
+        };
         let initramfs = folder.path().join("initramfs");
-        let console = folder.path().join("console");
-        fs::write(&initramfs, machine.initramfs)?;
-        File::create(&console)?;
-        let errors = File::create(folder.path().join("errors"))?;
+        fs::write(&initramfs, machine.initramfs).map_err(|error| named(&initramfs, error))?;
+        let console_path = folder.path().join("console");
+        let console = create(&console_path)?;
+        let errors = create(&folder.path().join("errors"))?;
         let mut command = machine.qemu.command(launcher());
         // The processor has SVM and long mode; everything that the boot does not need is
         // left out, because probing devices is what takes the time.
@@ -97,7 +113,7 @@ impl Emulator {
             .arg(&initramfs);
         command.args(["-append", machine.command_line]);
         // In the path of a character device a comma is written twice.
-        let path = console.to_string_lossy().replace(',', ",,");
+        let path = console_path.to_string_lossy().replace(',', ",,");
         command
             .arg("-chardev")
             .arg(format!("file,id=console,path={path}"));
@@ -111,7 +127,7 @@ impl Emulator {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::from(errors))
+            .stderr(errors.try_clone()?)
             .spawn()?;
         let (sender, chunks) = channel();
         let output = child.stdout.take();
@@ -130,7 +146,9 @@ impl Emulator {
             chunks,
             reader: Some(reader),
             decoder: Decoder::default(),
-            folder,
+            console,
+            errors,
+            folder: Some(folder),
         })
     }
 
@@ -139,6 +157,7 @@ impl Emulator {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(message) = self.decoder.next()? {
+                self.folder = None;
                 return Ok(message);
             }
             match self
@@ -165,14 +184,17 @@ impl Emulator {
         Lost::Silent(ENDING)
     }
 
+    /// The first alarm on the console, such as a WARN of the kernel; none if all was well.
+    pub fn alarm(&self) -> Option<String> {
+        let console = text(&self.console);
+        let is_alarm = |line: &str| ALARMS.iter().any(|alarm| line.contains(alarm));
+        console.lines().any(is_alarm).then(|| essence(&console))
+    }
+
     /// The part of the console that tells most and what QEMU itself said, and where all of
     /// it was kept if that worked.
     pub fn last_words(&self, logs: &Path, name: &str) -> String {
-        let text = |file: &str| {
-            let bytes = fs::read(self.folder.path().join(file)).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
-        let (console, errors) = (text("console"), text("errors"));
+        let (console, errors) = (text(&self.console), text(&self.errors));
         let mut words = match keep(logs, name, &console) {
             Ok(path) => format!("from the console, kept in {path}:"),
             Err(error) => format!(
@@ -200,6 +222,16 @@ impl Drop for Emulator {
             let _ = reader.join();
         }
     }
+}
+
+/// What a file holds from its start; as much as can be read.
+fn text(mut file: &File) -> String {
+    let mut bytes = Vec::new();
+    if file.rewind().is_ok() {
+        // A part of a console is better than none.
+        let _ = file.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The first alarm and the end of a console.

@@ -87,6 +87,7 @@ pub struct Booted {
     identity: Option<Identity>,
     base: Option<Base>,
     boot_time: Option<Duration>,
+    alarms: Vec<String>,
 }
 
 /// How a boot ended.
@@ -112,6 +113,7 @@ impl Booted {
             identity: None,
             base: None,
             boot_time: None,
+            alarms: Vec::new(),
         }
     }
 
@@ -125,6 +127,13 @@ impl Booted {
     #[must_use]
     pub fn boot_time(&self) -> Option<Duration> {
         self.boot_time
+    }
+
+    /// What the guest kernels of completed boots complained about, an excerpt of the
+    /// console each. A WARN in KVM that breaks nothing is a finding nevertheless.
+    #[must_use]
+    pub fn alarms(&self) -> &[String] {
+        &self.alarms
     }
 
     /// Boots without running anything, unless it is known already what the target is.
@@ -194,7 +203,10 @@ impl Booted {
                     }
                     running = None;
                 }
-                Ok(Message::Finished) => return End::Finished,
+                Ok(Message::Finished) => {
+                    self.alarms.extend(emulator.alarm());
+                    return End::Finished;
+                }
                 Ok(Message::Fatal(text)) => return End::Unusable(text),
                 Err(lost) => {
                     let reason = self.explain(&lost, &emulator, running.is_some());

@@ -38,11 +38,19 @@ impl Executor for Fake {
             "exit" => std::process::exit(0),
             "unwind" => panic!("on purpose"),
             "damage" => std::fs::write("/dev/ttyS1", "no frame at all").unwrap(),
+            "warn" => std::fs::write("/dev/kmsg", "<4>WARNING: CPU: 0 PID: 1 at test\n").unwrap(),
             "large" => return Run::Broken(numbers()),
             "transcript" => return Run::Done(transcript()),
             _ => {}
         }
         Run::Broken(format!("fake {}", scenario.name))
+    }
+}
+
+#[test]
+fn as_init_without_kvm() {
+    if std::process::id() == 1 {
+        init(|| Err::<Fake, _>("there is no KVM"));
     }
 }
 
@@ -157,10 +165,38 @@ fn results_come_back_and_the_target_knows_what_it_is() {
     assert!(identity.kernel.starts_with("6.12."), "{identity:?}");
     assert!(identity.smm, "kvm-amd did not load: there is no /dev/kvm");
     println!("boot took {:?}", booted.boot_time());
+    assert_eq!(booted.alarms(), &[] as &[String]);
     assert_eq!(
         std::fs::read_dir(logs.path()).unwrap().count(),
         0,
         "a good run leaves no log"
+    );
+}
+
+#[test]
+#[ignore = "boots a kernel"]
+fn a_guest_without_kvm_says_so_and_is_not_tried_again() {
+    let logs = tempfile::tempdir().unwrap();
+    let mut config = config("debian:6.12", &logs);
+    config.arguments[1] += "_without_kvm";
+    let mut booted = Booted::new(config);
+    let error = booted.identify().unwrap_err().to_string();
+    assert!(error.contains("there is no KVM"), "{error}");
+    for result in run(&mut booted, &["a", "b"]) {
+        assert!(result.contains("there is no KVM"), "{result}");
+    }
+}
+
+#[test]
+#[ignore = "boots a kernel"]
+fn a_warning_of_the_kernel_is_not_lost_in_a_good_run() {
+    let logs = tempfile::tempdir().unwrap();
+    let mut booted = Booted::new(config("debian:6.12", &logs));
+    assert_eq!(run(&mut booted, &["a", "warn"]), ["fake a", "fake warn"]);
+    assert!(
+        matches!(booted.alarms(), [alarm] if alarm.contains("PID: 1 at test")),
+        "{:?}",
+        booted.alarms()
     );
 }
 
