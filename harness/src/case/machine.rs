@@ -96,10 +96,8 @@ fn check_applicable(machine: &Machine, resolver: &mut Resolver<'_>) {
     let long_only = [
         &tss.ist1, &tss.ist2, &tss.ist3, &tss.ist4, &tss.ist5, &tss.ist6, &tss.ist7,
     ];
-    if !mode.has_descriptors() {
-        if let Some(number) = any.into_iter().flatten().next() {
-            refuse(number.at, "tss", "protected, paged, pae, compatibility or long");
-        }
+    if let (false, Some(number)) = (mode.has_descriptors(), any.into_iter().flatten().next()) {
+        refuse(number.at, "tss", "protected, paged, pae, compatibility or long");
     }
     if !mode.has_long_mode() {
         for number in long_only.into_iter().flatten() {
@@ -108,14 +106,13 @@ fn check_applicable(machine: &Machine, resolver: &mut Resolver<'_>) {
     } else if let Some(number) = &tss.ss0 {
         refuse(number.at, "tss.ss0", "protected, paged or pae");
     }
-    if let (Some(cpuid), true) = (&machine.long_mode_cpuid, mode.has_long_mode()) {
-        if !cpuid.value {
-            resolver.mistakes.add(
-                cpuid.at,
-                "long mode needs CPUID to report it",
-                "remove `long-mode-cpuid: false`, or use mode real, protected, paged or pae",
-            );
-        }
+    let hidden = machine.long_mode_cpuid.as_ref().filter(|cpuid| !cpuid.value);
+    if let (Some(cpuid), true) = (hidden, mode.has_long_mode()) {
+        resolver.mistakes.add(
+            cpuid.at,
+            "long mode needs CPUID to report it",
+            "remove `long-mode-cpuid: false`, or use mode real, protected, paged or pae",
+        );
     }
 }
 
