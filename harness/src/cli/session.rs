@@ -138,7 +138,7 @@ pub fn cached_kernels(cache: &Cache) -> Vec<KernelName> {
         format!("debian:{series}").parse::<KernelName>().ok()
     });
     let mut names: Vec<KernelName> = names.filter(|name| cache.kernel(name).is_ok()).collect();
-    names.sort_by_key(|name| series_numbers(name));
+    names.sort_by_cached_key(series_numbers);
     names
 }
 

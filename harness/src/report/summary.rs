@@ -16,7 +16,7 @@ pub struct TargetSummary {
     pub target: String,
     /// Cases by kind of verdict; kinds that did not come up are missing.
     pub counts: BTreeMap<VerdictKind, usize>,
-    /// Why cases are unsupported, and how many each.
+    /// Why cases are unsupported, and how many each; see [`group`].
     pub unsupported: BTreeMap<String, usize>,
     /// Why the target could not be used at all.
     pub unusable: Option<String>,
@@ -32,7 +32,7 @@ impl TargetSummary {
     pub fn count(&mut self, verdict: &Verdict<'_>) {
         *self.counts.entry(verdict.kind()).or_insert(0) += 1;
         if let Verdict::Unsupported(reason) = verdict {
-            *self.unsupported.entry(reason.clone()).or_insert(0) += 1;
+            *self.unsupported.entry(group(reason).to_owned()).or_insert(0) += 1;
         }
     }
 
@@ -53,6 +53,12 @@ impl TargetSummary {
     pub fn is_complete(&self) -> bool {
         self.unusable.is_none() && self.judged() == self.cases && self.of(VerdictKind::Broken) == 0
     }
+}
+
+/// The part of a reason that several cases share: without the address and the bytes of the
+/// instruction that the target could not run.
+fn group(reason: &str) -> &str {
+    reason.split(" at rip ").next().unwrap_or(reason)
 }
 
 /// Writes the table, and below it the reasons.

@@ -23,7 +23,11 @@ pub fn write(out: &mut impl Write, judgement: &Judgement<'_>) -> fmt::Result {
     match &judgement.verdict {
         Verdict::Conforms => Ok(()),
         Verdict::Unsupported(reason) => writeln!(out, "unsupported  {case} on {target}: {reason}"),
-        Verdict::Broken(reason) => writeln!(out, "BROKEN       {case} on {target}: {reason}"),
+        Verdict::Broken(reason) => {
+            // A console excerpt has several lines.
+            let reason = reason.trim_end().replace('\n', "\n    ");
+            writeln!(out, "BROKEN       {case} on {target}: {reason}")
+        }
         Verdict::KnownDeviation(deviations) => {
             writeln!(out, "known        {case} on {target}")?;
             write_deviations(out, deviations)
