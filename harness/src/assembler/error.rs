@@ -84,7 +84,8 @@ pub enum Mistake {
     #[error("`{0}` cannot be a label: it is {1}")]
     ReservedName(String, &'static str),
     /// A number outside the range of the place where it stands.
-    #[error("{value:#x} does not fit in {width} bits: {what} must lie between {low:#x} and {high:#x}")]
+    #[error("{} does not fit in {width} bits: {what} must lie between {} and {}",
+        signed(*.value), signed(*.low), signed(*.high))]
     OutOfRange {
         /// The number.
         value: i128,
@@ -108,7 +109,7 @@ pub enum Mistake {
         reach: &'static str,
     },
     /// A target that has no offset in the segment of the branch.
-    #[error("target {offset:#x} is not in the {width}-bit segment of this branch; use a far jump or call")]
+    #[error("target {} is not in the {width}-bit segment of this branch; use a far jump or call", signed(*.offset))]
     TargetOutsideSegment {
         /// Offset that the target would have.
         offset: i128,
@@ -171,7 +172,7 @@ pub enum Mistake {
     #[error("{0} bytes of space; write 0 to 16777216")]
     Space(i128),
     /// An offset outside what the code size can address.
-    #[error("offset {offset:#x} is outside {bits} code; offsets there go up to {limit:#x}")]
+    #[error("offset {} is outside {bits} code; offsets there go up to {limit:#x}", signed(*.offset))]
     Offset {
         /// The offset in the segment in bytes.
         offset: i128,
@@ -195,6 +196,12 @@ pub enum Mistake {
     /// Sizes that depend on each other in a circle.
     #[error("the length of this depends on itself; use numbers instead of labels in .align, .space and .at")]
     DoesNotSettle,
+}
+
+/// Hexadecimal with a minus sign; Rust prints negative numbers in two's complement.
+fn signed(number: i128) -> String {
+    let sign = if number < 0 { "-" } else { "" };
+    format!("{sign}{:#x}", number.unsigned_abs())
 }
 
 fn suggestion(nearest: &[String]) -> String {
@@ -232,22 +239,26 @@ pub(super) fn nearly<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Ve
     most_alike(name, close, 3)
 }
 
-/// Number of letters to insert, remove or replace (Levenshtein).
+/// Number of letters to insert, remove, replace or swap with their neighbour (optimal
+/// string alignment).
 fn edit_distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
+    let cell = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX / 2);
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=right.len()).collect();
+    let mut last = None;
     for (i, letter) in left.chars().enumerate() {
-        let mut diagonal = i;
-        let mut before = i + 1;
-        for (other, cell) in right.iter().zip(row.iter_mut().skip(1)) {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = *cell;
-            before = replaced.min(*cell + 1).min(before + 1);
-            *cell = before;
+        let mut next = vec![i + 1];
+        for (j, other) in right.iter().enumerate() {
+            let replaced = cell(&row, j) + usize::from(letter != *other);
+            let best = replaced.min(cell(&row, j + 1) + 1).min(cell(&next, j) + 1);
+            let neighbour = j.checked_sub(1).and_then(|j| right.get(j));
+            let swapped = neighbour == Some(&letter) && last == Some(*other);
+            let swap = if swapped { cell(&before, j - 1) + 1 } else { best };
+            next.push(best.min(swap));
         }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
+        last = Some(letter);
+        before = std::mem::replace(&mut row, next);
     }
     row.last().copied().unwrap_or_default()
 }
@@ -262,5 +273,7 @@ mod tests {
         assert_eq!(edit_distance("move", "mov"), 1);
         assert_eq!(edit_distance("kitten", "sitting"), 3);
         assert_eq!(edit_distance("same", "same"), 0);
+        assert_eq!(edit_distance("mvo", "mov"), 1);
+        assert_eq!(edit_distance("ca", "abc"), 3);
     }
 }

@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spec_model::scenario::{Blob, Point, PointKind, SYNC_POINTS, SYNC_PORT};
+use spec_model::scenario::{Blob, Point, PointKind, SYNC_PORT};
 
-use super::encoding::{encode, fit};
+use super::definitions::{Definition, define_labels, number_points};
+use super::encoding::encode;
 use super::error::Mistake;
 use super::expression::{Expression, Position, Scope};
-use super::statement::{Datum, Statement, StatementKind, is_label};
+use super::statement::{Datum, Statement, StatementKind};
+use super::values::fit;
 use super::{AssemblyError, Bits, Label, ListingLine, Program, Section};
 
-/// Rounds after which sizes that still change are called circular. Branches alone settle
-/// in far fewer, because they only grow.
+/// Rounds, besides one per statement, after which sizes that still change are called
+/// circular. Each round before the last lengthens a branch, unless something is circular.
 const ROUNDS: usize = 100;
 /// Most bytes of one `.space`.
 const MOST_SPACE: i128 = 1 << 24;
@@ -50,15 +52,14 @@ pub(super) fn lay_out(
         placed: vec![Placed::default(); statements.len()],
         starts: vec![Position::default(); sections.len()],
     };
-    let undefined = layout.check_symbols(errors);
-    if undefined {
-        return None;
-    }
+    layout.check_symbols(errors);
     let mut mistakes = BTreeSet::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..ROUNDS + statements.len() {
         let before = (layout.placed.clone(), layout.labels.clone());
         mistakes = layout.place(&definitions);
         mistakes.extend(layout.encode());
+        // Those are known already, with the column of the symbol itself.
+        mistakes.retain(|error| !matches!(error.mistake, Mistake::UndefinedLabel { .. }));
         if before == (layout.placed.clone(), layout.labels.clone()) {
             errors.extend(mistakes);
             if errors.is_empty() {
@@ -82,116 +83,6 @@ pub(super) fn lay_out(
     None
 }
 
-impl Statement {
-    fn error(&self, mistake: Mistake) -> AssemblyError {
-        self.error_at(self.column, mistake)
-    }
-
-    fn error_at(&self, column: usize, mistake: Mistake) -> AssemblyError {
-        AssemblyError {
-            section: self.section,
-            line: self.line,
-            column,
-            mistake,
-        }
-    }
-}
-
-/// Where a label is defined.
-#[derive(Clone, Copy, Debug)]
-enum Definition {
-    /// At the start of a section.
-    Section(usize),
-    /// By the statement of that index.
-    Statement(usize),
-}
-
-fn define_labels(
-    sections: &[Section<'_>],
-    constants: &BTreeMap<String, u64>,
-    statements: &[Statement],
-    errors: &mut Vec<AssemblyError>,
-) -> BTreeMap<String, Definition> {
-    let mut definitions: BTreeMap<String, Definition> = BTreeMap::new();
-    let describe = |definition: &Definition| match definition {
-        Definition::Section(index) => {
-            format!(
-                "it is the start of section `{}`",
-                sections.get(*index).map_or("", |section| section.name)
-            )
-        }
-        Definition::Statement(index) => statements.get(*index).map_or_else(String::new, |statement| {
-            let section = sections.get(statement.section).map_or("", |section| section.name);
-            format!("line {} of section `{section}`", statement.line)
-        }),
-    };
-    let named = sections
-        .iter()
-        .enumerate()
-        .filter(|(_, section)| is_label(section.name));
-    let starts = named.map(|(index, section)| (section.name, Definition::Section(index), (index, 1, 1)));
-    let lines = statements
-        .iter()
-        .enumerate()
-        .filter_map(|(index, statement)| match &statement.kind {
-            StatementKind::Label(name) => {
-                let place = (statement.section, statement.line, statement.column);
-                Some((name.as_str(), Definition::Statement(index), place))
-            }
-            _ => None,
-        });
-    for (name, definition, (section, line, column)) in starts.chain(lines) {
-        let first = match definitions.get(name) {
-            Some(first) => describe(first),
-            None if constants.contains_key(name) => "it is a constant".to_owned(),
-            None => {
-                definitions.insert(name.to_owned(), definition);
-                continue;
-            }
-        };
-        let name = name.to_owned();
-        let mistake = Mistake::DuplicateLabel { name, first };
-        errors.push(AssemblyError {
-            section,
-            line,
-            column,
-            mistake,
-        });
-    }
-    definitions
-}
-
-/// Numbers the sync points in the order in which they appear, and checks the names of
-/// halts against them.
-fn number_points(statements: &[Statement], errors: &mut Vec<AssemblyError>) -> BTreeMap<String, u8> {
-    let mut numbers: BTreeMap<String, u8> = BTreeMap::new();
-    for statement in statements {
-        let StatementKind::Sync(name) = &statement.kind else {
-            continue;
-        };
-        if numbers.contains_key(name) {
-            continue;
-        }
-        let next = numbers.len();
-        match u8::try_from(next) {
-            Ok(number) if next < SYNC_POINTS => {
-                numbers.insert(name.clone(), number);
-            }
-            _ => errors.push(statement.error(Mistake::TooManyPoints(SYNC_POINTS))),
-        }
-    }
-    let mut halts = BTreeSet::new();
-    for statement in statements {
-        let StatementKind::Halt(name) = &statement.kind else {
-            continue;
-        };
-        if numbers.contains_key(name) || !halts.insert(name) {
-            errors.push(statement.error(Mistake::DuplicatePoint(name.clone())));
-        }
-    }
-    numbers
-}
-
 struct Layout<'a> {
     sections: &'a [Section<'a>],
     constants: &'a BTreeMap<String, u64>,
@@ -213,9 +104,8 @@ impl Layout<'_> {
         }
     }
 
-    /// Reports symbols that nobody defines; `true` if there are any.
-    fn check_symbols(&self, errors: &mut Vec<AssemblyError>) -> bool {
-        let before = errors.len();
+    /// Reports symbols that nobody defines.
+    fn check_symbols(&self, errors: &mut Vec<AssemblyError>) {
         let scope = self.scope(0, None);
         for statement in self.statements {
             let mut check = |name: &str, column: usize| {
@@ -240,7 +130,6 @@ impl Layout<'_> {
                 StatementKind::Label(_) | StatementKind::Sync(_) | StatementKind::Halt(_) => {}
             }
         }
-        errors.len() > before
     }
 
     /// Gives every statement its position by the lengths of the last round.
@@ -347,7 +236,9 @@ impl Layout<'_> {
             let bytes = match &statement.kind {
                 StatementKind::Instruction(selection) => {
                     let scope = self.scope(here, Some(segment));
-                    encode(selection, &scope, placed.bytes.len()).map_err(|mistake| statement.error(mistake))
+                    encode(selection, &scope, placed.bytes.len()).map_err(|(column, mistake)| {
+                        statement.error_at(column.unwrap_or(statement.column), mistake)
+                    })
                 }
                 StatementKind::Sync(name) => {
                     let number = self.sync_numbers.get(name).copied().unwrap_or_default();

@@ -36,6 +36,7 @@
 //! expressions are `| & << >> + - *`, unary `-` and `~`, parentheses, and `$` for the
 //! offset of the statement.
 
+mod definitions;
 mod encoding;
 mod error;
 mod expression;
@@ -48,6 +49,7 @@ mod selection;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::BTreeMap;
 
@@ -64,6 +66,18 @@ pub enum Bits {
     Bits32,
     /// 64-bit code: code segments with CS.L = 1 in long mode.
     Bits64,
+}
+
+impl Bits {
+    /// Width in bits.
+    #[must_use]
+    pub fn width(self) -> u32 {
+        match self {
+            Self::Bits16 => 16,
+            Self::Bits32 => 32,
+            Self::Bits64 => 64,
+        }
+    }
 }
 
 impl std::fmt::Display for Bits {
@@ -131,6 +145,24 @@ pub struct Program {
 }
 
 /// Assembles sections that share their labels. `symbols` are constants.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use harness::assembler::{Bits, Section, assemble};
+///
+/// let section = Section {
+///     name: "start",
+///     text: "mov ax, VALUE\nsync before-smi\nhlt",
+///     bits: Bits::Bits16,
+///     segment_base: 0x1_0000,
+///     origin: Some(0x100),
+/// };
+/// let symbols = BTreeMap::from([("VALUE".to_owned(), 0x1234)]);
+/// let program = assemble(&[section], &symbols).unwrap();
+/// assert_eq!(program.blobs[0].address, 0x1_0100);
+/// assert_eq!(program.blobs[0].bytes, [0xb8, 0x34, 0x12, 0xe6, 0xc0, 0xf4]);
+/// assert_eq!(program.points[0].name, "before-smi");
+/// ```
 ///
 /// # Errors
 /// All mistakes in the text, ordered by section, line and column.

@@ -279,7 +279,7 @@ fn parse_memory(
     if matches!(cursor.peek(1), Some(TokenKind::Word(_))) && cursor.take_word("rel") {
         memory.base = Register::RIP;
     }
-    let mut negative = false;
+    let mut negative = cursor.take_sign("-");
     loop {
         parse_term(cursor, &mut memory, negative)?;
         if cursor.take_sign("+") {

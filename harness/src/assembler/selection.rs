@@ -289,8 +289,13 @@ fn takes_memory(info: &OpCodeInfo, kind: K, memory: &Memory) -> bool {
         return false;
     }
     let pointer = [SegPtr16, SegPtr32, SegPtr64].contains(&info.memory_size());
-    // A size of 6 or 10 bytes can only mean a far pointer.
-    if pointer != (memory.far || pointer && matches!(memory.size, Some(6 | 10))) {
+    // 6 or 10 bytes can only be a far pointer. `far` with another size is refused, because
+    // some assemblers mean the whole pointer by it and some the offset alone.
+    let far_size = matches!(memory.size, Some(6 | 10));
+    let means_pointer = far_size || memory.far && memory.size.is_none();
+    let clash = memory.far && !means_pointer;
+    let descriptor = !pointer && far_size && !memory.far;
+    if clash || pointer != means_pointer && !descriptor {
         return false;
     }
     let plain = memory.index == Register::None && memory.displacement.is_none();
@@ -398,6 +403,14 @@ fn keep_size(
         }),
         Rule::Natural | Rule::NaturalBelow64 if !sized => {
             candidates.retain(|candidate| is_natural(candidate.code.op_code(), bits));
+            // LOOP counts in the register of the address size; JCXZ, JECXZ and JRCXZ name theirs.
+            let own_address = |candidate: &Candidate| {
+                let size = candidate.code.op_code().address_size();
+                size == 0 || size == bits.width()
+            };
+            if candidates.iter().any(own_address) {
+                candidates.retain(own_address);
+            }
             if candidates.is_empty() {
                 let name = entry.name.clone();
                 return Err(Mistake::NotInThisMode { name, bits });

@@ -24,6 +24,23 @@ pub(super) struct Statement {
     pub kind: StatementKind,
 }
 
+impl Statement {
+    /// The mistake at the statement's first word.
+    pub(super) fn error(&self, mistake: Mistake) -> AssemblyError {
+        self.error_at(self.column, mistake)
+    }
+
+    /// The mistake at a column of the statement's line.
+    pub(super) fn error_at(&self, column: usize, mistake: Mistake) -> AssemblyError {
+        AssemblyError {
+            section: self.section,
+            line: self.line,
+            column,
+            mistake,
+        }
+    }
+}
+
 /// What a statement says.
 #[derive(Debug)]
 pub(super) enum StatementKind {

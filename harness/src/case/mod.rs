@@ -5,7 +5,7 @@
 //! each goes on after a mistake as far as it can, so that one look shows all mistakes of a
 //! file: YAML to a tree with positions (`tree`), the tree against the JSON Schema
 //! (`schema`), the tree to Rust types (`document`, `syntax`, `value`), the types to a
-//! scenario (`code`, `machine`, `host`, `observe`).
+//! scenario (`code`, `machine`, `memory`, `host`, `observe`).
 
 mod code;
 mod document;
@@ -13,6 +13,7 @@ mod expectation;
 mod folder;
 mod host;
 mod machine;
+mod memory;
 mod mistake;
 mod observe;
 mod preset;
@@ -183,7 +184,7 @@ fn build(
     let tables = machine::tables(&written.machine, &code, &mut resolver);
     let vcpus = machine::vcpus(&written.machine, &code, tables.task_state.limit, &mut resolver);
     let blobs = preset::tables(mode, &tables);
-    let memory = machine::memory(&written.machine, &code, &blobs, &mut resolver);
+    let memory = memory::memory(&written.machine, &code, &blobs, &mut resolver);
     let points = host::Points {
         points: &code.points,
         names: &code.point_names,

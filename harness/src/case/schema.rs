@@ -4,6 +4,8 @@
 //! same one, so that an editor and `conform check` cannot disagree. The check knows the
 //! part of JSON Schema that the generated schema uses.
 
+use std::sync::OnceLock;
+
 use serde_json::Value as Json;
 
 use super::mistake::{Mistakes, suggest};
@@ -13,20 +15,21 @@ use super::tree::{Node, Value};
 /// The JSON Schema of case files, as `cases/case.schema.json` holds it.
 #[must_use]
 pub fn case_schema() -> String {
-    let mut text = serde_json::to_string_pretty(&generate()).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(generate()).unwrap_or_default();
     text.push('\n');
     text
 }
 
-fn generate() -> Json {
-    schemars::schema_for!(CaseFile).to_value()
+fn generate() -> &'static Json {
+    static SCHEMA: OnceLock<Json> = OnceLock::new();
+    SCHEMA.get_or_init(|| schemars::schema_for!(CaseFile).to_value())
 }
 
 /// Reports everything in the tree that the schema does not allow, and returns the tree
 /// without it. `None` if nothing useful is left.
 pub(super) fn check(tree: &Node, mistakes: &mut Mistakes) -> Option<Node> {
     let schema = generate();
-    Checker { root: &schema }.node(&schema, tree, mistakes)
+    Checker { root: schema }.node(schema, tree, mistakes)
 }
 
 struct Checker<'s> {
@@ -290,7 +293,7 @@ impl<'s> Checker<'s> {
             }
             complete &= kept.iter().any(|(key, _)| key.text == name);
         }
-        complete.then(|| Node {
+        complete.then_some(Node {
             at: node.at,
             value: Value::Map(kept),
         })

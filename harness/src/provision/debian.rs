@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::apt::{self, Apt, Installed, Package};
 use super::kernel::{Kernel, KernelName, MANIFEST, Manifest};
+use super::module::{self, Reach};
 use super::sources::Archives;
-use super::{Cache, ProvisionError, module};
+use super::{Cache, ProvisionError};
 
 /// Releases and the kernel series that each came with, newest first.
 const RELEASES: [(&str, &str); 3] = [("trixie", "6.12"), ("bookworm", "6.1"), ("bullseye", "5.10")];
@@ -207,7 +208,7 @@ fn install(
     let (image, tree) = locate(&root, &build.release)?;
     copy(&image, &kernel.join("vmlinuz"))?;
     let mut modules = Vec::new();
-    for module in module::load_order(&tree)? {
+    for module in module::load_order(&tree, Reach::Tree)? {
         // Stored as they load: decompressing costs more than reading.
         let Some(stem) = module
             .file_name()

@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ProvisionError, module};
+use super::ProvisionError;
+use super::module::{self, Reach};
 
 /// File in a provisioned kernel's folder that says what is in it. It is there exactly if
 /// the folder is complete.
@@ -115,8 +116,9 @@ impl Kernel {
     ///
     /// The folder may be one with `vmlinuz*` or `bzImage` in it, a root file system with
     /// a `boot` folder, or a kernel tree that was built. Modules are taken from the first
-    /// of these places that has any: beside the image, `lib/modules/RELEASE` or
-    /// `usr/lib/modules/RELEASE` below the image's folder or its parent, the built tree.
+    /// of these places that has any: `lib/modules/RELEASE` or `usr/lib/modules/RELEASE`
+    /// below the image's folder or its parent, the built tree, beside the image, a folder
+    /// `modules` beside the image.
     ///
     /// # Errors
     /// If there is no kernel image, or its modules cannot be read or are incomplete.
@@ -129,9 +131,9 @@ impl Kernel {
         };
         let release = release_of(&image)?;
         let mut modules = Vec::new();
-        for place in module_places(&image, &release) {
+        for (place, reach) in module_places(&image, &release) {
             if place.is_dir() {
-                modules = module::load_order(&place)?;
+                modules = module::load_order(&place, reach)?;
             }
             if !modules.is_empty() {
                 break;
@@ -148,21 +150,22 @@ impl Kernel {
 }
 
 /// Folders in which the modules of an image may be, most likely first.
-fn module_places(image: &Path, release: &str) -> Vec<PathBuf> {
+fn module_places(image: &Path, release: &str) -> Vec<(PathBuf, Reach)> {
     let mut places = Vec::new();
     for root in image.ancestors().skip(1).take(2) {
         for modules in ["lib/modules", "usr/lib/modules"] {
-            places.push(root.join(modules).join(release));
+            places.push((root.join(modules).join(release), Reach::Tree));
         }
     }
     if let Some(folder) = image.parent() {
         if folder.ends_with("arch/x86/boot")
             && let Some(tree) = folder.ancestors().nth(3)
         {
-            places.push(tree.to_owned());
-        } else if !folder.ends_with("boot") {
-            places.push(folder.to_owned());
+            places.push((tree.to_owned(), Reach::Tree));
         }
+        // Who knows what else is below the folder of an image.
+        places.push((folder.to_owned(), Reach::Folder));
+        places.push((folder.join("modules"), Reach::Folder));
     }
     places
 }

@@ -15,7 +15,16 @@ const VENDOR_MODULES: [&str; 2] = ["kvm_amd", "kvm_intel"];
 /// A kernel module is never this large, decompressed, in bytes; a damaged archive may be.
 const LARGEST_MODULE: u64 = 256 << 20;
 
-/// Files of a `lib/modules` tree below this depth do not matter.
+/// Where to look for modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// In the folder itself.
+    Folder,
+    /// In everything below it, which must be a tree of modules or a built kernel tree.
+    Tree,
+}
+
+/// Nothing below this depth of a tree matters.
 const DEEPEST: usize = 8;
 
 /// Name of a module by its file name, as the kernel compares it: `-` and `_` are the same.
@@ -80,14 +89,18 @@ fn dependencies(path: &Path) -> Result<Vec<String>, ProvisionError> {
 }
 
 /// Paths of the modules that KVM needs, in the order in which they load, out of those
-/// found anywhere below `folder`. Empty if there is no KVM module, as in a kernel with
+/// found in `folder`. Empty if there is no KVM module, as in a kernel with
 /// KVM built in.
 ///
 /// # Errors
 /// If a module cannot be read, or names another one that is not there.
-pub fn load_order(folder: &Path) -> Result<Vec<PathBuf>, ProvisionError> {
+pub fn load_order(folder: &Path, reach: Reach) -> Result<Vec<PathBuf>, ProvisionError> {
     let mut found = BTreeMap::new();
-    collect(folder, DEEPEST, &mut found)?;
+    let depth = match reach {
+        Reach::Folder => 0,
+        Reach::Tree => DEEPEST,
+    };
+    collect(folder, depth, &mut found)?;
     let mut order = Vec::new();
     for name in VENDOR_MODULES {
         if found.contains_key(name) {
@@ -196,26 +209,40 @@ mod tests {
             ("ccp.ko", ""),
             ("dccp.ko", ""),
         ]);
-        let order = load_order(folder.path()).unwrap();
+        let order = load_order(folder.path(), Reach::Tree).unwrap();
         assert_eq!(names(&order), ["irqbypass", "kvm", "ccp", "kvm_amd", "kvm_intel"]);
     }
 
     #[test]
     fn a_missing_dependency_is_named() {
         let folder = tree(&[("kvm-amd.ko", "kvm")]);
-        let error = load_order(folder.path()).unwrap_err().to_string();
+        let error = load_order(folder.path(), Reach::Tree).unwrap_err().to_string();
         assert!(error.contains("`kvm`") && error.contains("`kvm_amd`"), "{error}");
     }
 
     #[test]
     fn no_modules_is_a_kernel_with_kvm_built_in() {
-        assert_eq!(load_order(tree(&[]).path()).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(
+            load_order(tree(&[]).path(), Reach::Tree).unwrap(),
+            Vec::<PathBuf>::new()
+        );
+    }
+
+    #[test]
+    fn folders_below_are_looked_into_only_if_asked() {
+        let folder = tree(&[("kvm-amd.ko", "")]);
+        let near = load_order(folder.path(), Reach::Folder).unwrap();
+        let far = load_order(folder.path(), Reach::Tree).unwrap();
+        assert_eq!((near.len(), far.len()), (0, 1));
     }
 
     #[test]
     fn a_circle_ends() {
         let folder = tree(&[("kvm-amd.ko", "kvm"), ("kvm.ko", "kvm-amd")]);
-        assert_eq!(names(&load_order(folder.path()).unwrap()), ["kvm", "kvm_amd"]);
+        assert_eq!(
+            names(&load_order(folder.path(), Reach::Tree).unwrap()),
+            ["kvm", "kvm_amd"]
+        );
     }
 
     #[test]
@@ -223,7 +250,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kvm-amd.ko");
         fs::write(&path, "text").unwrap();
-        assert!(load_order(folder.path()).unwrap_err().to_string().contains("ELF"));
+        assert!(
+            load_order(folder.path(), Reach::Tree)
+                .unwrap_err()
+                .to_string()
+                .contains("ELF")
+        );
         let zst = folder.path().join("kvm.ko.zst");
         fs::write(&zst, "text").unwrap();
         assert!(read(&zst).unwrap_err().to_string().contains("decompress"));

@@ -168,3 +168,110 @@ fn segment(mode: Mode, name: SegmentName, task_limit: u16) -> Segment {
         _ => flat(DATA, 0xc093),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Mode, PAGE_TABLES, Page, Tables, TaskState, registers, tables};
+
+    fn untouched() -> Tables {
+        Tables {
+            gates: Vec::new(),
+            task_state: TaskState::default(),
+            descriptors: Vec::new(),
+            pages: Vec::new(),
+        }
+    }
+
+    /// The qword (or dword) at an address of the tables.
+    fn read(mode: Mode, changes: &Tables, address: u64, width: usize) -> u64 {
+        let blobs = tables(mode, changes);
+        let holds =
+            |blob: &&super::Blob| (blob.address..blob.address + blob.bytes.len() as u64).contains(&address);
+        let blob = blobs.iter().find(holds).expect("something lies there");
+        let offset = usize::try_from(address - blob.address).expect("tables are small");
+        let bytes = &blob.bytes[offset..offset + width];
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte))
+    }
+
+    /// Walks the tables as a processor does and returns the last entry.
+    fn walk(mode: Mode, linear: u64, changes: &Tables) -> u64 {
+        let (shifts, index, width): (&[u32], u64, usize) = match mode {
+            Mode::Paged => (&[22, 12], 0x3ff, 4),
+            Mode::Pae => (&[30, 21, 12], 0x1ff, 8),
+            _ => (&[39, 30, 21, 12], 0x1ff, 8),
+        };
+        let mut entry = PAGE_TABLES;
+        for shift in shifts {
+            let table = entry & 0x000f_ffff_ffff_f000;
+            entry = read(
+                mode,
+                changes,
+                table + (linear >> shift & index) * width as u64,
+                width,
+            );
+        }
+        entry
+    }
+
+    #[test]
+    fn pages_map_to_themselves_in_every_paging_mode() {
+        for mode in [Mode::Paged, Mode::Pae, Mode::Compatibility, Mode::Long] {
+            for linear in [0, 0x1000, 0x9_0000, 0x1f_f000] {
+                assert_eq!(
+                    walk(mode, linear, &untouched()),
+                    linear | 7,
+                    "{mode:?} {linear:#x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_can_lose_its_rights() {
+        let mut changes = untouched();
+        let page = Page {
+            present: true,
+            writable: false,
+            user: false,
+        };
+        changes.pages.push((0x9000, page));
+        assert_eq!(walk(Mode::Long, 0x9000, &changes), 0x9001);
+        assert_eq!(walk(Mode::Long, 0xa000, &changes), 0xa007);
+    }
+
+    /// What is in the segment registers is what loading their selectors would give.
+    #[test]
+    fn descriptors_agree_with_the_segment_registers() {
+        for mode in [
+            Mode::Protected,
+            Mode::Paged,
+            Mode::Pae,
+            Mode::Compatibility,
+            Mode::Long,
+        ] {
+            let state = registers(mode, 0, 0x1000, 0x67);
+            for segment in state
+                .segments
+                .iter()
+                .filter(|segment| !segment.attributes.unusable())
+            {
+                let address = state.gdtr.base + u64::from(segment.selector);
+                let descriptor = read(mode, &untouched(), address, 8);
+                let rights = descriptor >> 40 & 0xf0ff;
+                assert_eq!(rights, u64::from(segment.attributes.0), "{mode:?} {segment:x?}");
+                let base = descriptor >> 16 & 0xff_ffff | descriptor >> 56 << 24;
+                assert_eq!(base, segment.base, "{mode:?} {segment:x?}");
+                let raw = descriptor & 0xffff | descriptor >> 32 & 0xf_0000;
+                let limit = if segment.attributes.granularity() {
+                    raw << 12 | 0xfff
+                } else {
+                    raw
+                };
+                assert_eq!(limit, u64::from(segment.limit), "{mode:?} {segment:x?}");
+            }
+        }
+    }
+}

@@ -70,14 +70,12 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
     let mut executor = match open() {
         Ok(executor) => executor,
         Err(error) => {
-            let modules = if refused.is_empty() {
-                "none".to_owned()
-            } else {
-                refused.join("; ")
+            let modules = match (Path::new(MODULES).exists(), refused.as_slice()) {
+                (false, _) => "no KVM modules were found with the kernel".to_owned(),
+                (true, []) => "all modules loaded".to_owned(),
+                (true, refused) => format!("modules that did not load: {}", refused.join("; ")),
             };
-            return channel.send(&Message::Fatal(format!(
-                "{error} (modules that did not load: {modules})"
-            )));
+            return channel.send(&Message::Fatal(format!("{error} ({modules})")));
         }
     };
     channel.send(&Message::Hello(executor.identity()))?;

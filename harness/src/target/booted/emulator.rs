@@ -28,6 +28,15 @@ const ALARMS: [&str; 6] = [
     "general protection",
 ];
 
+/// A processor with SVM and long mode. Everything else that the boot does not need is left
+/// out, because probing devices takes time.
+const OPTIONS: &str =
+    "-machine pc -accel tcg -cpu EPYC,+svm -m 512 -nodefaults -no-user-config -display none -no-reboot";
+
+/// The first serial port is the console, the second carries frames.
+const SERIAL_PORTS: &str =
+    "-serial chardev:console -chardev stdio,id=frames,signal=off -serial chardev:frames";
+
 /// How long a process that closed its output may take to end.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -87,43 +96,16 @@ impl Emulator {
         let console = create(&console_path)?;
         let errors = create(&folder.path().join("errors"))?;
         let mut command = machine.qemu.command(launcher());
-        // The processor has SVM and long mode; everything that the boot does not need is
-        // left out, because probing devices is what takes the time.
-        command.args([
-            "-machine",
-            "pc,usb=off,smbus=off,hpet=off",
-            "-accel",
-            "tcg",
-            "-cpu",
-            "EPYC,+svm",
-        ]);
-        command.args([
-            "-m",
-            "512",
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-        ]);
-        command
-            .arg("-kernel")
-            .arg(machine.kernel)
-            .arg("-initrd")
-            .arg(&initramfs);
-        command.args(["-append", machine.command_line]);
+        command.args(OPTIONS.split(' '));
+        command.arg("-kernel").arg(machine.kernel);
+        command.arg("-initrd").arg(&initramfs);
+        command.arg("-append").arg(machine.command_line);
         // In the path of a character device a comma is written twice.
         let path = console_path.to_string_lossy().replace(',', ",,");
         command
             .arg("-chardev")
             .arg(format!("file,id=console,path={path}"));
-        command.args([
-            "-serial",
-            "chardev:console",
-            "-chardev",
-            "stdio,id=frames,signal=off",
-        ]);
-        command.args(["-serial", "chardev:frames"]);
+        command.args(SERIAL_PORTS.split(' '));
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -68,9 +68,11 @@ fn numbers() -> String {
 /// As large as real ones: eight stops in SMM.
 fn transcript() -> Transcript {
     let observations = (0..8_u16).map(|point| {
-        let mut state = VcpuState::default();
-        state.general = std::array::from_fn(|index| 0x0123_4567_89ab_cdef_u64.rotate_left(index as u32 * 7));
-        state.rip = 0x8000 + u64::from(point);
+        let state = VcpuState {
+            general: std::array::from_fn(|index| 0x0123_4567_89ab_cdef_u64.rotate_left(index as u32 * 7)),
+            rip: 0x8000 + u64::from(point),
+            ..VcpuState::default()
+        };
         let state = Some(Box::new(state));
         let save_area = Some(
             (0..512_u32)
