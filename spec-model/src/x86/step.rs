@@ -133,10 +133,13 @@ impl Processor<'_, '_> {
         state.rip = instruction.next_ip();
         match self.execute(instruction, points) {
             Ok(after) => {
-                if !matches!(
+                let loads_rf = matches!(
                     instruction.mnemonic(),
                     Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq
-                ) {
+                );
+                let kept =
+                    instruction.mnemonic() == Mnemonic::Out && self.rules.broken(Defect::EmulatedOutKeepsRf);
+                if !loads_rf && !kept {
                     self.state_mut().rflags &= !flag::RF;
                 }
                 self.vcpu.single_step_pending |= single_step;

@@ -22,7 +22,10 @@ impl Processor<'_, '_> {
         let faulted = result.is_err();
         let kept = self.rules.broken(Defect::IretKeepsNmiMask)
             || faulted && self.rules.broken(Defect::FaultingIretKeepsNmiMask);
-        if !kept {
+        let was_masked = self.state().events.nmi_masked;
+        if faulted && was_masked && self.rules.broken(Defect::NmiLateAfterFaultingIret) {
+            self.vcpu.nmi_unblocks_at_exit = true;
+        } else if !kept {
             self.state_mut().events.nmi_masked = false;
         }
         result

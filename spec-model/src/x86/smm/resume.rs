@@ -96,11 +96,13 @@ impl Processor<'_, '_> {
         new
     }
 
-    /// Whether RSM may load this state (SMM-RSM-003 to SMM-RSM-005, SMM-RSM-013, SMM-RSM-017).
+    /// Whether RSM may load this state (SMM-RSM-003 to SMM-RSM-005, SMM-RSM-013, SMM-RSM-017,
+    /// SMM-RSM-018).
     fn image_is_legal(&self, new: &VcpuState) -> bool {
         let long_mode = self.rules.cpuid.long_mode;
         let active = new.efer & efer::LMA != 0;
         let pcid = new.cr4 & cr4::PCIDE != 0;
+        let pae = new.cr0 & cr0::PG != 0 && new.cr4 & cr4::PAE != 0 && !active;
         let rejects_pcid = self.rules.broken(Defect::RsmRejectsPcid) && pcid && new.cr3 & 0xfff != 0;
         cr0_is_legal(new.cr0)
             && cr4_is_legal(new.cr4)
@@ -108,6 +110,7 @@ impl Processor<'_, '_> {
             && efer_is_legal(new.efer, long_mode)
             && (!active || new.cr4 & cr4::PAE != 0)
             && (!pcid || active)
+            && (!pae || self.pdptes_are_legal(new.cr3, false))
             && new.cr3 >> PHYSICAL_ADDRESS_BITS == 0
             && new.dr6 >> 32 == 0
             && new.dr7 >> 32 == 0
