@@ -8,13 +8,19 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use harness::case::Case;
 use harness::cli::suite::Suite;
 use harness::judge::VerdictKind;
 use harness::judge::case::judge_own;
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::{Defect, DefectSet};
 use spec_model::profile::KVM_SVM;
+
+/// Time that the model gets for one case; it takes about a millisecond.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -38,10 +44,14 @@ fn main() -> ExitCode {
 }
 
 /// The control: what notices a defect must not be noise that is there without one.
-fn no_case_deviates_without_a_defect(suite: &Suite) -> Result<(), Failed> {
-    let noisy: Vec<&str> = verdicts(suite, DefectSet::NONE)
+fn no_case_deviates_without_a_defect(suite: &Arc<Suite>) -> Result<(), Failed> {
+    let verdicts = verdicts(suite, DefectSet::NONE)?;
+    let noisy: Vec<&str> = suite
+        .cases
+        .iter()
+        .zip(verdicts)
         .filter(|(_, verdict)| *verdict != VerdictKind::Conforms)
-        .map(|(case, _)| case)
+        .map(|(case, _)| case.name.as_str())
         .collect();
     if noisy.is_empty() {
         Ok(())
@@ -54,43 +64,54 @@ fn no_case_deviates_without_a_defect(suite: &Suite) -> Result<(), Failed> {
     }
 }
 
-fn is_noticed(defect: Defect, suite: &Suite) -> Result<(), Failed> {
-    let mut noticed = Vec::new();
-    let mut broken = Vec::new();
-    for (case, verdict) in verdicts(suite, DefectSet::NONE.with(defect)) {
-        match verdict {
-            VerdictKind::Deviates => noticed.push(case),
-            VerdictKind::Broken => broken.push(case),
-            _ => {}
-        }
-    }
+fn is_noticed(defect: Defect, suite: &Arc<Suite>) -> Result<(), Failed> {
+    let verdicts = verdicts(suite, DefectSet::NONE.with(defect))?;
+    let of_kind = |wanted: VerdictKind| -> Vec<&str> {
+        let pairs = suite.cases.iter().zip(&verdicts);
+        let wanted = pairs.filter(|(_, verdict)| **verdict == wanted);
+        wanted.map(|(case, _)| case.name.as_str()).collect()
+    };
+    let noticed = of_kind(VerdictKind::Deviates);
     if let Some(first) = noticed.first() {
         println!("{defect}: {} cases, first: {first}", noticed.len());
         return Ok(());
     }
     let requirement = defect.requirement();
-    let unjudged = if broken.is_empty() {
-        String::new()
-    } else {
-        // A model that fails is no finding: a target that did the same would go unnoticed.
-        format!(
-            "\nThe model with the defect cannot run these: {}",
-            broken.join(", ")
-        )
-    };
-    Err(format!(
-        "no case notices `{defect}`: {}\nIt breaks {}: {}\nAdd a case that checks this.{unjudged}",
+    let mut message = format!(
+        "no case notices `{defect}`: {}\nIt breaks {}: {}\nAdd a case that checks this.",
         defect.sentence(),
         requirement.id,
         requirement.sentence,
-    )
-    .into())
+    );
+    // A model that fails is no finding: a target that did the same would go unnoticed.
+    let broken = of_kind(VerdictKind::Broken);
+    if !broken.is_empty() {
+        message += &format!(
+            "\nThe model with the defect cannot run these: {}",
+            broken.join(", ")
+        );
+    }
+    Err(message.into())
 }
 
-/// Every case with what the model with these defects gets for it.
-fn verdicts(suite: &Suite, defects: DefectSet) -> impl Iterator<Item = (&str, VerdictKind)> {
-    suite.cases.iter().map(move |case| {
-        let (verdict, _) = judge_own(case, &KVM_SVM, defects);
-        (case.name.as_str(), verdict.kind())
-    })
+/// What the model with these defects gets for every case, in their order.
+///
+/// # Errors
+/// If the model does not come to an end: a broken processor may well loop for ever, but then
+/// the model has to say that the guest is stuck.
+fn verdicts(suite: &Arc<Suite>, defects: DefectSet) -> Result<Vec<VerdictKind>, Failed> {
+    let (sender, receiver) = channel();
+    let judged = Arc::clone(suite);
+    std::thread::spawn(move || {
+        for case in &judged.cases {
+            let (verdict, _) = judge_own(case, &KVM_SVM, defects);
+            // A receiver that is gone has given up.
+            drop(sender.send(verdict.kind()));
+        }
+    });
+    let verdict = |case: &Case| {
+        let ended = receiver.recv_timeout(PATIENCE);
+        ended.map_err(|error| format!("the model never ends with {}: {error}", case.name).into())
+    };
+    suite.cases.iter().map(verdict).collect()
 }
