@@ -89,6 +89,17 @@ fn rows_of_the_save_area_in_force_only() {
 }
 
 #[test]
+fn host_actions_that_never_happen() {
+    let text = SOUND.replace("path: [before, in-nmi, halted]", "path: [in-nmi, halted]");
+    assert_eq!(
+        mistakes(text),
+        said(&[
+            "15:11: the path never comes to `before`, so the host does nothing there; correct the name, or add it to `path`",
+        ])
+    );
+}
+
+#[test]
 fn watches_have_a_length() {
     let text = SOUND
         .replace("host:", "watch: { top: { address: 0x6ffa, length: 6 } }\nhost:")

@@ -48,8 +48,9 @@ fn main() -> ExitCode {
 }
 
 fn trials(wanted: &Wanted) -> Result<Vec<Trial>, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let suite = Suite::load_folders(&[root.join("cases")]).map_err(|failure| failure.to_string())?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let suite =
+        Suite::load_folders(&[root.with_file_name("cases")]).map_err(|failure| failure.to_string())?;
     let suite = Arc::new(suite);
     let cache = Cache::open(None).map_err(|error| error.to_string())?;
     let (targets, named) = targets(&cache)?;

@@ -16,6 +16,7 @@ pub struct Choices {
     script: Vec<usize>,
     options: Vec<usize>,
     made: Vec<ChoiceMade>,
+    settled: Vec<(&'static str, usize)>,
 }
 
 impl Choices {
@@ -28,7 +29,26 @@ impl Choices {
         }
     }
 
-    /// Settles a choice.
+    /// Settles a choice that one implementation makes the same way every time: the first time
+    /// in a run decides for the rest of it.
+    pub fn settle_for_good<T: Copy + Debug>(
+        &mut self,
+        choice: Choice<T>,
+        requirement: &'static Requirement,
+    ) -> T {
+        let known = self.settled.iter().find(|(id, _)| *id == requirement.id);
+        match (choice, known) {
+            (Choice::AnyOf(options), Some((_, index))) => options[*index],
+            (Choice::AnyOf(_), None) => {
+                let index = self.script.get(self.options.len()).copied().unwrap_or(0);
+                self.settled.push((requirement.id, index));
+                self.settle(choice, requirement)
+            }
+            (Choice::Always(value), _) => value,
+        }
+    }
+
+    /// Settles a choice that may go another way each time.
     pub fn settle<T: Copy + Debug>(&mut self, choice: Choice<T>, requirement: &'static Requirement) -> T {
         match choice {
             Choice::Always(value) => value,

@@ -83,6 +83,12 @@ defects! {
         "RSM loads an illegal CR0, CR4, EFER, DR6 or DR7 image instead of shutting down.";
     RsmReloadsDescriptors "rsm-reloads-attributes" SMM_RSM_009
         "RSM restores selectors and bases, and gives every segment the access rights it would have in real mode.";
+    RsmScalesLimits "rsm-scales-limits" SMM_RSM_009
+        "RSM takes the low 20 bits of each saved limit and scales them by the saved G.";
+    RsmFailureIsInternalError "rsm-failure-is-internal-error" SMM_RSM_019
+        "An RSM that fails ends in KVM_EXIT_INTERNAL_ERROR instead of shutdown.";
+    RsmDropsDebugUpperHalf "rsm-drops-debug-upper-half" SMM_RSM_013
+        "RSM takes only the low 32 bits of the DR6 and DR7 images.";
     RsmOutsideSmmIgnored "rsm-outside-smm-ignored" SMM_RSM_001
         "RSM outside SMM does nothing.";
     SaveAreaAttributesShifted "save-area-attributes-shifted" SMM_SAVE_003
@@ -103,6 +109,26 @@ defects! {
         "A trap gate clears IF.";
     AccessedBitNotSet "accessed-bit-not-set" EXC_PF_002
         "Page walks do not set accessed and dirty bits.";
+    NmiLateAfterFaultingIret "nmi-late-after-faulting-iret" NMI_MASK_003
+        "After an IRET that faults, NMIs stay blocked until the guest next exits to the hypervisor.";
+    ReadingEventsDropsNmi "reading-events-drops-nmi" NMI_API_002
+        "Reading the event state while NMIs are blocked drops the second of two pending NMIs.";
+    IretStepShowsTf "iret-step-shows-tf" EXC_FRAME_006
+        "When an IRET faults while an NMI is held, the fault's frame holds RFLAGS with TF set.";
+    RfClearedByBranchesOnly "rf-cleared-by-branches-only" EXC_FLAGS_002
+        "Only instructions that transfer control, and HLT, clear RF.";
+    EmulatedOutKeepsRf "emulated-out-keeps-rf" EXC_FLAGS_002
+        "An OUT that the hypervisor completes does not clear RF.";
+    NmiFrameSetsRf "nmi-frame-sets-rf" EXC_FRAME_003
+        "The frame of an NMI holds RFLAGS with RF set, as that of a fault.";
+    FarTransferLeavesAccessedClear "far-transfer-leaves-accessed-clear" EXC_SEG_003
+        "Far jumps, far calls and returns to an outer privilege level do not set the accessed bit of descriptors.";
+    DataAccessUnchecked "data-access-unchecked" EXC_SEG_001
+        "Data accesses outside 64-bit mode are not checked against limit, type and presence of the segment.";
+    IretAcceptsNonCanonical "iret-accepts-non-canonical" EXC_IRET_003
+        "IRETQ loads a non-canonical RIP, and the fetch there faults, with the address in CR2.";
+    PdpteMarkedAccessed "pdpte-marked-accessed" SMM_RSM_018
+        "A page walk sets the accessed bit, which is reserved, in PAE's page-directory-pointer entries.";
     StiShadowMissing "sti-shadow-missing" EXC_SHADOW_001
         "STI takes effect at once.";
     MovSsShadowMissing "mov-ss-shadow-missing" NMI_MASK_007

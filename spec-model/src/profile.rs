@@ -44,6 +44,33 @@ pub enum IdtrOnEntry {
     Zero,
 }
 
+/// G of a cached descriptor, which nothing but a state-save area shows (SEG-CACHE-001).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CachedGranularity {
+    /// As the descriptor had it.
+    Kept,
+    /// Set if the limit in bytes does not fit in 20 bits.
+    FromLimit,
+}
+
+/// Whether the two interrupt shadows can be told apart (SHADOW-KIND-001).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowKinds {
+    /// One for STI, one for MOV SS.
+    Two,
+    /// One for both; it is reported and saved as both.
+    One,
+}
+
+/// SS when the IST switches stacks without a change of privilege (IST-006).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackSegmentOnIst {
+    /// As it was.
+    Kept,
+    /// Null.
+    Null,
+}
+
 /// How many NMIs are held (NMI-MASK-005).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NmiLatch {
@@ -83,6 +110,12 @@ pub struct Profile {
     pub idtr_on_entry: Choice<IdtrOnEntry>,
     /// NMI-MASK-005.
     pub nmi_latch: NmiLatch,
+    /// SEG-CACHE-001.
+    pub cached_granularity: CachedGranularity,
+    /// SHADOW-KIND-001.
+    pub shadow_kinds: ShadowKinds,
+    /// IST-006.
+    pub stack_segment_on_ist: Choice<StackSegmentOnIst>,
 }
 
 const KVM_SAVE_AREAS: SaveAreas = SaveAreas {
@@ -101,7 +134,14 @@ pub static KVM_SVM: Profile = Profile {
     nmi_in_sti_shadow: Choice::Always(InShadow::Held),
     idtr_on_entry: Choice::Always(IdtrOnEntry::Zero),
     nmi_latch: NmiLatch::OneBehindTheNext,
+    cached_granularity: CachedGranularity::FromLimit,
+    shadow_kinds: ShadowKinds::One,
+    stack_segment_on_ist: EITHER_STACK_SEGMENT,
 };
+
+/// Intel's text has SS null after every IST switch, AMD's only after a change of privilege.
+const EITHER_STACK_SEGMENT: Choice<StackSegmentOnIst> =
+    Choice::AnyOf(&[StackSegmentOnIst::Kept, StackSegmentOnIst::Null]);
 
 /// KVM on Intel hardware.
 pub static KVM_VMX: Profile = Profile {
@@ -127,6 +167,9 @@ const fn kvm_like() -> Profile {
         nmi_in_sti_shadow: Choice::Always(InShadow::Held),
         idtr_on_entry: Choice::Always(IdtrOnEntry::Zero),
         nmi_latch: NmiLatch::OneBehindTheNext,
+        cached_granularity: CachedGranularity::Kept,
+        shadow_kinds: ShadowKinds::Two,
+        stack_segment_on_ist: EITHER_STACK_SEGMENT,
     }
 }
 

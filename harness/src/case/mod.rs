@@ -205,6 +205,9 @@ fn build(
     };
     let expectations =
         observe::expectations(written.path.as_ref(), &written.expect, &observable, &mut resolver);
+    if resolver.mistakes.is_empty() {
+        observe::check_host(&written.host, &expectations.paths, &mut resolver);
+    }
     let scenario = Scenario {
         name: name.clone(),
         cpuid,

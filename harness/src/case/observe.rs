@@ -11,7 +11,7 @@ use super::document::Located;
 use super::expectation::{AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep};
 use super::mistake::{Position, suggest};
 use super::resolve::Resolver;
-use super::syntax::Expectation;
+use super::syntax::{Expectation, HostEntry};
 use super::value::{Expected, Names, Number, Paths, SaveAreaRows};
 
 /// What expectations can refer to.
@@ -206,6 +206,28 @@ fn report_unknown(name: &Located<String>, observable: &Observable<'_>, resolver:
         (what, remedy)
     };
     resolver.mistakes.add(name.at, what, remedy);
+}
+
+/// Actions at a point that no path has would never happen.
+pub(super) fn check_host(
+    entries: &[Located<HostEntry>],
+    paths: &[Vec<PathStep>],
+    resolver: &mut Resolver<'_>,
+) {
+    for entry in entries.iter().filter(|_| !paths.is_empty()) {
+        let at = &entry.value.at;
+        let reached = paths.iter().flatten().any(|step| step.at == at.value);
+        if !reached {
+            resolver.mistakes.add(
+                at.at,
+                format!(
+                    "the path never comes to `{}`, so the host does nothing there",
+                    at.value
+                ),
+                "correct the name, or add it to `path`",
+            );
+        }
+    }
 }
 
 fn allowed(

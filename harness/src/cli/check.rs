@@ -15,12 +15,12 @@ pub(super) fn check(path: Option<&Path>) -> Result<Status, Failure> {
     };
     let metadata = std::fs::metadata(&path)
         .map_err(|error| Failure::wrong(format_args!("{}: cannot be read: {error}", path.display())))?;
-    let counted = if metadata.is_dir() {
+    let found = if metadata.is_dir() {
         folder(&path)?
     } else {
         file(&path)?
     };
-    print(&format!("{counted}: no mistake\n"))?;
+    print(&format!("{found}: no mistake\n"))?;
     Ok(Status::Conforms)
 }
 
@@ -33,11 +33,14 @@ fn own_cases() -> Result<PathBuf, Failure> {
 fn folder(path: &Path) -> Result<String, Failure> {
     if path.file_name().is_some_and(|name| name == DEVIATIONS) {
         let deviations = deviation::load_folder(path).map_err(|mistakes| failure(&mistakes))?;
-        return Ok(format!("{} deviations", deviations.len()));
+        return Ok(counted(deviations.len(), "deviation"));
     }
     let suite = Suite::load_folders(&[path.to_owned()])?;
-    let (cases, deviations) = (suite.cases.len(), suite.deviations.len());
-    Ok(format!("{cases} cases, {deviations} deviations"))
+    let cases = counted(suite.cases.len(), "case");
+    Ok(format!(
+        "{cases}, {}",
+        counted(suite.deviations.len(), "deviation")
+    ))
 }
 
 fn file(path: &Path) -> Result<String, Failure> {
@@ -50,6 +53,11 @@ fn file(path: &Path) -> Result<String, Failure> {
     }
     Case::load(path).map_err(|mistakes| failure(&mistakes))?;
     Ok("1 case".to_owned())
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
 }
 
 fn failure<M: ToString>(mistakes: &[M]) -> Failure {

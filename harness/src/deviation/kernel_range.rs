@@ -133,7 +133,7 @@ fn parse_bound(text: &str) -> Option<Bound> {
 impl fmt::Display for KernelRange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.bounds.is_empty() {
-            return formatter.write_str("all kernels");
+            return formatter.write_str("all");
         }
         for (index, bound) in self.bounds.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };

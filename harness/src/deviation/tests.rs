@@ -18,6 +18,7 @@ fn identity(backend: Backend, kernel: &str) -> Identity {
         name: "kvm".to_owned(),
         backend,
         kernel: kernel.to_owned(),
+        processor: Processor::QemuTcg,
         smm: true,
     }
 }
@@ -31,7 +32,8 @@ fn mistakes(text: &str) -> Vec<String> {
 
 #[test]
 fn the_example_is_read() {
-    let deviation = parse(Path::new("d.yaml"), EXAMPLE.as_bytes()).expect("valid");
+    let with_comment = format!("# yaml-language-server: $schema=deviation.schema.json\n{EXAMPLE}");
+    let deviation = parse(Path::new("d.yaml"), with_comment.as_bytes()).expect("valid");
     assert_eq!(deviation.targets, [Backend::Svm, Backend::Vmx]);
     assert_eq!(deviation.defects, [Defect::AutoHaltIgnored]);
     assert_eq!(deviation.requirement.id, "SMM-RSM-008");

@@ -5,11 +5,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use harness::case::Case;
 use harness::cli::session::{Event, Kind, Prepared};
 use harness::target::{Run, RunOptions};
 use spec_model::scenario::Scenario;
+
+/// How long a result file in which something failed is good: longer than a test run, so
+/// that not every trial boots a kernel that fails, and short enough to try again soon.
+const FAILURES_LAST: Duration = Duration::from_mins(10);
 
 /// One run per case, in the order of the cases.
 pub struct Results {
@@ -74,6 +79,7 @@ impl Results {
         lock.lock()?;
         if let Ok(bytes) = fs::read(&path)
             && let Ok(runs) = postcard::from_bytes::<Vec<Option<Run>>>(&bytes)
+            && (is_whole(&runs) || age(&path)? < FAILURES_LAST)
         {
             return Ok(Self {
                 runs: Arc::new(runs),
@@ -81,19 +87,23 @@ impl Results {
             });
         }
         let results = Self::run(target, scenarios.to_vec());
-        // What failed is tried again by the next process rather than remembered.
-        let is_whole = results
-            .runs
-            .iter()
-            .all(|run| matches!(run, Some(Run::Done(_) | Run::Unsupported(_))));
-        if is_whole {
-            let bytes = postcard::to_stdvec(results.runs.as_ref()).map_err(io::Error::other)?;
-            let part = path.with_extension("part");
-            fs::write(&part, bytes)?;
-            fs::rename(&part, &path)?;
-        }
+        let bytes = postcard::to_stdvec(results.runs.as_ref()).map_err(io::Error::other)?;
+        let part = path.with_extension("part");
+        fs::write(&part, bytes)?;
+        fs::rename(&part, &path)?;
         Ok(results)
     }
+}
+
+fn is_whole(runs: &[Option<Run>]) -> bool {
+    let ran = |run: &Option<Run>| matches!(run, Some(Run::Done(_) | Run::Unsupported(_)));
+    runs.iter().all(ran)
+}
+
+/// Time since a file was written; none if the clock went back.
+fn age(path: &Path) -> io::Result<Duration> {
+    let written = fs::metadata(path)?.modified()?;
+    Ok(written.elapsed().unwrap_or_default())
 }
 
 /// The same for the same program, kernel and scenarios.

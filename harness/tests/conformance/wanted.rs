@@ -36,7 +36,8 @@ impl Wanted {
         let Some(filter) = &self.filter else {
             return true;
         };
-        // The name of an ignored trial is longer than what is known here.
-        filter.starts_with(&format!("{target}::")) || trials.iter().any(|trial| trial.contains(filter))
+        // The name of an ignored trial is longer than what is known here, and nextest puts
+        // the kind before it.
+        filter.contains(&format!("{target}::")) || trials.iter().any(|trial| trial.contains(filter))
     }
 }

@@ -26,6 +26,9 @@ super::requirements! {
     EXC_FRAME_005 "EXC-FRAME-005" Architectural
         "In 64-bit mode delivery aligns the stack to 16 bytes and pushes SS, RSP, RFLAGS, CS and RIP always."
         "Intel SDM vol. 3A, \"64-Bit Mode Stack Frame\"; AMD APM vol. 2, 8.9.3";
+    EXC_FRAME_006 "EXC-FRAME-006" Architectural
+        "The frame holds the flags of the interrupted program and no others, whatever a hypervisor does to step over instructions."
+        "Intel SDM vol. 3A, \"Exception- or Interrupt-Handler Procedures\"; AMD APM vol. 2, 8.9.3";
     EXC_GATE_001 "EXC-GATE-001" Architectural
         "A vector beyond the IDT limit raises #GP with error code vector*8+2, plus EXT for events that the program did not ask for."
         "Intel SDM vol. 3A, \"Error Code\" and INT n; AMD APM vol. 2, 8.4.1";
@@ -68,6 +71,18 @@ super::requirements! {
     EXC_FLAGS_001 "EXC-FLAGS-001" Architectural
         "Flags that an instruction leaves undefined may have any value."
         "Intel SDM vol. 1, appendix \"EFLAGS Cross-Reference\"; AMD APM vol. 3, instruction descriptions";
+    EXC_FLAGS_002 "EXC-FLAGS-002" Architectural
+        "Every instruction that completes clears RF, but for IRET and POPF, which load or clear it."
+        "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 3.1.6 \"RFLAGS Register\"";
+    SEG_CACHE_001 "SEG-CACHE-001" Vendor
+        "Whether a cached descriptor keeps G or derives it from the limit is not specified; only a state-save area shows it."
+        "Linux arch/x86/kvm/svm/svm.c, svm_get_segment; Intel SDM vol. 3A, \"Segment Registers\" (hidden part)";
+    SEG_CACHE_002 "SEG-CACHE-002" Vendor
+        "What the hidden part of a segment register holds while it is unusable is not specified."
+        "Intel SDM vol. 3A, \"Segment Registers\" (hidden part); AMD APM vol. 2, 4.5.3";
+    SHADOW_KIND_001 "SHADOW-KIND-001" Vendor
+        "Whether the shadows of STI and MOV SS can be told apart is not specified; AMD has one bit for both."
+        "AMD APM vol. 2, 15.20.5 \"Interrupt Shadows\"; Intel SDM vol. 3C, \"Guest Non-Register State\"";
     EXC_UD_001 "EXC-UD-001" Architectural
         "UD2 raises #UD and reports its own address."
         "Intel SDM vol. 2, UD; AMD APM vol. 3, UD2";

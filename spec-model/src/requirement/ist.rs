@@ -17,9 +17,9 @@ super::requirements! {
     IST_005 "IST-005" Architectural
         "A non-canonical stack pointer from the TSS raises #SS, which for most vectors ends in #DF."
         "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.9.3";
-    IST_006 "IST-006" Architectural
-        "On a change of privilege in long mode SS is loaded with a null selector whose RPL is the new CPL; without one SS is kept."
-        "Intel SDM vol. 3A, \"Stack Switching in IA-32e Mode\"; AMD APM vol. 2, 8.9.3";
+    IST_006 "IST-006" Vendor
+        "On a change of privilege in long mode SS is loaded with a null selector whose RPL is the new CPL; a stack switch through the IST without one may do so too."
+        "Intel SDM vol. 3A, \"Interrupt Stack Table\" and \"Stack Switching in IA-32e Mode\"; AMD APM vol. 2, 8.9.3";
     IST_007 "IST-007" Architectural
         "An IST entry that lies beyond the TSS limit raises #TS."
         "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.9.3";

@@ -35,6 +35,9 @@ super::requirements! {
     NMI_API_001 "NMI-API-001" KvmPolicy
         "KVM_GET_VCPU_EVENTS reports the number of pending NMIs."
         "KVM API, 4.31 KVM_GET_VCPU_EVENTS; Linux commit ab2ee212a57b";
+    NMI_API_002 "NMI-API-002" KvmPolicy
+        "Reading the event state with KVM_GET_VCPU_EVENTS loses no NMI that was accepted."
+        "KVM API, 4.31 KVM_GET_VCPU_EVENTS (a getter)";
     NMI_SMM_001 "NMI-SMM-001" Architectural
         "An NMI that arrives in SMM is latched, one at most, and delivered after RSM."
         "Intel SDM vol. 3C, \"NMI Handling While in SMM\"; AMD APM vol. 2, 10.3.3";

@@ -7,6 +7,7 @@ use super::exception::{Exception, Step};
 use super::paging::{Privilege, Purpose};
 use super::processor::{Mode, Processor};
 use super::segment::SegmentName;
+use crate::defect::Defect;
 use crate::outcome::ModelError;
 
 /// The longest instruction in bytes.
@@ -83,11 +84,13 @@ impl Processor<'_, '_> {
         let segment = self.segment(SegmentName::Cs);
         let last = rip.wrapping_add(width as u64 - 1);
         if self.mode() == Mode::Long64 {
-            return if is_canonical(rip) && is_canonical(last) {
-                Ok(rip)
-            } else {
-                Err(Exception::GP0.into())
+            let legal = is_canonical(rip) && is_canonical(last);
+            let address = self.rules.broken(Defect::IretAcceptsNonCanonical).then_some(rip);
+            let fault = Exception {
+                address,
+                ..Exception::GP0
             };
+            return if legal { Ok(rip) } else { Err(fault.into()) };
         }
         if last > u64::from(segment.limit) {
             return Err(Exception::GP0.into());

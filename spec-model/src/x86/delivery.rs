@@ -12,6 +12,8 @@ use super::segmentation::{Descriptor, null_stack_segment, selector_error};
 use super::state::{RSP, Shadow};
 use crate::defect::Defect;
 use crate::outcome::ModelError;
+use crate::profile::StackSegmentOnIst;
+use crate::requirement::IST_006;
 
 /// The EXT bit of an error code: the event did not come from the program itself.
 const EXT: u32 = 1;
@@ -315,7 +317,8 @@ impl Processor<'_, '_> {
         let mut frame = Vec::with_capacity(6);
         frame.extend([u64::from(old_stack.selector), old_rsp]);
         self.push_return_address(&mut frame, event);
-        let stack = if inner {
+        let nulls_stack = inner || self.ist_nulls_stack(ist);
+        let stack = if nulls_stack {
             null_stack_segment(u16::from(cpl), cpl)
         } else {
             old_stack
@@ -339,6 +342,12 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
+    /// Whether a stack switch without a change of privilege leaves SS null (IST-006).
+    fn ist_nulls_stack(&mut self, ist: u8) -> bool {
+        let choice = self.rules.profile.stack_segment_on_ist;
+        ist != 0 && self.rules.choices.settle_for_good(choice, &IST_006) == StackSegmentOnIst::Null
+    }
+
     /// RSP for a handler in long mode (IST-001 to IST-003, IST-007).
     fn long_stack(&mut self, ist: u8, inner: bool, cpl: u8, old_rsp: u64) -> Step<u64> {
         let offset = match (ist, inner) {
@@ -357,9 +366,13 @@ impl Processor<'_, '_> {
     /// (EXC-FRAME-001 to EXC-FRAME-003).
     fn push_return_address(&self, frame: &mut Vec<u64>, event: Event) {
         let state = self.state();
-        let is_fault = event.source == Source::Hardware && !matches!(event.vector, NMI | DB | DF);
+        let is_fault = match event.vector {
+            NMI => self.rules.broken(Defect::NmiFrameSetsRf),
+            vector => event.source == Source::Hardware && !matches!(vector, DB | DF),
+        };
         let resume = if is_fault { flag::RF } else { 0 };
-        frame.push(state.rflags | resume);
+        let step = if self.vcpu.frame_shows_tf { flag::TF } else { 0 };
+        frame.push(state.rflags | resume | step);
         frame.push(u64::from(self.segment(SegmentName::Cs).selector));
         frame.push(state.rip);
         if has_error_code(event.vector) && event.source == Source::Hardware {
@@ -408,6 +421,7 @@ impl Processor<'_, '_> {
 
     /// Starts the handler (EXC-GATE-005).
     fn enter(&mut self, gate: Gate, entry: Entry) {
+        self.vcpu.frame_shows_tf = false;
         let clears_if =
             gate.clears_interrupt_flag() || self.rules.broken(Defect::TrapGateClearsInterruptFlag);
         let state = self.state_mut();

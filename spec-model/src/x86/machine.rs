@@ -9,9 +9,11 @@ use super::memory::{Image, PhysicalMemory};
 use super::processor::{Activity, Processor, Rules, Vcpu};
 use super::save_area::SAVE_AREA_OFFSET;
 use super::smm;
+use super::state::Shadow;
 use crate::defect::Defect;
 use crate::outcome::{Allowance, ModelError};
-use crate::requirement::EXC_FLAGS_001;
+use crate::profile::ShadowKinds;
+use crate::requirement::{EXC_FLAGS_001, SEG_CACHE_002};
 use crate::scenario::{Action, PointId, PointKind, Scenario};
 use crate::transcript::{Access, Observation, STACK_SLOTS, Stop, Transcript};
 
@@ -53,6 +55,9 @@ pub struct Finished {
     /// Every instruction, if asked for.
     pub trace: Vec<TraceLine>,
 }
+
+/// KVM_INTERNAL_ERROR_EMULATION (KVM API, "The kvm_run structure").
+const EMULATION: u32 = 1;
 
 impl<'run> Machine<'run> {
     /// A machine at the start of the scenario.
@@ -127,7 +132,7 @@ impl<'run> Machine<'run> {
             && match vcpu.activity {
                 Activity::Running => true,
                 Activity::Halted => wakes,
-                Activity::Shutdown => false,
+                Activity::Shutdown | Activity::GivenUp => false,
             }
     }
 
@@ -149,6 +154,7 @@ impl<'run> Machine<'run> {
                 Activity::Running => {}
                 Activity::Halted => return Ok(Stop::Halted(self.halt_point(index))),
                 Activity::Shutdown => return Ok(Stop::Shutdown),
+                Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
             }
             match self.step(index)? {
                 After::Continue => {}
@@ -210,10 +216,17 @@ impl<'run> Machine<'run> {
     }
 
     fn observe(&mut self, index: usize, stop: Stop) {
+        self.notice_at_exit(index);
         let vcpu = &self.vcpus[index];
-        let visible = !matches!(stop, Stop::Shutdown | Stop::Stuck);
+        let visible = !matches!(stop, Stop::Shutdown | Stop::Stuck | Stop::InternalError(_));
         let state = visible.then(|| {
             let mut state = Box::new(vcpu.state.clone().observable());
+            for segment in &mut state.segments {
+                *segment = self.rules.cached(*segment);
+            }
+            if self.rules.profile.shadow_kinds == ShadowKinds::One && state.events.shadow == Shadow::Sti {
+                state.events.shadow = Shadow::MovSs;
+            }
             if self.rules.broken(Defect::PendingNmisReportedAsOne) {
                 state.events.nmi_pending = state.events.nmi_pending.min(1);
             }
@@ -228,6 +241,15 @@ impl<'run> Machine<'run> {
             });
         }
         let in_smm = vcpu.state.events.in_smm;
+        if visible && in_smm {
+            let leftovers = vcpu.save_area_leftovers.iter().map(|(row, bits)| Allowance {
+                observation: self.observations.len(),
+                field: format!("save.{row}"),
+                any_bits: *bits,
+                requirement: &SEG_CACHE_002,
+            });
+            self.allowances.extend(leftovers);
+        }
         let stack = if visible { self.stack(vcpu) } else { Vec::new() };
         let save_area = if visible && in_smm {
             smm::save_area(&vcpu.state, &self.memory)
@@ -251,6 +273,19 @@ impl<'run> Machine<'run> {
             watches,
             accesses,
         });
+    }
+
+    /// What an exit to the host and its reading of the event state change by themselves.
+    fn notice_at_exit(&mut self, index: usize) {
+        let drops_nmi = self.rules.broken(Defect::ReadingEventsDropsNmi);
+        let vcpu = &mut self.vcpus[index];
+        if std::mem::take(&mut vcpu.nmi_unblocks_at_exit) {
+            vcpu.state.events.nmi_masked = false;
+        }
+        let events = &mut vcpu.state.events;
+        if drops_nmi && events.nmi_masked {
+            events.nmi_pending = events.nmi_pending.min(1);
+        }
     }
 
     fn stack(&self, vcpu: &Vcpu) -> Vec<u64> {

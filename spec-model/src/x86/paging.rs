@@ -137,7 +137,7 @@ impl Processor<'_, '_> {
                 executable &= width == 4 || value & entry::NO_EXECUTE == 0;
             }
             if !is_leaf {
-                if !level.is_pdpte {
+                if !level.is_pdpte || self.rules.broken(Defect::PdpteMarkedAccessed) {
                     self.mark(address, width, value, entry::ACCESSED);
                 }
                 table = value & if width == 4 { 0xffff_f000 } else { PAGE_FRAME };
@@ -179,6 +179,19 @@ impl Processor<'_, '_> {
         }
     }
 
+    /// Whether the four entries that CR3 points to are legal for PAE paging (SMM-RSM-018). An
+    /// entry outside RAM counts as legal: nothing can be said of it.
+    #[must_use]
+    pub(super) fn pdptes_are_legal(&self, cr3: u64, in_smm: bool) -> bool {
+        (0..4).all(|index| {
+            let entry = self
+                .memory
+                .read((cr3 & 0xffff_ffe0) + index * 8, 8, in_smm)
+                .unwrap_or(0);
+            entry & entry::PRESENT == 0 || entry & PDPTE_RESERVED == 0
+        })
+    }
+
     fn has_reserved_bits(
         &self,
         value: u64,
@@ -195,7 +208,14 @@ impl Processor<'_, '_> {
         let above_address = !self.long_mode_active() && value & 0x7ff0_0000_0000_0000 != 0;
         let large_where_not_allowed = !level.can_be_leaf && value & entry::LARGE != 0;
         let unaligned_large = is_leaf && !is_last && value & ((1 << level.shift) - 1) & !0x1fff != 0;
-        no_execute_reserved || above_address || large_where_not_allowed || unaligned_large
+        let reserved_in_pdpte = level.is_pdpte && value & PDPTE_RESERVED != 0;
+        let marked =
+            self.rules.broken(Defect::PdpteMarkedAccessed) && value & PDPTE_RESERVED == entry::ACCESSED;
+        reserved_in_pdpte && !marked
+            || no_execute_reserved
+            || above_address
+            || large_where_not_allowed
+            || unaligned_large
     }
 
     fn permitted(
@@ -318,6 +338,8 @@ impl Processor<'_, '_> {
 }
 
 static TWO_LEVEL_SMALL: [Level; 2] = [level(22, false), level(12, true)];
+/// Reserved bits of a present page-directory-pointer entry in PAE paging.
+const PDPTE_RESERVED: u64 = 0x1e6;
 const PAGE_FRAME: u64 = 0x000f_ffff_ffff_f000;
 
 #[allow(clippy::cast_possible_truncation, reason = "at most 8 bytes")]

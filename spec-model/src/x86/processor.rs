@@ -3,11 +3,11 @@
 use super::control::{cr0, efer, flag};
 use super::decode::DecodeCache;
 use super::memory::PhysicalMemory;
-use super::segment::{Segment, SegmentName};
+use super::segment::{Segment, SegmentAttributes, SegmentName};
 use super::state::VcpuState;
 use crate::choice::Choices;
 use crate::defect::{Defect, DefectSet};
-use crate::profile::Profile;
+use crate::profile::{CachedGranularity, Profile};
 use crate::scenario::Cpuid;
 use crate::transcript::Access;
 
@@ -21,6 +21,8 @@ pub enum Activity {
     Halted,
     /// It shut down: a triple fault, or an RSM that failed.
     Shutdown,
+    /// The hypervisor could not go on.
+    GivenUp,
 }
 
 /// A virtual processor.
@@ -34,6 +36,12 @@ pub struct Vcpu {
     pub undefined_flags: u64,
     /// A single-step trap waits for the instruction boundary (DR6.BS).
     pub single_step_pending: bool,
+    /// After a faulting IRET: the hypervisor has yet to notice that NMIs are unblocked.
+    pub nmi_unblocks_at_exit: bool,
+    /// The hypervisor steps over an IRET that faults, and its TF gets into the frame.
+    pub frame_shows_tf: bool,
+    /// Rows of the last state-save area that hold leftovers, with the bits that mean nothing.
+    pub save_area_leftovers: Vec<(&'static str, u64)>,
     /// Instructions decoded so far.
     pub decoded: DecodeCache,
 }
@@ -52,6 +60,21 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// A segment register as its descriptor cache holds it (SEG-CACHE-001).
+    #[must_use]
+    pub fn cached(&self, segment: Segment) -> Segment {
+        const GRANULARITY: u32 = 0x8000;
+        if self.profile.cached_granularity == CachedGranularity::Kept || segment.attributes.unusable() {
+            return segment;
+        }
+        let rights = segment.attributes.0 & !GRANULARITY;
+        let granularity = if segment.limit > 0xf_ffff { GRANULARITY } else { 0 };
+        Segment {
+            attributes: SegmentAttributes(rights | granularity),
+            ..segment
+        }
+    }
+
     /// Whether a defect is switched on.
     #[must_use]
     pub fn broken(&self, defect: Defect) -> bool {

@@ -5,6 +5,7 @@ use super::exception::{Exception, GP, NP, SS, Step};
 use super::paging::Privilege;
 use super::processor::{Mode, Processor};
 use super::segment::{Segment, SegmentAttributes, SegmentName};
+use crate::defect::Defect;
 
 /// A segment descriptor as it lies in the GDT or an LDT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,9 @@ impl Processor<'_, '_> {
                 return Err(fault.into());
             }
             return Ok(linear);
+        }
+        if self.rules.broken(Defect::DataAccessUnchecked) {
+            return Ok(segment.base.wrapping_add(offset) & 0xffff_ffff);
         }
         if mode == Mode::Protected && !rights_allow(segment.attributes, write) {
             return Err(fault.into());
@@ -217,11 +221,20 @@ impl Processor<'_, '_> {
     /// # Errors
     /// `fault`, or #SS if it is not present, with the selector as error code.
     pub fn stack_segment(&mut self, selector: u16, cpl: u8, fault: u8) -> Step<Segment> {
+        if self.mode() == Mode::Long64 && selector & !3 == 0 && cpl != 3 && selector as u8 == cpl {
+            return Ok(null_stack_segment(selector, cpl));
+        }
+        let descriptor = self.stack_descriptor(selector, cpl, fault)?;
+        Ok(self.mark_accessed(descriptor)?.load(selector))
+    }
+
+    /// The descriptor of a stack segment for privilege level `cpl`, after all checks.
+    ///
+    /// # Errors
+    /// As [`Self::stack_segment`].
+    pub(super) fn stack_descriptor(&mut self, selector: u16, cpl: u8, fault: u8) -> Step<Descriptor> {
         let wrong = Exception::with_code(fault, selector_error(selector));
         if selector & !3 == 0 {
-            if self.mode() == Mode::Long64 && cpl != 3 && selector as u8 == cpl {
-                return Ok(null_stack_segment(selector, cpl));
-            }
             return Err(wrong.into());
         }
         let descriptor = self.descriptor(selector, fault)?;
@@ -234,7 +247,7 @@ impl Processor<'_, '_> {
         if !attributes.present() {
             return Err(Exception::with_code(SS, selector_error(selector)).into());
         }
-        Ok(self.mark_accessed(descriptor)?.load(selector))
+        Ok(descriptor)
     }
 }
 

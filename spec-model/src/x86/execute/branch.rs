@@ -3,12 +3,13 @@
 use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 use super::operand::ones;
+use crate::defect::Defect;
 use crate::outcome::ModelError;
 use crate::x86::control::is_canonical;
 use crate::x86::exception::{Exception, GP, NP, Step};
 use crate::x86::processor::{Mode, Processor};
 use crate::x86::segment::{Segment, SegmentName};
-use crate::x86::segmentation::selector_error;
+use crate::x86::segmentation::{Descriptor, selector_error};
 use crate::x86::state::{RCX, RSP};
 
 impl Processor<'_, '_> {
@@ -165,16 +166,23 @@ impl Processor<'_, '_> {
             return Err(Exception::with_code(NP, selector_error(selector)).into());
         }
         let level = if returning { rpl } else { cpl };
-        Ok(self
-            .mark_accessed(descriptor)?
-            .load(selector & !3 | u16::from(level)))
+        let descriptor = self.mark_transfer_accessed(descriptor)?;
+        Ok(descriptor.load(selector & !3 | u16::from(level)))
+    }
+
+    fn mark_transfer_accessed(&mut self, descriptor: Descriptor) -> Step<Descriptor> {
+        if self.rules.broken(Defect::FarTransferLeavesAccessedClear) {
+            return Ok(descriptor);
+        }
+        self.mark_accessed(descriptor)
     }
 
     /// #GP(0) if `offset` lies outside a code segment about to be entered.
     pub(super) fn check_in(&self, segment: &Segment, offset: u64) -> Step {
         let long = self.long_mode_active() && segment.attributes.long();
+        let unchecked = self.rules.broken(Defect::IretAcceptsNonCanonical);
         let legal = if long {
-            is_canonical(offset)
+            is_canonical(offset) || unchecked
         } else {
             offset <= u64::from(segment.limit)
         };
@@ -212,7 +220,8 @@ impl Processor<'_, '_> {
         let stack = if stack & !3 == 0 && to_64_bit && cpl != 3 && stack as u8 == cpl {
             crate::x86::segmentation::null_stack_segment(stack, cpl)
         } else {
-            self.stack_segment(stack, cpl, GP)?
+            let descriptor = self.stack_descriptor(stack, cpl, GP)?;
+            self.mark_transfer_accessed(descriptor)?.load(stack)
         };
         let state = self.state_mut();
         *state.segment_mut(SegmentName::Cs) = code;

@@ -252,6 +252,10 @@ impl Processor<'_, '_> {
         if turns_paging_off && (self.mode() == Mode::Long64 || state.cr4 & cr4::PCIDE != 0) {
             return Err(Exception::GP0.into());
         }
+        let pae = turns_paging_on && !long && state.cr4 & cr4::PAE != 0;
+        if pae && !self.pdptes_are_legal(state.cr3, state.events.in_smm) {
+            return Err(Exception::GP0.into());
+        }
         let state = self.state_mut();
         state.cr0 = value & cr0::DEFINED | cr0::ET;
         if turns_paging_on && long {

@@ -114,6 +114,8 @@ pub static LAYOUTS: &[&Layout] = &[&KVM_32, &KVM_64];
 pub struct Extras {
     /// The SMI interrupted HLT.
     pub halted: bool,
+    /// One shadow stands for both kinds (SHADOW-KIND-001).
+    pub one_shadow: bool,
 }
 
 impl Layout {
@@ -158,6 +160,7 @@ impl Layout {
             Content::AutoHalt => u64::from(extras.halted),
             Content::Shadow => match state.events.shadow {
                 Shadow::None => 0,
+                _ if extras.one_shadow => 3,
                 Shadow::MovSs => 1,
                 Shadow::Sti => 2,
             },

@@ -3,19 +3,44 @@
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
 use crate::outcome::ModelError;
-use crate::profile::IdtrOnEntry;
+use crate::profile::{IdtrOnEntry, ShadowKinds};
 use crate::requirement::SMM_ENTRY_010;
 use crate::x86::control::{cr0, flag};
 use crate::x86::processor::{Activity, Processor};
-use crate::x86::save_area::{Content, Extras, SAVE_AREA_OFFSET};
+use crate::x86::save_area::{Content, Extras, Layout, SAVE_AREA_OFFSET};
 use crate::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
-use crate::x86::state::Shadow;
+use crate::x86::state::{Shadow, VcpuState};
 
 /// Offset of the SMI handler from SMBASE, in bytes.
 const HANDLER_OFFSET: u64 = 0x8000;
 /// A present, writable, accessed data segment with a limit in pages: what all segment
 /// registers hold in SMM, CS included.
 const SMM_SEGMENT: SegmentAttributes = SegmentAttributes(0x8093);
+
+/// Rows of the state-save area that hold leftovers of unusable segment registers, with the
+/// bits that mean nothing (SEG-CACHE-002). P says that the register is unusable; the base
+/// is meaningful in FS and GS.
+fn leftovers(saved: &VcpuState, layout: &Layout) -> Vec<(&'static str, u64)> {
+    let wide = layout.row("es.attributes").is_some_and(|row| row.width == 4);
+    let present = if wide { 0x8000 } else { 0x80 };
+    let rows = [
+        (SegmentName::Es, "es.attributes", "es.limit", "es.base"),
+        (SegmentName::Ss, "ss.attributes", "ss.limit", "ss.base"),
+        (SegmentName::Ds, "ds.attributes", "ds.limit", "ds.base"),
+        (SegmentName::Fs, "fs.attributes", "fs.limit", ""),
+        (SegmentName::Gs, "gs.attributes", "gs.limit", ""),
+        (SegmentName::Ldtr, "ldtr.attributes", "ldtr.limit", "ldtr.base"),
+    ];
+    let unusable = rows
+        .into_iter()
+        .filter(|row| saved.segment(row.0).attributes.unusable());
+    unusable
+        .flat_map(|(_, attributes, limit, base)| {
+            [(attributes, !present), (limit, u64::MAX), (base, u64::MAX)]
+        })
+        .filter(|(row, _)| !row.is_empty())
+        .collect()
+}
 
 impl Processor<'_, '_> {
     /// Takes an SMI: writes the state-save area and starts the handler (SMM-ENTRY-001 to
@@ -39,8 +64,14 @@ impl Processor<'_, '_> {
         if self.rules.broken(Defect::ShadowLostAcrossSmm) {
             saved.events.shadow = Shadow::None;
         }
+        for name in SegmentName::ALL {
+            let cached = self.rules.cached(*saved.segment(name));
+            *saved.segment_mut(name) = cached;
+        }
+        self.vcpu.save_area_leftovers = leftovers(&saved, layout);
         let extras = Extras {
             halted: halted && !self.rules.broken(Defect::AutoHaltIgnored),
+            one_shadow: self.rules.profile.shadow_kinds == ShadowKinds::One,
         };
         let mut area = layout.encode(&saved, extras);
         shift_attributes(layout, &mut area, self.rules, |flags| flags >> 8);

@@ -36,7 +36,12 @@ impl Processor<'_, '_> {
         self.leave_smm_events();
         let restored = self.restored(layout, &area);
         if !self.image_is_legal(&restored) && !self.rules.broken(Defect::RsmAcceptsIllegalImage) {
-            self.vcpu.activity = Activity::Shutdown;
+            let gives_up = self.rules.broken(Defect::RsmFailureIsInternalError);
+            self.vcpu.activity = if gives_up {
+                Activity::GivenUp
+            } else {
+                Activity::Shutdown
+            };
             return Ok(());
         }
         *self.state_mut() = restored;
@@ -80,6 +85,21 @@ impl Processor<'_, '_> {
         if self.rules.broken(Defect::ShadowLostAcrossSmm) {
             new.events.shadow = old.events.shadow;
         }
+        if self.rules.broken(Defect::RsmScalesLimits) {
+            for name in SegmentName::ALL {
+                let segment = new.segment_mut(name);
+                let low = segment.limit & 0xf_ffff;
+                segment.limit = if segment.attributes.granularity() {
+                    low << 12 | 0xfff
+                } else {
+                    low
+                };
+            }
+        }
+        if self.rules.broken(Defect::RsmDropsDebugUpperHalf) {
+            new.dr6 &= 0xffff_ffff;
+            new.dr7 &= 0xffff_ffff;
+        }
         if self.rules.broken(Defect::RsmTruncatesRip) && self.code_bits() != 64 {
             new.rip &= 0xffff_ffff;
         }
@@ -96,11 +116,13 @@ impl Processor<'_, '_> {
         new
     }
 
-    /// Whether RSM may load this state (SMM-RSM-003 to SMM-RSM-005, SMM-RSM-013, SMM-RSM-017).
+    /// Whether RSM may load this state (SMM-RSM-003 to SMM-RSM-005, SMM-RSM-013, SMM-RSM-017,
+    /// SMM-RSM-018).
     fn image_is_legal(&self, new: &VcpuState) -> bool {
         let long_mode = self.rules.cpuid.long_mode;
         let active = new.efer & efer::LMA != 0;
         let pcid = new.cr4 & cr4::PCIDE != 0;
+        let pae = new.cr0 & cr0::PG != 0 && new.cr4 & cr4::PAE != 0 && !active;
         let rejects_pcid = self.rules.broken(Defect::RsmRejectsPcid) && pcid && new.cr3 & 0xfff != 0;
         cr0_is_legal(new.cr0)
             && cr4_is_legal(new.cr4)
@@ -108,6 +130,7 @@ impl Processor<'_, '_> {
             && efer_is_legal(new.efer, long_mode)
             && (!active || new.cr4 & cr4::PAE != 0)
             && (!pcid || active)
+            && (!pae || self.pdptes_are_legal(new.cr3, false))
             && new.cr3 >> PHYSICAL_ADDRESS_BITS == 0
             && new.dr6 >> 32 == 0
             && new.dr7 >> 32 == 0
