@@ -83,6 +83,12 @@ defects! {
         "RSM loads an illegal CR0, CR4, EFER, DR6 or DR7 image instead of shutting down.";
     RsmReloadsDescriptors "rsm-reloads-attributes" SMM_RSM_009
         "RSM restores selectors and bases, and gives every segment the access rights it would have in real mode.";
+    RsmScalesLimits "rsm-scales-limits" SMM_RSM_009
+        "RSM takes the low 20 bits of each saved limit and scales them by the saved G.";
+    RsmFailureIsInternalError "rsm-failure-is-internal-error" SMM_RSM_019
+        "An RSM that fails ends in KVM_EXIT_INTERNAL_ERROR instead of shutdown.";
+    RsmDropsDebugUpperHalf "rsm-drops-debug-upper-half" SMM_RSM_013
+        "RSM takes only the low 32 bits of the DR6 and DR7 images.";
     RsmOutsideSmmIgnored "rsm-outside-smm-ignored" SMM_RSM_001
         "RSM outside SMM does nothing.";
     SaveAreaAttributesShifted "save-area-attributes-shifted" SMM_SAVE_003
@@ -107,6 +113,10 @@ defects! {
         "After an IRET that faults, NMIs stay blocked until the guest next exits to the hypervisor.";
     ReadingEventsDropsNmi "reading-events-drops-nmi" NMI_API_002
         "Reading the event state while NMIs are blocked drops the second of two pending NMIs.";
+    IretStepShowsTf "iret-step-shows-tf" EXC_FRAME_006
+        "When an IRET faults while an NMI is held, the fault's frame holds RFLAGS with TF set.";
+    RfClearedByBranchesOnly "rf-cleared-by-branches-only" EXC_FLAGS_002
+        "Only instructions that transfer control, and HLT, clear RF.";
     EmulatedOutKeepsRf "emulated-out-keeps-rf" EXC_FLAGS_002
         "An OUT that the hypervisor completes does not clear RF.";
     NmiFrameSetsRf "nmi-frame-sets-rf" EXC_FRAME_003

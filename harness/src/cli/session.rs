@@ -9,7 +9,7 @@ use super::target_name::TargetName;
 use crate::provision::{Cache, Kernel, KernelName, ProvisionError, Qemu};
 use crate::target::booted::{Booted, BootedConfig};
 use crate::target::kvm::Kvm;
-use crate::target::{Backend, Identity, Run, RunOptions, Target};
+use crate::target::{Backend, Identity, Processor, Run, RunOptions, Target};
 
 /// Folder in the cache that keeps the consoles of guests that failed.
 const LOGS: &str = "logs";
@@ -102,6 +102,7 @@ fn booted(name: &TargetName, cache: &Cache, executable: &Path, qemu: Qemu, kerne
     let identity = Identity {
         name: name.to_string(),
         backend: Backend::Svm,
+        processor: Processor::QemuTcg,
         kernel: kernel.release.clone(),
         smm: true,
     };

@@ -16,7 +16,7 @@ use spec_model::requirement::Requirement;
 pub use kernel_range::{BadKernelRange, KernelRange, KernelVersion};
 pub use parse::{Mistake, deviation_schema, parse};
 
-use crate::target::{Backend, Identity};
+use crate::target::{Backend, Identity, Processor};
 
 /// One known deviation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Deviation {
     pub title: String,
     /// The backends that do it.
     pub targets: Vec<Backend>,
+    /// Only where KVM runs on this processor: the deviation is the processor's. Any if absent.
+    pub processor: Option<Processor>,
     /// The kernels that do it.
     pub kernels: KernelRange,
     /// The defects that make the model do the same.
@@ -47,6 +49,9 @@ impl Deviation {
     pub fn applies_to(&self, target: &Identity) -> bool {
         let version = KernelVersion::of_release(&target.kernel);
         self.targets.contains(&target.backend)
+            && self
+                .processor
+                .is_none_or(|processor| processor == target.processor)
             && match version {
                 Some(version) => self.kernels.contains(version),
                 // A release without a number is in no range that has bounds.

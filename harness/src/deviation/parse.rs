@@ -10,7 +10,7 @@ use spec_model::defect::Defect;
 use spec_model::requirement;
 
 use super::{Deviation, KernelRange};
-use crate::target::Backend;
+use crate::target::{Backend, Processor};
 
 /// A known deviation: what targets are known to do against the manuals.
 // Field names are the keys, and the comments become the schema's descriptions.
@@ -24,6 +24,8 @@ struct File {
     /// The KVM backends that do it.
     #[schemars(with = "Vec<BackendName>", length(min = 1))]
     targets: Spanned<Vec<Spanned<String>>>,
+    /// The processor whose deviation it is rather than KVM's.
+    processor: Option<ProcessorName>,
     /// The kernels that do it, for instance `>=5.10, <6.2`; all of them if absent.
     #[schemars(with = "Option<String>")]
     kernels: Option<Spanned<String>>,
@@ -52,6 +54,14 @@ enum BackendName {
     Svm,
     Vmx,
     Pvm,
+}
+
+/// Processors that deviate by themselves.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum ProcessorName {
+    /// QEMU's TCG.
+    QemuTcg,
 }
 
 /// The JSON Schema of deviation files, for editors.
@@ -185,6 +195,7 @@ impl Reader<'_> {
         Ok(Deviation {
             title: written.title.value,
             targets,
+            processor: written.processor.map(|ProcessorName::QemuTcg| Processor::QemuTcg),
             kernels,
             defects,
             requirement,

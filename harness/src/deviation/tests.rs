@@ -18,6 +18,7 @@ fn identity(backend: Backend, kernel: &str) -> Identity {
         name: "kvm".to_owned(),
         backend,
         kernel: kernel.to_owned(),
+        processor: Processor::QemuTcg,
         smm: true,
     }
 }

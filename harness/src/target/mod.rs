@@ -14,10 +14,22 @@ pub struct Identity {
     pub name: String,
     /// Which KVM backend executes the guest.
     pub backend: Backend,
+    /// What executes the kernel whose KVM it is.
+    pub processor: Processor,
     /// Release of the kernel whose KVM it is, as `uname -r` prints it.
     pub kernel: String,
     /// Whether `KVM_CAP_X86_SMM` is there.
     pub smm: bool,
+}
+
+/// What a KVM runs on. An emulated processor has faults of its own, which are not KVM's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Processor {
+    /// A processor that says nothing of being emulated.
+    Native,
+    /// QEMU's TCG.
+    QemuTcg,
 }
 
 /// A KVM backend.

@@ -187,7 +187,7 @@ fn a_triple_fault_is_a_shutdown_and_the_next_scenario_is_clean() {
         Run::Done(transcript) => {
             assert_eq!(stops(&transcript), [Stop::Shutdown]);
             assert_eq!(transcript.observations[0].state, None);
-            assert_eq!(transcript.observations[0].stack, []);
+            assert!(transcript.observations[0].stack.is_empty());
         }
         Run::Unsupported(reason) => eprintln!("not run: {reason}"),
         Run::Broken(reason) => panic!("{reason}"),

@@ -26,6 +26,9 @@ super::requirements! {
     EXC_FRAME_005 "EXC-FRAME-005" Architectural
         "In 64-bit mode delivery aligns the stack to 16 bytes and pushes SS, RSP, RFLAGS, CS and RIP always."
         "Intel SDM vol. 3A, \"64-Bit Mode Stack Frame\"; AMD APM vol. 2, 8.9.3";
+    EXC_FRAME_006 "EXC-FRAME-006" Architectural
+        "The frame holds the flags of the interrupted program and no others, whatever a hypervisor does to step over instructions."
+        "Intel SDM vol. 3A, \"Exception- or Interrupt-Handler Procedures\"; AMD APM vol. 2, 8.9.3";
     EXC_GATE_001 "EXC-GATE-001" Architectural
         "A vector beyond the IDT limit raises #GP with error code vector*8+2, plus EXT for events that the program did not ask for."
         "Intel SDM vol. 3A, \"Error Code\" and INT n; AMD APM vol. 2, 8.4.1";

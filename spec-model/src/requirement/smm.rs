@@ -131,6 +131,9 @@ super::requirements! {
     SMM_RSM_018 "SMM-RSM-018" Architectural
         "RSM into PAE paging shuts the processor down if a reserved bit of a page-directory-pointer entry is set."
         "Intel SDM vol. 3A, \"PDPTE Registers\"; Linux arch/x86/kvm/x86.c, load_pdptrs";
+    SMM_RSM_019 "SMM-RSM-019" Architectural
+        "An RSM that cannot load the state-save area shuts the processor down."
+        "Intel SDM vol. 3C, \"Exiting From SMM\"; AMD APM vol. 2, 10.4; Linux commit 25b17226cd9a";
     SMM_RUN_001 "SMM-RUN-001" Architectural
         "SMI handlers run with real-mode rules and 4 GiB limits; they may load segments, switch to protected mode and return with RSM from there."
         "Intel SDM vol. 3C, \"SMI Handler Execution Environment\"; AMD APM vol. 2, 10.3.2";

@@ -371,7 +371,8 @@ impl Processor<'_, '_> {
             vector => event.source == Source::Hardware && !matches!(vector, DB | DF),
         };
         let resume = if is_fault { flag::RF } else { 0 };
-        frame.push(state.rflags | resume);
+        let step = if self.vcpu.frame_shows_tf { flag::TF } else { 0 };
+        frame.push(state.rflags | resume | step);
         frame.push(u64::from(self.segment(SegmentName::Cs).selector));
         frame.push(state.rip);
         if has_error_code(event.vector) && event.source == Source::Hardware {
@@ -420,6 +421,7 @@ impl Processor<'_, '_> {
 
     /// Starts the handler (EXC-GATE-005).
     fn enter(&mut self, gate: Gate, entry: Entry) {
+        self.vcpu.frame_shows_tf = false;
         let clears_if =
             gate.clears_interrupt_flag() || self.rules.broken(Defect::TrapGateClearsInterruptFlag);
         let state = self.state_mut();

@@ -56,6 +56,9 @@ pub struct Finished {
     pub trace: Vec<TraceLine>,
 }
 
+/// KVM_INTERNAL_ERROR_EMULATION (KVM API, "The kvm_run structure").
+const EMULATION: u32 = 1;
+
 impl<'run> Machine<'run> {
     /// A machine at the start of the scenario.
     #[must_use]
@@ -129,7 +132,7 @@ impl<'run> Machine<'run> {
             && match vcpu.activity {
                 Activity::Running => true,
                 Activity::Halted => wakes,
-                Activity::Shutdown => false,
+                Activity::Shutdown | Activity::GivenUp => false,
             }
     }
 
@@ -151,6 +154,7 @@ impl<'run> Machine<'run> {
                 Activity::Running => {}
                 Activity::Halted => return Ok(Stop::Halted(self.halt_point(index))),
                 Activity::Shutdown => return Ok(Stop::Shutdown),
+                Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
             }
             match self.step(index)? {
                 After::Continue => {}
@@ -214,7 +218,7 @@ impl<'run> Machine<'run> {
     fn observe(&mut self, index: usize, stop: Stop) {
         self.notice_at_exit(index);
         let vcpu = &self.vcpus[index];
-        let visible = !matches!(stop, Stop::Shutdown | Stop::Stuck);
+        let visible = !matches!(stop, Stop::Shutdown | Stop::Stuck | Stop::InternalError(_));
         let state = visible.then(|| {
             let mut state = Box::new(vcpu.state.clone().observable());
             for segment in &mut state.segments {

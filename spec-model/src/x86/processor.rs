@@ -21,6 +21,8 @@ pub enum Activity {
     Halted,
     /// It shut down: a triple fault, or an RSM that failed.
     Shutdown,
+    /// The hypervisor could not go on.
+    GivenUp,
 }
 
 /// A virtual processor.
@@ -36,6 +38,8 @@ pub struct Vcpu {
     pub single_step_pending: bool,
     /// After a faulting IRET: the hypervisor has yet to notice that NMIs are unblocked.
     pub nmi_unblocks_at_exit: bool,
+    /// The hypervisor steps over an IRET that faults, and its TF gets into the frame.
+    pub frame_shows_tf: bool,
     /// Rows of the last state-save area that hold leftovers, with the bits that mean nothing.
     pub save_area_leftovers: Vec<(&'static str, u64)>,
     /// Instructions decoded so far.

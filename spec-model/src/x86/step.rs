@@ -1,6 +1,6 @@
 //! One step of a processor: the event at the instruction boundary, then the instruction.
 
-use iced_x86::{Instruction, Mnemonic};
+use iced_x86::{FlowControl, Instruction, Mnemonic};
 
 use super::control::flag;
 use super::exception::{Class, DB, Event, Exception, Interruption, NMI, Source};
@@ -139,7 +139,10 @@ impl Processor<'_, '_> {
                 );
                 let kept =
                     instruction.mnemonic() == Mnemonic::Out && self.rules.broken(Defect::EmulatedOutKeepsRf);
-                if !loads_rf && !kept {
+                let straight = instruction.flow_control() == FlowControl::Next
+                    && !matches!(instruction.mnemonic(), Mnemonic::Hlt);
+                let late = straight && self.rules.broken(Defect::RfClearedByBranchesOnly);
+                if !loads_rf && !kept && !late {
                     self.state_mut().rflags &= !flag::RF;
                 }
                 self.vcpu.single_step_pending |= single_step;

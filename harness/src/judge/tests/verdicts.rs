@@ -132,6 +132,7 @@ fn deviation(title: &str, defect: Defect) -> Deviation {
     Deviation {
         title: title.to_owned(),
         targets: vec![Backend::Svm],
+        processor: None,
         kernels: KernelRange::default(),
         defects: vec![defect],
         requirement: &SMM_RSM_008,

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::frame::{Corrupt, Decoder, Message};
-use crate::provision::{Qemu, last_lines};
+use crate::provision::Qemu;
 
 /// Lines from the first alarm on the console, and from its end, that go into a message.
 const ALARM_LINES: usize = 8;
+/// Lines of what QEMU said that a message shows.
+const QEMU_LINES: usize = 4;
 const LAST_LINES: usize = 4;
 
 /// How the kernel begins the report of something that went badly wrong.
@@ -177,7 +179,7 @@ impl Emulator {
     /// it was kept if that worked.
     pub fn last_words(&self, logs: &Path, name: &str) -> String {
         let (console, errors) = (text(&self.console), text(&self.errors));
-        let mut words = match keep(logs, name, &console) {
+        let mut words = match keep(logs, name, &format!("{console}\n{errors}")) {
             Ok(path) => format!("from the console, kept in {path}:"),
             Err(error) => format!(
                 "from the console (it could not be kept in {}: {error}):",
@@ -235,12 +237,16 @@ fn essence(console: &str) -> String {
     chosen.join("\n")
 }
 
-/// QEMU's errors without its complaints about processor features that TCG lacks, which
-/// are the same in every run.
+/// How QEMU's errors begin, without its complaints about processor features that TCG lacks,
+/// which are the same in every run. When it aborts, the reason stands first and a dump of
+/// all registers follows.
 fn said_by_qemu(errors: &str) -> String {
     let telling = |line: &&str| !line.contains("TCG doesn't support requested feature");
     let lines: Vec<&str> = errors.lines().filter(telling).collect();
-    last_lines(&lines.join("\n"), ALARM_LINES)
+    lines
+        .get(..lines.len().min(QEMU_LINES))
+        .unwrap_or_default()
+        .join("\n")
 }
 
 fn keep(logs: &Path, name: &str, console: &str) -> io::Result<String> {

@@ -12,7 +12,7 @@ use spec_model::x86::state::VcpuState;
 use super::agent::{Executor, init};
 use super::*;
 use crate::provision::{Cache, KernelName};
-use crate::target::Backend;
+use crate::target::{Backend, Processor};
 
 struct Fake;
 
@@ -21,6 +21,7 @@ impl Executor for Fake {
         Identity {
             name: "fake".to_owned(),
             backend: Backend::Unknown,
+            processor: Processor::Native,
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
                 .unwrap()
                 .trim()

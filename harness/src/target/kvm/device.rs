@@ -7,7 +7,7 @@ use std::path::Path;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Cap;
 
-use super::super::{Backend, Identity};
+use super::super::{Backend, Identity, Processor};
 
 /// Why the device cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,7 @@ impl Device {
         let identity = Identity {
             name: "kvm".to_owned(),
             backend: backend(),
+            processor: processor(),
             kernel: kernel_release(),
             smm: kvm.check_extension(Cap::X86Smm),
         };
@@ -103,6 +104,22 @@ fn backend() -> Backend {
     };
     let named = modules.into_iter().find(|(name, _)| present(name));
     named.map_or_else(backend_by_processor, |(_, backend)| backend)
+}
+
+/// Whether KVM itself runs on an emulator, by the hypervisor signature in CPUID 40000000h.
+fn processor() -> Processor {
+    use std::arch::x86_64::__cpuid;
+    const HYPERVISOR: u32 = 1 << 31;
+    if __cpuid(1).ecx & HYPERVISOR == 0 {
+        return Processor::Native;
+    }
+    let leaf = __cpuid(0x4000_0000);
+    let signature = [leaf.ebx, leaf.ecx, leaf.edx].map(u32::to_le_bytes).concat();
+    if signature == b"TCGTCGTCGTCG" {
+        Processor::QemuTcg
+    } else {
+        Processor::Native
+    }
 }
 
 /// The backend that the processor's features allow, for when neither sysfs nor procfs is

@@ -225,6 +225,8 @@ impl Session<'_> {
             Stopped::RunFailed(errno) => Stop::RunFailed(errno),
             Stopped::Stuck => Stop::Stuck,
         };
+        // What a hypervisor that gave up leaves behind is half done and specified nowhere.
+        let state = state.filter(|_| matches!(stop, Stop::Sync(_) | Stop::Halted(_)));
         let observation = Observation {
             vcpu,
             stop,

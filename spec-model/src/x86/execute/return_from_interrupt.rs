@@ -23,6 +23,8 @@ impl Processor<'_, '_> {
         let kept = self.rules.broken(Defect::IretKeepsNmiMask)
             || faulted && self.rules.broken(Defect::FaultingIretKeepsNmiMask);
         let was_masked = self.state().events.nmi_masked;
+        let holds_nmi = was_masked && self.state().events.nmi_pending > 0;
+        self.vcpu.frame_shows_tf = faulted && holds_nmi && self.rules.broken(Defect::IretStepShowsTf);
         if faulted && was_masked && self.rules.broken(Defect::NmiLateAfterFaultingIret) {
             self.vcpu.nmi_unblocks_at_exit = true;
         } else if !kept {

@@ -7,7 +7,7 @@ use crate::profile::{IdtrOnEntry, ShadowKinds};
 use crate::requirement::SMM_ENTRY_010;
 use crate::x86::control::{cr0, flag};
 use crate::x86::processor::{Activity, Processor};
-use crate::x86::save_area::{Content, Extras, SAVE_AREA_OFFSET};
+use crate::x86::save_area::{Content, Extras, Layout, SAVE_AREA_OFFSET};
 use crate::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
 use crate::x86::state::{Shadow, VcpuState};
 
@@ -20,9 +20,9 @@ const SMM_SEGMENT: SegmentAttributes = SegmentAttributes(0x8093);
 /// Rows of the state-save area that hold leftovers of unusable segment registers, with the
 /// bits that mean nothing (SEG-CACHE-002). P says that the register is unusable; the base
 /// is meaningful in FS and GS.
-fn leftovers(saved: &VcpuState) -> Vec<(&'static str, u64)> {
-    const PRESENT: u64 = 0x80;
-    const PRESENT_IN_FLAGS: u64 = 0x8000;
+fn leftovers(saved: &VcpuState, layout: &Layout) -> Vec<(&'static str, u64)> {
+    let wide = layout.row("es.attributes").is_some_and(|row| row.width == 4);
+    let present = if wide { 0x8000 } else { 0x80 };
     let rows = [
         (SegmentName::Es, "es.attributes", "es.limit", "es.base"),
         (SegmentName::Ss, "ss.attributes", "ss.limit", "ss.base"),
@@ -36,11 +36,7 @@ fn leftovers(saved: &VcpuState) -> Vec<(&'static str, u64)> {
         .filter(|row| saved.segment(row.0).attributes.unusable());
     unusable
         .flat_map(|(_, attributes, limit, base)| {
-            [
-                (attributes, !(PRESENT | PRESENT_IN_FLAGS)),
-                (limit, u64::MAX),
-                (base, u64::MAX),
-            ]
+            [(attributes, !present), (limit, u64::MAX), (base, u64::MAX)]
         })
         .filter(|(row, _)| !row.is_empty())
         .collect()
@@ -72,7 +68,7 @@ impl Processor<'_, '_> {
             let cached = self.rules.cached(*saved.segment(name));
             *saved.segment_mut(name) = cached;
         }
-        self.vcpu.save_area_leftovers = leftovers(&saved);
+        self.vcpu.save_area_leftovers = leftovers(&saved, layout);
         let extras = Extras {
             halted: halted && !self.rules.broken(Defect::AutoHaltIgnored),
             one_shadow: self.rules.profile.shadow_kinds == ShadowKinds::One,

@@ -36,7 +36,12 @@ impl Processor<'_, '_> {
         self.leave_smm_events();
         let restored = self.restored(layout, &area);
         if !self.image_is_legal(&restored) && !self.rules.broken(Defect::RsmAcceptsIllegalImage) {
-            self.vcpu.activity = Activity::Shutdown;
+            let gives_up = self.rules.broken(Defect::RsmFailureIsInternalError);
+            self.vcpu.activity = if gives_up {
+                Activity::GivenUp
+            } else {
+                Activity::Shutdown
+            };
             return Ok(());
         }
         *self.state_mut() = restored;
@@ -79,6 +84,21 @@ impl Processor<'_, '_> {
         }
         if self.rules.broken(Defect::ShadowLostAcrossSmm) {
             new.events.shadow = old.events.shadow;
+        }
+        if self.rules.broken(Defect::RsmScalesLimits) {
+            for name in SegmentName::ALL {
+                let segment = new.segment_mut(name);
+                let low = segment.limit & 0xf_ffff;
+                segment.limit = if segment.attributes.granularity() {
+                    low << 12 | 0xfff
+                } else {
+                    low
+                };
+            }
+        }
+        if self.rules.broken(Defect::RsmDropsDebugUpperHalf) {
+            new.dr6 &= 0xffff_ffff;
+            new.dr7 &= 0xffff_ffff;
         }
         if self.rules.broken(Defect::RsmTruncatesRip) && self.code_bits() != 64 {
             new.rip &= 0xffff_ffff;
