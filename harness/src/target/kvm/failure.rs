@@ -10,6 +10,12 @@ pub(super) enum Failure {
     /// The scenario needs SMM.
     #[error("KVM_CAP_X86_SMM is 0, and the scenario {0}; a KVM with CONFIG_KVM_SMM=y can run it")]
     NoSmm(&'static str),
+    /// The PVM backend has no architectural long mode.
+    #[error(
+        "the PVM backend runs long mode as a paravirtual interface of its own \
+         (Documentation/virt/kvm/x86/pvm-spec.rst of virt-pvm/linux), not as the manuals define it"
+    )]
+    ParavirtualLongMode,
     /// The backend drops an interrupt shadow that the host sets.
     #[error("this backend does not keep an interrupt shadow")]
     ShadowNotKept,
@@ -39,6 +45,12 @@ pub(super) enum Failure {
         /// Its errno.
         source: std::io::Error,
     },
+    /// KVM refused the control registers that the scenario starts with.
+    #[error(
+        "KVM_SET_SREGS refuses the registers of the scenario (EINVAL): this processor or KVM lacks a feature \
+         that CR0, CR4 or EFER turns on there"
+    )]
+    StateRefused,
     /// KVM refused an MSR that the scenario sets.
     #[error("KVM_SET_MSRS refused the value {value:#x} for MSR {index:#x} of vCPU {vcpu}")]
     MsrRefused {
@@ -60,6 +72,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// For `map_err` on `KVM_SET_SREGS` with a scenario's initial state.
+    pub(super) fn initial_state(error: errno::Error) -> Self {
+        if error.errno() == libc::EINVAL {
+            return Self::StateRefused;
+        }
+        Self::ioctl("KVM_SET_SREGS")(error)
+    }
+
     /// For `map_err` on a call of kvm-ioctls.
     pub(super) fn ioctl(call: &'static str) -> impl FnOnce(errno::Error) -> Self {
         move |error| Self::Call {
@@ -73,6 +93,8 @@ impl From<Failure> for Run {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NoSmm(_)
+            | Failure::ParavirtualLongMode
+            | Failure::StateRefused
             | Failure::ShadowNotKept
             | Failure::NotKept { .. }
             | Failure::MsrRefused { .. }
