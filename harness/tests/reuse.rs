@@ -1,1 +1,217 @@
-fn main() {}
+//! What a scenario shows must not depend on what ran before it.
+//!
+//! All cases run in order with a fresh virtual machine each, and then in shuffled orders with
+//! machines that are reused and reset. The transcripts must be identical. A guest that is
+//! stuck was stopped at an arbitrary instruction, so of such a run only that it is stuck again
+//! is demanded. A target that fails alike both times is a matter of the conformance test.
+
+mod provisioned;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use harness::cli::suite::Suite;
+use harness::target::kvm::Kvm;
+use harness::target::{Run, RunOptions, Target};
+use libtest_mimic::{Arguments, Failed, Trial};
+use spec_model::scenario::Scenario;
+use spec_model::transcript::{Observation, Stop};
+use spec_model::x86::field::{FIELDS, Field};
+use spec_model::x86::state::VcpuState;
+
+use provisioned::Kernel;
+
+/// Seeds of the orders on the local device.
+const SEEDS: [u64; 4] = [1, 2, 3, 4];
+
+const FRESH: RunOptions = RunOptions { fresh_vm: true };
+const REUSED: RunOptions = RunOptions { fresh_vm: false };
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cases");
+    let suite = match Suite::load_folders(&[cases]) {
+        Ok(suite) => suite,
+        Err(failure) => {
+            eprintln!("{failure}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let scenarios: Vec<Scenario> = suite.cases.into_iter().map(|case| case.scenario).collect();
+    let scenarios = Arc::new(scenarios);
+    let of_kernel = Arc::clone(&scenarios);
+    let trials = vec![
+        match Kvm::open() {
+            Ok(_) => Trial::test("kvm", move || local(&scenarios)),
+            Err(error) => ignored("kvm", &error.to_string()),
+        },
+        match Kernel::find() {
+            Ok(kernel) => {
+                let name = kernel.identity.name.clone();
+                Trial::test(name, move || booted(&kernel, &of_kernel))
+            }
+            Err(reason) => ignored("svm", &reason),
+        },
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A trial that does not run; the reason is in its name, since nothing else is printed.
+fn ignored(name: &str, reason: &str) -> Trial {
+    let reason = reason.split(['\n', ';']).next().unwrap_or_default();
+    Trial::test(format!("{name} [ignored: {reason}]"), || Ok(())).with_ignored_flag(true)
+}
+
+fn local(scenarios: &[Scenario]) -> Result<(), Failed> {
+    let run_all = |kvm: &mut Kvm, scenarios: &[Scenario], options| {
+        let mut runs = Vec::new();
+        kvm.run(scenarios, options, &mut |_, run| runs.push(run));
+        runs
+    };
+    let mut kvm = Kvm::open()?;
+    let fresh = run_all(&mut kvm, scenarios, FRESH);
+    // One device for all orders: machines stay from one order to the next.
+    for seed in SEEDS {
+        let order = shuffled(scenarios.len(), seed);
+        let reused = run_all(&mut kvm, &in_order(scenarios, &order), REUSED);
+        agree("kvm", seed, scenarios, &fresh, &order, &reused)?;
+    }
+    Ok(())
+}
+
+fn booted(kernel: &Kernel, scenarios: &[Scenario]) -> Result<(), Failed> {
+    const SEED: u64 = 5;
+    let fresh = kernel.run(scenarios, FRESH)?;
+    let order = shuffled(scenarios.len(), SEED);
+    let reused = kernel.run(&in_order(scenarios, &order), REUSED)?;
+    agree(&kernel.identity.name, SEED, scenarios, &fresh, &order, &reused)
+}
+
+/// An order of `0..length` that depends on the seed and nothing else.
+fn shuffled(length: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..length).collect();
+    order.sort_by_key(|index| {
+        let mut hasher = DefaultHasher::new();
+        (seed, index).hash(&mut hasher);
+        hasher.finish()
+    });
+    order
+}
+
+fn in_order(scenarios: &[Scenario], order: &[usize]) -> Vec<Scenario> {
+    let chosen = order.iter().filter_map(|index| scenarios.get(*index));
+    chosen.cloned().collect()
+}
+
+/// Compares the runs in a shuffled order with those in order.
+fn agree(
+    target: &str,
+    seed: u64,
+    scenarios: &[Scenario],
+    fresh: &[Run],
+    order: &[usize],
+    reused: &[Run],
+) -> Result<(), Failed> {
+    let (mut identical, mut stuck, mut unsupported, mut broken) = (0, 0, 0, 0);
+    let mut failures = String::new();
+    let mut before = "nothing";
+    for (index, reused) in order.iter().zip(reused) {
+        let (Some(scenario), Some(fresh)) = (scenarios.get(*index), fresh.get(*index)) else {
+            return Err("a run is missing".into());
+        };
+        match (fresh, reused) {
+            (Run::Done(_), Run::Done(_)) if is_stuck(fresh) && is_stuck(reused) => stuck += 1,
+            (Run::Done(one), Run::Done(two)) if one == two => identical += 1,
+            (Run::Unsupported(one), Run::Unsupported(two)) if one == two => unsupported += 1,
+            (Run::Broken(_), Run::Broken(_)) => broken += 1,
+            _ => {
+                let difference = describe(fresh, reused);
+                failures += &format!("{}, after {before}: {difference}\n", scenario.name);
+            }
+        }
+        before = &scenario.name;
+    }
+    println!(
+        "{target}, seed {seed}: {identical} identical, {stuck} stuck, {unsupported} unsupported, \
+         {broken} broken both times"
+    );
+    if !failures.is_empty() {
+        return Err(failures.into());
+    }
+    if identical == 0 || order.len() != reused.len() {
+        return Err("nothing was compared".into());
+    }
+    Ok(())
+}
+
+fn is_stuck(run: &Run) -> bool {
+    let Run::Done(transcript) = run else { return false };
+    let stops = transcript.observations.iter().map(|observation| observation.stop);
+    stops.last() == Some(Stop::Stuck)
+}
+
+/// What is different, in a line.
+fn describe(fresh: &Run, reused: &Run) -> String {
+    let (one, two) = match (fresh, reused) {
+        (Run::Done(one), Run::Done(two)) => (one, two),
+        _ => return format!("fresh {}, reused {}", kind(fresh), kind(reused)),
+    };
+    let pairs = one.observations.iter().zip(&two.observations);
+    let first = pairs.enumerate().find(|(_, (one, two))| one != two);
+    match first {
+        Some((stop, (one, two))) => format!("stop {stop} differs{}", fields(one, two)),
+        None if one.observations.len() != two.observations.len() => format!(
+            "{} stops with a fresh machine, {} with a reused one",
+            one.observations.len(),
+            two.observations.len()
+        ),
+        None => "memory differs at the end".to_owned(),
+    }
+}
+
+/// The fields in which two observations differ, a line each.
+fn fields(fresh: &Observation, reused: &Observation) -> String {
+    let mut lines = String::new();
+    let mut line = |name: &str, fresh: String, reused: String| {
+        if fresh != reused {
+            lines += &format!("\n  {name}: fresh {fresh}, reused {reused}");
+        }
+    };
+    line("stop", format!("{:?}", fresh.stop), format!("{:?}", reused.stop));
+    line("vcpu", fresh.vcpu.to_string(), reused.vcpu.to_string());
+    let hex = |state: &Option<Box<VcpuState>>, field: &Field| match state {
+        Some(state) => format!("{:#x}", field.read(state)),
+        None => "unknown".to_owned(),
+    };
+    for field in FIELDS {
+        line(field.name, hex(&fresh.state, field), hex(&reused.state, field));
+    }
+    line(
+        "stack",
+        format!("{:x?}", fresh.stack),
+        format!("{:x?}", reused.stack),
+    );
+    let area = |area: &Option<Vec<u8>>| format!("{area:x?}");
+    line("save area", area(&fresh.save_area), area(&reused.save_area));
+    line(
+        "watches",
+        format!("{:x?}", fresh.watches),
+        format!("{:x?}", reused.watches),
+    );
+    line(
+        "accesses",
+        format!("{:x?}", fresh.accesses),
+        format!("{:x?}", reused.accesses),
+    );
+    lines
+}
+
+fn kind(run: &Run) -> String {
+    match run {
+        Run::Done(_) => "ran".to_owned(),
+        Run::Unsupported(reason) => format!("is unsupported ({reason})"),
+        Run::Broken(reason) => format!("is broken ({reason})"),
+    }
+}

@@ -8,6 +8,7 @@
 //! The FPU is not reset: payloads have no instruction that reads it, and no getter that
 //! is used here shows it.
 
+pub mod bare;
 mod device;
 mod exit;
 mod failure;

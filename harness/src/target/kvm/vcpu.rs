@@ -73,6 +73,12 @@ impl Vcpu {
         })
     }
 
+    /// What [`super::bare`] needs: the file descriptor, the MSRs that an observation reads
+    /// and those that a reset sets, with the values of the last reset.
+    pub(super) fn into_parts(self) -> (VcpuFd, Msrs, Msrs) {
+        (self.fd, self.state_msrs, self.initial_msrs)
+    }
+
     /// Its whole state.
     ///
     /// # Errors
