@@ -153,6 +153,6 @@ fn throughput(criterion: &mut Criterion, kvm: &mut Kvm) -> Result<Option<String>
 /// It ran, and not into the time limit, which says nothing about speed.
 fn is_quick(run: &Run) -> bool {
     let Run::Done(transcript) = run else { return false };
-    let stops = transcript.observations.iter().map(|observation| observation.stop);
-    stops.last().is_some_and(|stop| stop != Stop::Stuck)
+    let last = transcript.observations.last();
+    last.is_some_and(|last| last.stop != Stop::Stuck)
 }

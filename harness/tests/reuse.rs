@@ -148,8 +148,8 @@ fn agree(
 
 fn is_stuck(run: &Run) -> bool {
     let Run::Done(transcript) = run else { return false };
-    let stops = transcript.observations.iter().map(|observation| observation.stop);
-    stops.last() == Some(Stop::Stuck)
+    let last = transcript.observations.last();
+    last.is_some_and(|last| last.stop == Stop::Stuck)
 }
 
 /// What is different, in a line.
