@@ -105,8 +105,10 @@ fn verdicts(suite: &Arc<Suite>, defects: DefectSet) -> Result<Vec<VerdictKind>, 
     std::thread::spawn(move || {
         for case in &judged.cases {
             let (verdict, _) = judge_own(case, &KVM_SVM, defects);
-            // A receiver that is gone has given up.
-            drop(sender.send(verdict.kind()));
+            // A receiver that is gone has given up; so does this thread.
+            if sender.send(verdict.kind()).is_err() {
+                return;
+            }
         }
     });
     let verdict = |case: &Case| {
