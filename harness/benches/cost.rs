@@ -33,6 +33,7 @@ code:
   start: |
     sync here
     hlt
+path: [here, halted]
 ";
 
 const REUSED: RunOptions = RunOptions { fresh_vm: false };

@@ -75,7 +75,7 @@ impl BareSequence {
     }
 
     /// Sets the whole state, runs to the sync point, completes its OUT, reads the whole
-    /// state, runs to the HLT and reads the whole state again: 20 ioctls.
+    /// state, runs to the HLT and reads the whole state again: 19 ioctls.
     ///
     /// # Errors
     /// If an ioctl fails or KVM_RUN ends for another reason.
