@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use spec_model::defect::DefectSet;
-use spec_model::outcome::{outcomes, trace};
+use spec_model::run::{outcomes, trace};
 use spec_model::scenario::Scenario;
 use spec_model::transcript::Transcript;
 
@@ -207,8 +207,12 @@ impl Runner<'_> {
         if let Some(json) = &mut self.json {
             write_case(json, &judgement)?;
         }
-        // Unsupported cases are grouped by reason below the summary.
-        if judgement.verdict.kind() != VerdictKind::Unsupported {
+        // These are grouped below the summary; --json names every case.
+        let grouped = matches!(
+            judgement.verdict.kind(),
+            VerdictKind::Unsupported | VerdictKind::KnownDeviation
+        );
+        if !grouped {
             let mut out = String::new();
             // Writing to a string does not fail.
             let _ = text::write(&mut out, &judgement);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::deviation::Deviation;
 use crate::judge::{Verdict, VerdictKind};
 
 /// What came of one target.
@@ -18,6 +19,8 @@ pub struct TargetSummary {
     pub counts: BTreeMap<VerdictKind, usize>,
     /// Why cases are unsupported, and how many each; see [`group`].
     pub unsupported: BTreeMap<String, usize>,
+    /// Known deviations, and how many cases show each.
+    pub known: BTreeMap<String, usize>,
     /// Why the target could not be used at all.
     pub unusable: Option<String>,
     /// Cases that were asked for.
@@ -31,8 +34,16 @@ impl TargetSummary {
     /// Counts one verdict.
     pub fn count(&mut self, verdict: &Verdict<'_>) {
         *self.counts.entry(verdict.kind()).or_insert(0) += 1;
-        if let Verdict::Unsupported(reason) = verdict {
-            *self.unsupported.entry(group(reason).to_owned()).or_insert(0) += 1;
+        match verdict {
+            Verdict::Unsupported(reason) => {
+                *self.unsupported.entry(group(reason).to_owned()).or_insert(0) += 1;
+            }
+            Verdict::KnownDeviation(deviations) => {
+                for deviation in deviations {
+                    *self.known.entry(name(deviation)).or_insert(0) += 1;
+                }
+            }
+            _ => {}
         }
     }
 
@@ -61,6 +72,37 @@ fn group(reason: &str) -> &str {
     reason.split(" at rip ").next().unwrap_or(reason)
 }
 
+/// What a known deviation is called in the summary.
+fn name(deviation: &Deviation) -> String {
+    let file = deviation.file.file_stem().unwrap_or_default().to_string_lossy();
+    format!("{file}: {} [{}]", deviation.title, deviation.requirement.id)
+}
+
+/// Writes each text once, with the targets that share it and their counts.
+fn write_shared(
+    out: &mut impl Write,
+    heading: &str,
+    summaries: &[TargetSummary],
+    counts: impl Fn(&TargetSummary) -> &BTreeMap<String, usize>,
+) -> fmt::Result {
+    let mut shared: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for summary in summaries {
+        for (text, count) in counts(summary) {
+            shared
+                .entry(text)
+                .or_default()
+                .push(format!("{} ({count})", summary.target));
+        }
+    }
+    if !shared.is_empty() {
+        writeln!(out, "\n{heading}, with the number of cases per target:")?;
+    }
+    for (text, targets) in shared {
+        writeln!(out, "  {text}\n    {}", targets.join(", "))?;
+    }
+    Ok(())
+}
+
 /// Writes the table, and below it the reasons.
 ///
 /// # Errors
@@ -81,11 +123,10 @@ pub fn write(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::Result {
         }
         writeln!(out, "  {:>7.2}s", summary.took.as_secs_f64())?;
     }
+    write_shared(out, "known deviations", summaries, |summary| &summary.known)?;
+    write_shared(out, "unsupported", summaries, |summary| &summary.unsupported)?;
     for summary in summaries {
         let target = &summary.target;
-        for (reason, count) in &summary.unsupported {
-            writeln!(out, "{target}: {count} unsupported: {reason}")?;
-        }
         match &summary.unusable {
             Some(reason) => writeln!(out, "{target}: not run: {reason}")?,
             None if summary.judged() < summary.cases => {

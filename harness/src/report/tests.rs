@@ -153,7 +153,10 @@ fn a_summary_counts_and_says_why() {
     let expected = "\
 target  conforms  known deviation  deviates  unexpectedly conforms  unsupported  broken      time
 kvm            1                0         0                      0            2       0     1.50s
-kvm: 2 unsupported: no SMM
+
+unsupported, with the number of cases per target:
+  no SMM
+    kvm (2)
 ";
     assert_eq!(out, expected);
 }
