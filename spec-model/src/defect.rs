@@ -111,6 +111,14 @@ defects! {
         "Page walks do not set accessed and dirty bits.";
     NmiLateAfterFaultingIret "nmi-late-after-faulting-iret" NMI_MASK_003
         "After an IRET that faults, NMIs stay blocked until the guest next exits to the hypervisor.";
+    NmiAtEntryOnly "nmi-at-entry-only" NMI_MASK_004
+        "An NMI is delivered only when the host enters the guest, not when a block or shadow ends in between.";
+    RealModeVectorLimitIgnored "real-mode-vector-limit-ignored" EXC_REAL_003
+        "In real mode the limit of the vector table is not checked.";
+    DoubleFaultFrameSetsRf "double-fault-frame-sets-rf" EXC_FRAME_003
+        "The frame of a double fault holds RFLAGS with RF set, as that of the first fault would have.";
+    BenignNestedShutsDown "benign-nested-shuts-down" EXC_DF_003
+        "A fault during delivery of a benign exception shuts the processor down.";
     ReadingEventsDropsNmi "reading-events-drops-nmi" NMI_API_002
         "Reading the event state while NMIs are blocked drops the second of two pending NMIs.";
     IretStepShowsTf "iret-step-shows-tf" EXC_FRAME_006

@@ -19,6 +19,15 @@ pub struct Outcome {
     pub choices: Vec<ChoiceMade>,
     /// Places at which more than the one value in the transcript is allowed.
     pub allowances: Vec<Allowance>,
+    /// What the run used that not every target survives.
+    pub facilities: Vec<Facility>,
+}
+
+/// Something that a run used and that an incomplete processor may not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Facility {
+    /// An event took the stack of an inner privilege level from a 16- or 32-bit TSS.
+    StackFromLegacyTss,
 }
 
 /// An open choice and the way it went.
@@ -92,6 +101,7 @@ pub fn outcomes(
             transcript: finished.transcript,
             choices: finished.rules.choices.into_made(),
             allowances: finished.allowances,
+            facilities: finished.rules.facilities,
         };
         if outcomes
             .iter()
@@ -126,5 +136,6 @@ fn rules(scenario: &Scenario, profile: &'static Profile, defects: DefectSet, scr
         defects,
         cpuid: scenario.cpuid,
         choices: Choices::scripted(script),
+        facilities: Vec::new(),
     }
 }

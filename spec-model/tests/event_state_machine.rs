@@ -135,6 +135,7 @@ impl Guest {
             defects: DefectSet::NONE,
             cpuid,
             choices: Choices::default(),
+            facilities: Vec::new(),
         };
         let mut accesses = Vec::new();
         let mut processor = Processor {

@@ -99,6 +99,7 @@ fn outcome(transcript: Transcript) -> Outcome {
         transcript,
         choices: Vec::new(),
         allowances: Vec::new(),
+        facilities: Vec::new(),
     }
 }
 

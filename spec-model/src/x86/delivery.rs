@@ -11,7 +11,7 @@ use super::segment::{Segment, SegmentName};
 use super::segmentation::{Descriptor, null_stack_segment, selector_error};
 use super::state::{RSP, Shadow};
 use crate::defect::Defect;
-use crate::outcome::ModelError;
+use crate::outcome::{Facility, ModelError};
 use crate::profile::StackSegmentOnIst;
 use crate::requirement::IST_006;
 
@@ -90,6 +90,10 @@ impl Processor<'_, '_> {
             self.note_page_fault(exception);
             let second = Class::of(exception.vector);
             let outcome = nested(class, second);
+            if class == Class::Benign && self.rules.broken(Defect::BenignNestedShutsDown) {
+                self.vcpu.activity = Activity::Shutdown;
+                return Ok(());
+            }
             let skipped = outcome == Nested::DoubleFault && self.rules.broken(Defect::DoubleFaultSkipped);
             (event, class) = match outcome {
                 Nested::Shutdown => {
@@ -157,7 +161,7 @@ impl Processor<'_, '_> {
     fn deliver_real(&mut self, vector: u8) -> Step {
         let table = self.state().idtr;
         let offset = u64::from(vector) * 4;
-        if offset + 3 > u64::from(table.limit) {
+        if offset + 3 > u64::from(table.limit) && !self.rules.broken(Defect::RealModeVectorLimitIgnored) {
             return Err(Exception::with_code(GP, u32::from(vector) * 8 + IDT).into());
         }
         let target = self.read_linear(table.base + offset, 4, Privilege::System)?;
@@ -277,6 +281,9 @@ impl Processor<'_, '_> {
 
     /// SS and ESP for an inner privilege level from a 32- or 16-bit TSS (EXC-FRAME-004).
     fn inner_stack(&mut self, cpl: u8) -> Step<(Segment, u64)> {
+        if !self.rules.facilities.contains(&Facility::StackFromLegacyTss) {
+            self.rules.facilities.push(Facility::StackFromLegacyTss);
+        }
         let task = *self.segment(SegmentName::Tr);
         let is_32_bit = task.attributes.kind() & 8 != 0;
         let (offset, width) = if is_32_bit {
@@ -368,7 +375,8 @@ impl Processor<'_, '_> {
         let state = self.state();
         let is_fault = match event.vector {
             NMI => self.rules.broken(Defect::NmiFrameSetsRf),
-            vector => event.source == Source::Hardware && !matches!(vector, DB | DF),
+            DF => self.rules.broken(Defect::DoubleFaultFrameSetsRf),
+            vector => event.source == Source::Hardware && vector != DB,
         };
         let resume = if is_fault { flag::RF } else { 0 };
         let step = if self.vcpu.frame_shows_tf { flag::TF } else { 0 };

@@ -146,6 +146,7 @@ impl<'run> Machine<'run> {
     }
 
     fn run_until_stop(&mut self, index: usize) -> Result<Stop, ModelError> {
+        self.vcpus[index].just_entered = true;
         for _ in 0..self.scenario.limits.instructions {
             if let Some(event) = self.processor(index).take_event()? {
                 self.note(index, || event.to_owned());

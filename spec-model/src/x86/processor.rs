@@ -7,6 +7,7 @@ use super::segment::{Segment, SegmentAttributes, SegmentName};
 use super::state::VcpuState;
 use crate::choice::Choices;
 use crate::defect::{Defect, DefectSet};
+use crate::outcome::Facility;
 use crate::profile::{CachedGranularity, Profile};
 use crate::scenario::Cpuid;
 use crate::transcript::Access;
@@ -36,6 +37,8 @@ pub struct Vcpu {
     pub undefined_flags: u64,
     /// A single-step trap waits for the instruction boundary (DR6.BS).
     pub single_step_pending: bool,
+    /// The host has just entered the guest; no instruction has executed since.
+    pub just_entered: bool,
     /// After a faulting IRET: the hypervisor has yet to notice that NMIs are unblocked.
     pub nmi_unblocks_at_exit: bool,
     /// The hypervisor steps over an IRET that faults, and its TF gets into the frame.
@@ -57,6 +60,8 @@ pub struct Rules {
     pub cpuid: Cpuid,
     /// How open choices go in this run.
     pub choices: Choices,
+    /// What the run has used that not every target survives.
+    pub facilities: Vec<Facility>,
 }
 
 impl Rules {

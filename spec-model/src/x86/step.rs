@@ -89,8 +89,10 @@ impl Processor<'_, '_> {
     fn nmi_is_due(&mut self) -> bool {
         let events = self.state().events;
         let profile = self.rules.profile;
+        let too_late = !self.vcpu.just_entered && self.rules.broken(Defect::NmiAtEntryOnly);
         events.nmi_pending > 0
             && !events.nmi_masked
+            && !too_late
             && match events.shadow {
                 Shadow::None => true,
                 Shadow::Sti => self.taken_in_shadow(profile.nmi_in_sti_shadow, &NMI_MASK_008),
@@ -128,6 +130,7 @@ impl Processor<'_, '_> {
         let before = self.state().clone();
         let shadow = before.events.shadow;
         let single_step = before.rflags & flag::TF != 0 && shadow != Shadow::MovSs;
+        self.vcpu.just_entered = false;
         let state = self.state_mut();
         state.events.shadow = Shadow::None;
         state.rip = instruction.next_ip();

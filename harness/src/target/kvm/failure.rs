@@ -10,6 +10,12 @@ pub(super) enum Failure {
     /// The scenario needs SMM.
     #[error("KVM_CAP_X86_SMM is 0, and the scenario {0}; a KVM with CONFIG_KVM_SMM=y can run it")]
     NoSmm(&'static str),
+    /// The PVM backend has no architectural long mode.
+    #[error(
+        "the PVM backend runs long mode as a paravirtual interface of its own \
+         (Documentation/virt/kvm/x86/pvm-spec.rst of virt-pvm/linux), not as the manuals define it"
+    )]
+    ParavirtualLongMode,
     /// The backend drops an interrupt shadow that the host sets.
     #[error("this backend does not keep an interrupt shadow")]
     ShadowNotKept,
@@ -73,6 +79,7 @@ impl From<Failure> for Run {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NoSmm(_)
+            | Failure::ParavirtualLongMode
             | Failure::ShadowNotKept
             | Failure::NotKept { .. }
             | Failure::MsrRefused { .. }

@@ -26,7 +26,7 @@ use spec_model::scenario::{Action, AddressSpace, SYNC_POINTS, Scenario};
 
 pub use device::OpenError;
 
-use super::{Identity, Run, RunOptions, Target};
+use super::{Backend, Identity, Run, RunOptions, Target};
 use device::Device;
 use failure::Failure;
 use machine::Machine;
@@ -78,7 +78,7 @@ impl Kvm {
     }
 
     fn try_run(&mut self, scenario: &Scenario, options: RunOptions) -> Result<Run, Failure> {
-        check(scenario, self.device.identity.smm)?;
+        check(scenario, &self.device.identity)?;
         let kept = if options.fresh_vm {
             None
         } else {
@@ -121,7 +121,7 @@ impl Target for Kvm {
 }
 
 /// Refuses what would only fail in an obscure way later.
-fn check(scenario: &Scenario, smm: bool) -> Result<(), Failure> {
+fn check(scenario: &Scenario, identity: &Identity) -> Result<(), Failure> {
     let bad = |what: String| Err(Failure::BadScenario(what));
     if scenario.vcpus.is_empty() {
         return bad("it has no vCPU".to_owned());
@@ -145,8 +145,16 @@ fn check(scenario: &Scenario, smm: bool) -> Result<(), Failure> {
     if let Some(vcpu) = scenario.schedule.iter().find(missing) {
         return bad(format!("its schedule names vCPU {vcpu}, which it does not have"));
     }
+    const LONG_MODE_ACTIVE: u64 = 1 << 10;
+    let starts_in_long_mode = scenario
+        .vcpus
+        .iter()
+        .any(|vcpu| vcpu.efer & LONG_MODE_ACTIVE != 0);
+    if identity.backend == Backend::Pvm && starts_in_long_mode {
+        return Err(Failure::ParavirtualLongMode);
+    }
     match needs_smm(scenario) {
-        Some(why) if !smm => Err(Failure::NoSmm(why)),
+        Some(why) if !identity.smm => Err(Failure::NoSmm(why)),
         _ => Ok(()),
     }
 }
