@@ -14,15 +14,18 @@
 //! * [`requirement`]: every rule as one sentence with its clause;
 //! * [`profile`]: the choices that the manuals leave to an implementation;
 //! * [`defect`]: named ways to break one requirement;
-//! * [`scenario`] and [`transcript`]: what goes in and what comes out.
+//! * [`scenario`] and [`transcript`]: what goes in and what comes out;
+//! * [`run`]: from one to the set of [`outcome`]s that are allowed.
 
 #![forbid(unsafe_code)]
 
 pub mod choice;
 pub mod defect;
+pub mod error;
 pub mod outcome;
 pub mod profile;
 pub mod requirement;
+pub mod run;
 pub mod scenario;
 pub mod transcript;
 pub mod x86;

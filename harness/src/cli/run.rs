@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use spec_model::defect::DefectSet;
-use spec_model::outcome::{outcomes, trace};
+use spec_model::run::{outcomes, trace};
 use spec_model::scenario::Scenario;
 use spec_model::transcript::Transcript;
 

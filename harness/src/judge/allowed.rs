@@ -1,8 +1,10 @@
 //! What the model allows for a case, pure and with a target's known deviations.
 
 use spec_model::defect::DefectSet;
-use spec_model::outcome::{ModelError, Outcome, outcomes};
+use spec_model::error::ModelError;
+use spec_model::outcome::Outcome;
 use spec_model::profile::Profile;
+use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
 
 use crate::deviation::Deviation;

@@ -1,8 +1,10 @@
 //! Judges a whole case: the model, the deviations and the run put together.
 
 use spec_model::defect::DefectSet;
-use spec_model::outcome::{ModelError, Outcome, outcomes};
+use spec_model::error::ModelError;
+use spec_model::outcome::Outcome;
 use spec_model::profile::{KVM_PVM, KVM_SVM, KVM_VMX, Profile};
+use spec_model::run::outcomes;
 use spec_model::transcript::Transcript;
 
 use super::{AllowedOutcomes, CaseView, Verdict, judge, judge_model, layout};

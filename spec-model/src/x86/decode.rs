@@ -3,31 +3,13 @@
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use super::control::is_canonical;
+use super::decode_cache::LONGEST;
 use super::exception::{Exception, Step};
 use super::paging::{Privilege, Purpose};
 use super::processor::{Mode, Processor};
 use super::segment::SegmentName;
 use crate::defect::Defect;
-use crate::outcome::ModelError;
-
-/// The longest instruction in bytes.
-const LONGEST: usize = 15;
-const SLOTS: usize = 64;
-
-/// Instructions decoded so far, found by where and in which mode they were decoded. An
-/// entry counts only while memory still holds its bytes, so self-modifying code works.
-#[derive(Debug, Default)]
-pub struct DecodeCache {
-    slots: Vec<Option<Decoded>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Decoded {
-    rip: u64,
-    bits: u32,
-    bytes: [u8; LONGEST],
-    instruction: Instruction,
-}
+use crate::error::ModelError;
 
 impl Processor<'_, '_> {
     /// Fetches and decodes the instruction at CS:RIP.
@@ -40,8 +22,12 @@ impl Processor<'_, '_> {
         let bits = self.code_bits();
         let linear = self.code_address(rip, 1)?;
         let physical = self.translate(linear, Purpose::Fetch, Privilege::Program)?;
-        let slot = (linear as usize ^ (linear >> 6) as usize) % SLOTS;
-        if let Some(instruction) = self.cached(slot, rip, bits, physical) {
+        let in_smm = self.state().events.in_smm;
+        let memory = self
+            .memory
+            .rest_of_page(physical, in_smm)
+            .ok_or_else(|| no_code(physical))?;
+        if let Some(instruction) = self.vcpu.decoded.find(rip, bits, memory) {
             self.code_address(rip, instruction.len())?;
             return Ok(instruction);
         }
@@ -57,26 +43,8 @@ impl Processor<'_, '_> {
             });
         }
         self.code_address(rip, instruction.len())?;
-        let decoded = &mut self.vcpu.decoded.slots;
-        if decoded.is_empty() {
-            decoded.resize(SLOTS, None);
-        }
-        decoded[slot] = Some(Decoded {
-            rip,
-            bits,
-            bytes,
-            instruction,
-        });
+        self.vcpu.decoded.keep(rip, bits, bytes, instruction);
         Ok(instruction)
-    }
-
-    fn cached(&self, slot: usize, rip: u64, bits: u32, physical: u64) -> Option<Instruction> {
-        let decoded = self.vcpu.decoded.slots.get(slot)?.as_ref()?;
-        let length = decoded.instruction.len();
-        let memory = self.memory.rest_of_page(physical, self.state().events.in_smm)?;
-        let same =
-            decoded.rip == rip && decoded.bits == bits && memory.get(..length)? == &decoded.bytes[..length];
-        same.then_some(decoded.instruction)
     }
 
     /// Linear address of `width` bytes of code at `rip` (EXC-SEG-001).

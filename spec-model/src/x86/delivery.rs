@@ -11,7 +11,8 @@ use super::segment::{Segment, SegmentName};
 use super::segmentation::{Descriptor, null_stack_segment, selector_error};
 use super::state::{RSP, Shadow};
 use crate::defect::Defect;
-use crate::outcome::{Facility, ModelError};
+use crate::error::ModelError;
+use crate::outcome::Facility;
 use crate::profile::StackSegmentOnIst;
 use crate::requirement::IST_006;
 

@@ -1,6 +1,6 @@
 //! Exceptions and interrupts as events: vectors, error codes and classes.
 
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 
 /// Divide error.
 pub const DE: u8 = 0;

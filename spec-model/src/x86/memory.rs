@@ -1,6 +1,6 @@
 //! Guest-physical memory: regions, address spaces and what changed.
 
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 use crate::scenario::{AddressSpace, Blob, Scenario};
 
 const PAGE: usize = 4096;

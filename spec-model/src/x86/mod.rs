@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod decode;
+pub mod decode_cache;
 pub mod delivery;
 pub mod exception;
 pub mod execute;

@@ -7,7 +7,7 @@ use super::control::{cr0, cr4, efer, flag};
 use super::exception::{Exception, PF, Step};
 use super::processor::Processor;
 use crate::defect::Defect;
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 use crate::transcript::{Access, AccessSpace};
 
 /// Bits of a page-table entry.

@@ -1,7 +1,7 @@
 //! One virtual processor at work: its state, the memory it sees, the rules in force.
 
 use super::control::{cr0, efer, flag};
-use super::decode::DecodeCache;
+use super::decode_cache::DecodeCache;
 use super::memory::PhysicalMemory;
 use super::segment::{Segment, SegmentAttributes, SegmentName};
 use super::state::VcpuState;

@@ -8,7 +8,7 @@ use super::execute::After;
 use super::processor::Processor;
 use super::state::Shadow;
 use crate::defect::Defect;
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 use crate::profile::{Choice, InShadow, NmiLatch};
 use crate::requirement::{NMI_MASK_008, Requirement, SMM_ENTRY_012};
 

@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use spec_model::defect::DefectSet;
-use spec_model::outcome::outcomes;
 use spec_model::profile::KVM_SVM;
+use spec_model::run::outcomes;
 use spec_model::scenario::{
     Action, AddressSpace, Blob, Cpuid, HostEvent, Limits, MemoryRegion, Point, PointId, PointKind, SYNC_PORT,
     Scenario,

@@ -1,7 +1,7 @@
 //! Every verdict, on transcripts made by hand.
 
 use spec_model::defect::{Defect, DefectSet};
-use spec_model::outcome::ModelError;
+use spec_model::error::ModelError;
 
 use super::*;
 use crate::deviation::{Deviation, KernelRange};

@@ -31,9 +31,10 @@ const ALARMS: [&str; 6] = [
 ];
 
 /// A processor with SVM and long mode. Everything else that the boot does not need is left
-/// out, because probing devices takes time.
+/// out, because probing devices takes time. The cache of translated code is small because a
+/// short run gains nothing from a large one, and memory of the whole run counts.
 const OPTIONS: &str =
-    "-machine pc -accel tcg -cpu EPYC,+svm -m 512 -nodefaults -no-user-config -display none -no-reboot";
+    "-machine pc -accel tcg,tb-size=32 -cpu EPYC,+svm -m 256 -nodefaults -no-user-config -display none -no-reboot";
 
 /// The first serial port is the console, the second carries frames.
 const SERIAL_PORTS: &str =

@@ -16,8 +16,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use spec_model::defect::DefectSet;
-use spec_model::outcome::{Facility, outcomes};
+use spec_model::outcome::Facility;
 use spec_model::profile::KVM_SVM;
+use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
 
 use super::{Identity, Run, RunOptions, Target};

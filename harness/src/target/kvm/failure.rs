@@ -45,6 +45,12 @@ pub(super) enum Failure {
         /// Its errno.
         source: std::io::Error,
     },
+    /// KVM refused the control registers that the scenario starts with.
+    #[error(
+        "KVM_SET_SREGS refuses the registers of the scenario (EINVAL): this processor or KVM lacks a feature \
+         that CR0, CR4 or EFER turns on there"
+    )]
+    StateRefused,
     /// KVM refused an MSR that the scenario sets.
     #[error("KVM_SET_MSRS refused the value {value:#x} for MSR {index:#x} of vCPU {vcpu}")]
     MsrRefused {
@@ -66,6 +72,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// For `map_err` on `KVM_SET_SREGS` with a scenario's initial state.
+    pub(super) fn initial_state(error: errno::Error) -> Self {
+        if error.errno() == libc::EINVAL {
+            return Self::StateRefused;
+        }
+        Self::ioctl("KVM_SET_SREGS")(error)
+    }
+
     /// For `map_err` on a call of kvm-ioctls.
     pub(super) fn ioctl(call: &'static str) -> impl FnOnce(errno::Error) -> Self {
         move |error| Self::Call {
@@ -80,6 +94,7 @@ impl From<Failure> for Run {
         match failure {
             Failure::NoSmm(_)
             | Failure::ParavirtualLongMode
+            | Failure::StateRefused
             | Failure::ShadowNotKept
             | Failure::NotKept { .. }
             | Failure::MsrRefused { .. }

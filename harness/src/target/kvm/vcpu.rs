@@ -241,7 +241,7 @@ impl Vcpu {
     fn set_sregs(&mut self, state: &VcpuState) -> Result<(), Failure> {
         self.fd
             .set_sregs(&state::sregs(state, self.apic_base))
-            .map_err(Failure::ioctl("KVM_SET_SREGS"))?;
+            .map_err(Failure::initial_state)?;
         // Without an in-kernel APIC, KVM_RUN takes CR8 from here (KVM API 5, `cr8`).
         self.fd.get_kvm_run().cr8 = state.cr8;
         Ok(())

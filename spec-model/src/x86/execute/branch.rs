@@ -4,7 +4,7 @@ use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 use super::operand::ones;
 use crate::defect::Defect;
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 use crate::x86::control::is_canonical;
 use crate::x86::exception::{Exception, GP, NP, Step};
 use crate::x86::processor::{Mode, Processor};

@@ -15,7 +15,7 @@ use iced_x86::{Formatter, Instruction, Mnemonic, NasmFormatter};
 use super::exception::{BP, Event, Exception, OF, Source, Step};
 use super::processor::Processor;
 use super::segment::SegmentName;
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 use crate::scenario::PointId;
 
 /// What follows an instruction.

@@ -2,7 +2,7 @@
 
 use iced_x86::{Instruction, OpKind, Register};
 
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 use crate::x86::exception::Step;
 use crate::x86::processor::{Mode, Processor};
 use crate::x86::segment::SegmentName;

@@ -4,7 +4,7 @@ use iced_x86::{Instruction, Mnemonic};
 
 use super::operand::ones;
 use crate::defect::Defect;
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 use crate::x86::control::flag;
 use crate::x86::exception::Step;
 use crate::x86::processor::{Mode, Processor};

@@ -3,7 +3,7 @@
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::operand::ones;
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 use crate::x86::control::flag;
 use crate::x86::exception::Step;
 use crate::x86::processor::Processor;

@@ -3,7 +3,7 @@
 use iced_x86::{Code, Instruction, Mnemonic, Register};
 
 use crate::defect::Defect;
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 use crate::x86::control::{
     PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, efer, efer_is_legal, flag, is_canonical,
 };

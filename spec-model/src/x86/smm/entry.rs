@@ -2,7 +2,7 @@
 
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 use crate::profile::{IdtrOnEntry, ShadowKinds};
 use crate::requirement::SMM_ENTRY_010;
 use crate::x86::control::{cr0, flag};

@@ -2,7 +2,7 @@
 
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
-use crate::outcome::ModelError;
+use crate::error::ModelError;
 use crate::profile::NmiMaskAfterRsm;
 use crate::requirement::NMI_SMM_002;
 use crate::x86::control::{

@@ -1,0 +1,21 @@
+//! Why the model cannot run a scenario.
+
+/// The model cannot run a scenario. This is a mistake in the scenario or a gap in the
+/// model, never a finding about a target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// The payload contains an instruction outside the closed set.
+    #[error("the model does not know the instruction `{instruction}` at linear address {address:#x}")]
+    UnknownInstruction {
+        /// Disassembly.
+        instruction: String,
+        /// Linear address in bytes.
+        address: u64,
+    },
+    /// The scenario contradicts itself.
+    #[error("{0}")]
+    BadScenario(String),
+    /// More combinations of open choices than is sensible.
+    #[error("more than {0} outcomes are allowed; the scenario leaves too much open")]
+    TooManyOutcomes(usize),
+}
