@@ -126,17 +126,9 @@ const KVM_SAVE_AREAS: SaveAreas = SaveAreas {
 /// KVM on AMD hardware.
 pub static KVM_SVM: Profile = Profile {
     name: "kvm-svm",
-    smm: true,
-    save_areas: KVM_SAVE_AREAS,
-    nmi_mask_after_rsm: Choice::Always(NmiMaskAfterRsm::KeptInsideNmi),
-    smi_in_sti_shadow: Choice::Always(InShadow::Taken),
-    smi_in_mov_ss_shadow: Choice::Always(InShadow::Taken),
-    nmi_in_sti_shadow: Choice::Always(InShadow::Held),
-    idtr_on_entry: Choice::Always(IdtrOnEntry::Zero),
-    nmi_latch: NmiLatch::OneBehindTheNext,
     cached_granularity: CachedGranularity::FromLimit,
     shadow_kinds: ShadowKinds::One,
-    stack_segment_on_ist: EITHER_STACK_SEGMENT,
+    ..kvm_like()
 };
 
 /// Intel's text has SS null after every IST switch, AMD's only after a change of privilege.
@@ -156,6 +148,7 @@ pub static KVM_PVM: Profile = Profile {
     ..kvm_like()
 };
 
+/// What KVM does whatever the hardware.
 const fn kvm_like() -> Profile {
     Profile {
         name: "",
