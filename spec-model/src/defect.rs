@@ -63,8 +63,6 @@ defects! {
         "Of an SMI and an NMI that are both pending, the NMI is delivered first.";
     ShadowLostAcrossSmm "shadow-lost-across-smm" SMM_SAVE_006
         "The state-save area does not hold the interrupt shadow, and RSM restores none.";
-    ShadowLeaksIntoSmm "shadow-leaks-into-smm" SMM_ENTRY_013
-        "The interrupt shadow that was in force stays in force at the first instruction of the SMI handler.";
     IdtrKeptOnEntry "idtr-kept-on-entry" SMM_ENTRY_010
         "Entering SMM leaves IDTR as it was.";
     Cr4KeptOnEntry "cr4-kept-on-entry" SMM_ENTRY_005

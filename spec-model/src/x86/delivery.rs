@@ -21,6 +21,10 @@ const EXT: u32 = 1;
 /// The IDT bit of an error code: the index refers to the IDT.
 const IDT: u32 = 2;
 
+/// More faults than this while delivering one event, each in place of the last, are no
+/// progress.
+const MOST_NESTED: usize = 16;
+
 /// A gate of the IDT.
 #[derive(Clone, Copy, Debug)]
 struct Gate {
@@ -82,7 +86,8 @@ impl Processor<'_, '_> {
         let (mut event, mut class) = (event, class);
         self.vcpu.activity = Activity::Running;
         self.state_mut().events.shadow = Shadow::None;
-        loop {
+        // With a defect that skips double faults the faults may go on for ever.
+        for _ in 0..MOST_NESTED {
             let exception = match self.deliver(event) {
                 Ok(()) => return Ok(()),
                 Err(Interruption::Model(error)) => return Err(error),
@@ -122,6 +127,8 @@ impl Processor<'_, '_> {
                 }
             };
         }
+        self.vcpu.activity = Activity::Shutdown;
+        Ok(())
     }
 
     fn note_page_fault(&mut self, exception: Exception) {

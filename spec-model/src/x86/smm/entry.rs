@@ -96,7 +96,6 @@ impl Processor<'_, '_> {
     /// SMM-ENTRY-011, SMM-ENTRY-013, NMI-SMM-002.
     fn enter_smm_events(&mut self) {
         let keeps_nmi_mask = self.rules.broken(Defect::SmiKeepsNmiMask);
-        let leaks_shadow = self.rules.broken(Defect::ShadowLeaksIntoSmm);
         let events = &mut self.state_mut().events;
         events.smi_pending = false;
         events.in_smm = true;
@@ -104,9 +103,7 @@ impl Processor<'_, '_> {
         if !keeps_nmi_mask {
             events.nmi_masked = true;
         }
-        if !leaks_shadow {
-            events.shadow = Shadow::None;
-        }
+        events.shadow = Shadow::None;
     }
 
     /// SMM-ENTRY-002 to SMM-ENTRY-010.
