@@ -19,8 +19,8 @@ use harness::target::kvm::Kvm;
 use harness::target::kvm::bare::BareSequence;
 use harness::target::{Run, RunOptions};
 use spec_model::defect::DefectSet;
-use spec_model::outcome::outcomes;
 use spec_model::profile::KVM_SVM;
+use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
 use spec_model::transcript::Stop;
 
