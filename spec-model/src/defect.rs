@@ -135,8 +135,6 @@ defects! {
         "IRETQ loads a non-canonical RIP, and the fetch there faults, with the address in CR2.";
     PdpteMarkedAccessed "pdpte-marked-accessed" SMM_RSM_018
         "A page walk sets the accessed bit, which is reserved, in PAE's page-directory-pointer entries.";
-    StiShadowMissing "sti-shadow-missing" EXC_SHADOW_001
-        "STI takes effect at once.";
     MovSsShadowMissing "mov-ss-shadow-missing" NMI_MASK_007
         "MOV SS and POP SS do not hold off NMIs.";
 }

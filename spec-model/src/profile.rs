@@ -62,6 +62,15 @@ pub enum ShadowKinds {
     One,
 }
 
+/// An instruction that starts an interrupt shadow and is itself in one (EXC-SHADOW-003).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowInShadow {
+    /// It starts another.
+    Started,
+    /// It starts none.
+    Ignored,
+}
+
 /// SS when the IST switches stacks without a change of privilege (IST-006).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StackSegmentOnIst {
@@ -114,6 +123,8 @@ pub struct Profile {
     pub cached_granularity: CachedGranularity,
     /// SHADOW-KIND-001.
     pub shadow_kinds: ShadowKinds,
+    /// EXC-SHADOW-003.
+    pub shadow_in_shadow: Choice<ShadowInShadow>,
     /// IST-006.
     pub stack_segment_on_ist: Choice<StackSegmentOnIst>,
 }
@@ -162,6 +173,7 @@ const fn kvm_like() -> Profile {
         nmi_latch: NmiLatch::OneBehindTheNext,
         cached_granularity: CachedGranularity::Kept,
         shadow_kinds: ShadowKinds::Two,
+        shadow_in_shadow: Choice::AnyOf(&[ShadowInShadow::Started, ShadowInShadow::Ignored]),
         stack_segment_on_ist: EITHER_STACK_SEGMENT,
     }
 }

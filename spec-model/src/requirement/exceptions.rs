@@ -101,6 +101,9 @@ super::requirements! {
     EXC_SHADOW_002 "EXC-SHADOW-002" Architectural
         "STI with IF already set makes no shadow."
         "Intel SDM vol. 2, STI";
+    EXC_SHADOW_003 "EXC-SHADOW-003" Vendor
+        "In a sequence of instructions that each start an interrupt shadow only the first is guaranteed to."
+        "Intel SDM vol. 3A, \"Masking Exceptions and Interrupts When Switching Stacks\", and vol. 2, STI; AMD APM vol. 3, STI";
     EXC_IRET_001 "EXC-IRET-001" Architectural
         "IRET restores the interrupted program's CS, RIP, RFLAGS and, on a change of privilege and always in 64-bit mode, SS and RSP."
         "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";

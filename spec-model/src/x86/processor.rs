@@ -37,6 +37,8 @@ pub struct Vcpu {
     pub undefined_flags: u64,
     /// A single-step trap waits for the instruction boundary (DR6.BS).
     pub single_step_pending: bool,
+    /// The last instruction was executed in an interrupt shadow.
+    pub was_in_shadow: bool,
     /// The host has just entered the guest; no instruction has executed since.
     pub just_entered: bool,
     /// After a faulting IRET: the hypervisor has yet to notice that NMIs are unblocked.

@@ -9,8 +9,8 @@ use super::processor::Processor;
 use super::state::Shadow;
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::profile::{Choice, InShadow, NmiLatch};
-use crate::requirement::{NMI_MASK_008, Requirement, SMM_ENTRY_012};
+use crate::profile::{Choice, InShadow, NmiLatch, ShadowInShadow};
+use crate::requirement::{EXC_SHADOW_003, NMI_MASK_004, NMI_MASK_008, Requirement, SMM_ENTRY_012};
 
 impl Processor<'_, '_> {
     /// An NMI arrives (NMI-MASK-004, NMI-MASK-005, NMI-SMM-001).
@@ -72,6 +72,17 @@ impl Processor<'_, '_> {
         Ok(None)
     }
 
+    /// STI, MOV SS and POP SS start a shadow (EXC-SHADOW-001); in a shadow they may or may not
+    /// start another (EXC-SHADOW-003).
+    pub(super) fn start_shadow(&mut self, shadow: Shadow) {
+        let choice = self.rules.profile.shadow_in_shadow;
+        let starts = !self.vcpu.was_in_shadow
+            || self.rules.choices.settle_for_good(choice, &EXC_SHADOW_003) == ShadowInShadow::Started;
+        if starts {
+            self.state_mut().events.shadow = shadow;
+        }
+    }
+
     /// SMM-ENTRY-012.
     fn smi_is_due(&mut self) -> bool {
         let events = self.state().events;
@@ -89,15 +100,23 @@ impl Processor<'_, '_> {
     fn nmi_is_due(&mut self) -> bool {
         let events = self.state().events;
         let profile = self.rules.profile;
-        let too_late = !self.vcpu.just_entered && self.rules.broken(Defect::NmiAtEntryOnly);
         events.nmi_pending > 0
             && !events.nmi_masked
-            && !too_late
             && match events.shadow {
                 Shadow::None => true,
                 Shadow::Sti => self.taken_in_shadow(profile.nmi_in_sti_shadow, &NMI_MASK_008),
                 Shadow::MovSs => self.rules.broken(Defect::MovSsShadowMissing),
             }
+            && !self.host_keeps_nmi()
+    }
+
+    /// With `nmi-at-entry-only`: the host may or may not have had a reason of its own, such as
+    /// a timer, to leave and enter the guest since the NMI became deliverable.
+    fn host_keeps_nmi(&mut self) -> bool {
+        const EITHER: Choice<InShadow> = Choice::AnyOf(&[InShadow::Held, InShadow::Taken]);
+        self.rules.broken(Defect::NmiAtEntryOnly)
+            && !self.vcpu.just_entered
+            && self.rules.choices.settle(EITHER, &NMI_MASK_004) == InShadow::Held
     }
 
     fn taken_in_shadow(&mut self, choice: Choice<InShadow>, requirement: &'static Requirement) -> bool {
@@ -130,6 +149,7 @@ impl Processor<'_, '_> {
         let before = self.state().clone();
         let shadow = before.events.shadow;
         let single_step = before.rflags & flag::TF != 0 && shadow != Shadow::MovSs;
+        self.vcpu.was_in_shadow = shadow != Shadow::None;
         self.vcpu.just_entered = false;
         let state = self.state_mut();
         state.events.shadow = Shadow::None;

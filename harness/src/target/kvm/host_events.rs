@@ -5,6 +5,7 @@ use spec_model::x86::field::Field;
 use spec_model::x86::save_area::{KVM_32, KVM_64, Layout, SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
 use spec_model::x86::state::Shadow;
 
+use super::super::Backend;
 use super::failure::Failure;
 use super::session::{Part, Session};
 

@@ -19,6 +19,7 @@ mod memory;
 mod session;
 mod state;
 mod vcpu;
+mod warm_up;
 mod watchdog;
 
 use std::time::Duration;
@@ -87,7 +88,7 @@ impl Kvm {
         };
         let mut machine = match kept {
             Some(machine) => machine,
-            None => Machine::new(&self.device, scenario)?,
+            None => self.create(scenario)?,
         };
         machine.load(scenario)?;
         let backend = self.device.identity.backend;
@@ -97,6 +98,18 @@ impl Kvm {
             self.keep(machine);
         }
         Ok(Run::Done(ended.transcript))
+    }
+
+    fn create(&self, scenario: &Scenario) -> Result<Machine, Failure> {
+        let mut machine = Machine::new(&self.device, scenario)?;
+        let backend = self.device.identity.backend;
+        if backend == Backend::Svm
+            && let Some(touching) = warm_up::like(scenario)
+        {
+            machine.load(&touching)?;
+            session::run(&touching, &mut machine, &self.watchdog, backend)?;
+        }
+        Ok(machine)
     }
 
     fn take(&mut self, scenario: &Scenario) -> Option<Machine> {

@@ -94,7 +94,7 @@ impl Processor<'_, '_> {
         }
         self.load_data_segment(name, selector)?;
         if name == SegmentName::Ss && !self.rules.broken(Defect::MovSsShadowMissing) {
-            self.state_mut().events.shadow = Shadow::MovSs;
+            self.start_shadow(Shadow::MovSs);
         }
         Ok(())
     }

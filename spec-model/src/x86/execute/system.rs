@@ -2,7 +2,6 @@
 
 use iced_x86::{Code, Instruction, Mnemonic, Register};
 
-use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::x86::control::{
     PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, efer, efer_is_legal, flag, is_canonical,
@@ -82,8 +81,8 @@ impl Processor<'_, '_> {
         }
         let was_on = self.flag(flag::IF);
         self.set_flag(flag::IF, on);
-        if on && !was_on && !self.rules.broken(Defect::StiShadowMissing) {
-            self.state_mut().events.shadow = Shadow::Sti;
+        if on && !was_on {
+            self.start_shadow(Shadow::Sti);
         }
         Ok(())
     }

@@ -1,0 +1,76 @@
+//! Touching all memory of a new virtual machine before the first scenario runs on it.
+//!
+//! What a scenario does must not depend on which guest pages the hypervisor has mapped so
+//! far. On SVM without NRIPS it does: when the delivery of INT n meets a page that is not
+//! mapped in the nested tables, KVM moves RIP behind the instruction and injects the event
+//! again, and a fault of that delivery then reports the wrong RIP (Linux
+//! `arch/x86/kvm/svm/svm.c`, `svm_update_soft_interrupt_rip`).
+
+use spec_model::scenario::{Blob, Limits, MemoryRegion, Scenario};
+use spec_model::x86::segment::{Segment, SegmentAttributes, SegmentName};
+use spec_model::x86::state::VcpuState;
+
+/// Guest-physical address of the code.
+const CODE: u64 = 0x500;
+
+/// Writes to every page of the first MiB what it holds.
+const TOUCH: &[u8] = &[
+    0x31, 0xc0, // xor ax, ax
+    0x8e, 0xd8, // segment: mov ds, ax
+    0x31, 0xdb, // xor bx, bx
+    0x80, 0x0f, 0x00, // page: or byte ptr [bx], 0
+    0x81, 0xc3, 0x00, 0x10, // add bx, 0x1000
+    0x75, 0xf7, // jnz page
+    0x05, 0x00, 0x10, // add ax, 0x1000
+    0x75, 0xee, // jnz segment
+    0xf4, // hlt
+];
+
+/// A scenario with memory and processors like those of `scenario` that touches every page
+/// below 1 MiB; none if there is no RAM for its code.
+pub(super) fn like(scenario: &Scenario) -> Option<Scenario> {
+    let empty = |region: &MemoryRegion| MemoryRegion {
+        contents: Vec::new(),
+        ..*region
+    };
+    let mut memory: Vec<MemoryRegion> = scenario.memory.iter().map(empty).collect();
+    let holds_code = |region: &&mut MemoryRegion| region.address == 0 && region.space.visible(false);
+    memory.iter_mut().find(holds_code)?.contents.push(Blob {
+        address: CODE,
+        bytes: TOUCH.to_vec(),
+    });
+    Some(Scenario {
+        name: "warm-up".to_owned(),
+        cpuid: scenario.cpuid,
+        memory,
+        vcpus: scenario.vcpus.iter().map(|_| real_mode()).collect(),
+        points: Vec::new(),
+        events: Vec::new(),
+        schedule: Vec::new(),
+        limits: Limits::default(),
+        watches: Vec::new(),
+    })
+}
+
+fn real_mode() -> VcpuState {
+    const EXTENSION_TYPE: u64 = 1 << 4;
+    let mut state = VcpuState {
+        rip: CODE,
+        cr0: EXTENSION_TYPE,
+        ..VcpuState::default()
+    };
+    for name in SegmentName::ALL {
+        let attributes = match name {
+            SegmentName::Cs => SegmentAttributes(0x9b),
+            SegmentName::Ldtr => SegmentAttributes::UNUSABLE,
+            SegmentName::Tr => SegmentAttributes(0x8b),
+            _ => SegmentAttributes(0x93),
+        };
+        *state.segment_mut(name) = Segment {
+            limit: 0xffff,
+            attributes,
+            ..Segment::default()
+        };
+    }
+    state
+}
