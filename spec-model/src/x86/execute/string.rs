@@ -10,6 +10,10 @@ use crate::x86::processor::Processor;
 use crate::x86::segment::SegmentName;
 use crate::x86::state::{RAX, RCX, RDI, RDX, RSI};
 
+/// Iterations of one instruction that payloads need at most; the model would run on for hours
+/// if RCX were large.
+const MOST_ITERATIONS: u32 = 1 << 20;
+
 /// What one iteration does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
@@ -30,7 +34,7 @@ impl Processor<'_, '_> {
         let (operation, width) = shape(instruction)?;
         let (source, mask) = self.string_source(instruction);
         let repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();
-        loop {
+        for _ in 0..MOST_ITERATIONS {
             if repeated && self.state().general[RCX] & mask == 0 {
                 return Ok(());
             }
@@ -44,6 +48,8 @@ impl Processor<'_, '_> {
                 return Ok(());
             }
         }
+        let message = format!("a string instruction repeats more than {MOST_ITERATIONS} times");
+        Err(ModelError::BadScenario(message).into())
     }
 
     fn string_source(&self, instruction: &Instruction) -> (SegmentName, u64) {
