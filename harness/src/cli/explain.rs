@@ -25,6 +25,14 @@ pub(super) fn explain(id: Option<&str>, further: &[PathBuf]) -> Result<Status, F
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = write_requirement(&mut out, requirement);
+    let places = requirement::implemented_in(requirement);
+    section(
+        &mut out,
+        "model",
+        places
+            .iter()
+            .map(|place| format!("spec-model/src/{}:{}  {}", place.file, place.line, place.item)),
+    );
     section(
         &mut out,
         "cases",

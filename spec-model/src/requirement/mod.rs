@@ -4,11 +4,13 @@
 //! survives the renumbering between editions.
 
 mod exceptions;
+mod implemented;
 mod ist;
 mod nmi;
 mod smm;
 
 pub use exceptions::*;
+pub use implemented::{Place, implemented_in};
 pub use ist::*;
 pub use nmi::*;
 pub use smm::*;

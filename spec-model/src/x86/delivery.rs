@@ -78,7 +78,8 @@ impl Processor<'_, '_> {
     }
 
     /// Delivers an event, and whatever its delivery raises in turn (EXC-DF-001 to
-    /// EXC-DF-003). A software interrupt or NMI counts as benign.
+    /// EXC-DF-003). A software interrupt or NMI counts as benign. The NMI mask stays as it is
+    /// (NMI-MASK-010).
     ///
     /// # Errors
     /// If the model cannot go on.
@@ -165,7 +166,8 @@ impl Processor<'_, '_> {
         }
     }
 
-    /// Real mode: the vector table at the IDTR base (EXC-REAL-001 to EXC-REAL-003).
+    /// Real mode, and SMM as it starts: the vector table at the IDTR base (EXC-REAL-001 to
+    /// EXC-REAL-003, SMM-RUN-002).
     fn deliver_real(&mut self, vector: u8) -> Step {
         let table = self.state().idtr;
         let offset = u64::from(vector) * 4;
@@ -309,6 +311,7 @@ impl Processor<'_, '_> {
         Ok((stack, rsp))
     }
 
+    /// Long mode (EXC-FRAME-005, IST-004 to IST-006).
     fn deliver_long(&mut self, event: Event) -> Step {
         let gate = self.gate(event, 16, &[14, 15])?;
         let (descriptor, cpl) = self.handler_segment(gate)?;
@@ -378,7 +381,7 @@ impl Processor<'_, '_> {
     }
 
     /// RFLAGS, CS, RIP and the error code, in the order in which they are pushed
-    /// (EXC-FRAME-001 to EXC-FRAME-003).
+    /// (EXC-FRAME-001 to EXC-FRAME-003, EXC-FRAME-006).
     fn push_return_address(&self, frame: &mut Vec<u64>, event: Event) {
         let state = self.state();
         let is_fault = match event.vector {

@@ -217,6 +217,8 @@ impl<'run> Machine<'run> {
         position.map(|point| PointId(point as u16))
     }
 
+    /// Records a stop, with the number of pending NMIs and the shadow as the host reads them
+    /// (NMI-API-001, SHADOW-KIND-001).
     fn observe(&mut self, index: usize, stop: Stop) {
         self.notice_at_exit(index);
         let vcpu = &self.vcpus[index];
@@ -277,7 +279,8 @@ impl<'run> Machine<'run> {
         });
     }
 
-    /// What an exit to the host and its reading of the event state change by themselves.
+    /// What an exit to the host and its reading of the event state change by themselves:
+    /// nothing, by rights (NMI-API-002).
     fn notice_at_exit(&mut self, index: usize) {
         let drops_nmi = self.rules.broken(Defect::ReadingEventsDropsNmi);
         let vcpu = &mut self.vcpus[index];

@@ -136,8 +136,8 @@ impl Processor<'_, '_> {
         self.interrupt(event, Class::Benign)
     }
 
-    /// Executes an instruction as a whole, or leaves everything but the NMI mask as it was
-    /// and returns the exception.
+    /// Executes an instruction as a whole and clears RF (EXC-FLAGS-002), or leaves everything
+    /// but the NMI mask as it was and returns the exception.
     ///
     /// # Errors
     /// If the model does not know the instruction.

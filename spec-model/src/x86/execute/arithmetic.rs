@@ -169,6 +169,7 @@ impl Processor<'_, '_> {
         }
     }
 
+    /// Flags of MUL and IMUL; SF, ZF, AF and PF are undefined (EXC-FLAGS-001).
     fn multiplication_flags(&mut self, overflow: bool) {
         self.set_flag(flag::CF | flag::OF, overflow);
         self.vcpu.undefined_flags |= flag::SF | flag::ZF | flag::AF | flag::PF;

@@ -30,7 +30,8 @@ pub enum After {
 }
 
 impl Processor<'_, '_> {
-    /// Executes a decoded instruction. RIP already points behind it.
+    /// Executes a decoded instruction (EXC-UD-001, EXC-OF-001, EXC-HLT-001 here, the rest by
+    /// chapter). RIP already points behind it.
     ///
     /// # Errors
     /// The exception that it raises, or that the model does not know the instruction.

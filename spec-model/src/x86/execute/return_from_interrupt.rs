@@ -11,7 +11,8 @@ use crate::x86::processor::{Mode, Processor};
 use crate::x86::segment::SegmentName;
 
 impl Processor<'_, '_> {
-    /// IRET, IRETD and IRETQ (EXC-IRET-001 to EXC-IRET-003, NMI-MASK-002, NMI-MASK-003).
+    /// IRET, IRETD and IRETQ (EXC-IRET-001 to EXC-IRET-003, NMI-MASK-002, NMI-MASK-003,
+    /// NMI-SMM-003).
     pub(super) fn interrupt_return(&mut self, instruction: &Instruction) -> Step {
         let width = match instruction.mnemonic() {
             Mnemonic::Iret => 2,

@@ -14,7 +14,8 @@ use crate::x86::segmentation::selector_error;
 use crate::x86::state::{RAX, RCX, RDX, Shadow};
 
 impl Processor<'_, '_> {
-    /// Executes a system instruction; says whether the instruction was one.
+    /// Executes a system instruction, SWAPGS (EXC-SYS-002) among them; says whether the
+    /// instruction was one.
     pub(super) fn execute_system(&mut self, instruction: &Instruction) -> Step<bool> {
         use Mnemonic as M;
         match instruction.mnemonic() {

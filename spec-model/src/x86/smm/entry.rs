@@ -106,7 +106,8 @@ impl Processor<'_, '_> {
         events.shadow = Shadow::None;
     }
 
-    /// SMM-ENTRY-002 to SMM-ENTRY-010.
+    /// SMM-ENTRY-002 to SMM-ENTRY-010, and with CR0.PE clear the rules of real mode
+    /// (SMM-RUN-001).
     fn enter_smm_registers(&mut self) {
         let idtr = self
             .rules

@@ -15,7 +15,7 @@ use crate::x86::segment::{SegmentAttributes, SegmentName};
 use crate::x86::state::VcpuState;
 
 impl Processor<'_, '_> {
-    /// RSM (SMM-RSM-001 to SMM-RSM-017).
+    /// RSM (SMM-RSM-001 to SMM-RSM-019).
     pub(in crate::x86) fn resume_from_smm(&mut self) -> Step {
         if !self.state().events.in_smm {
             let ignored = self.rules.broken(Defect::RsmOutsideSmmIgnored);

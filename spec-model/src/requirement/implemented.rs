@@ -1,0 +1,166 @@
+//! Where the model implements a requirement, found in the model's own doc comments.
+
+use super::Requirement;
+
+/// A function, type or constant of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Source file, from `spec-model/src`.
+    pub file: &'static str,
+    /// Line of the item, counted from 1.
+    pub line: usize,
+    /// The item's name.
+    pub item: &'static str,
+}
+
+static SOURCES: &[(&str, &str)] = &[
+    ("x86/control.rs", include_str!("../x86/control.rs")),
+    ("x86/decode.rs", include_str!("../x86/decode.rs")),
+    ("x86/decode_cache.rs", include_str!("../x86/decode_cache.rs")),
+    ("x86/delivery.rs", include_str!("../x86/delivery.rs")),
+    ("x86/exception.rs", include_str!("../x86/exception.rs")),
+    (
+        "x86/execute/arithmetic.rs",
+        include_str!("../x86/execute/arithmetic.rs"),
+    ),
+    ("x86/execute/bits.rs", include_str!("../x86/execute/bits.rs")),
+    ("x86/execute/branch.rs", include_str!("../x86/execute/branch.rs")),
+    ("x86/execute/io.rs", include_str!("../x86/execute/io.rs")),
+    ("x86/execute/mod.rs", include_str!("../x86/execute/mod.rs")),
+    (
+        "x86/execute/movement.rs",
+        include_str!("../x86/execute/movement.rs"),
+    ),
+    (
+        "x86/execute/operand.rs",
+        include_str!("../x86/execute/operand.rs"),
+    ),
+    (
+        "x86/execute/return_from_interrupt.rs",
+        include_str!("../x86/execute/return_from_interrupt.rs"),
+    ),
+    ("x86/execute/string.rs", include_str!("../x86/execute/string.rs")),
+    ("x86/execute/system.rs", include_str!("../x86/execute/system.rs")),
+    ("x86/field.rs", include_str!("../x86/field.rs")),
+    ("x86/machine.rs", include_str!("../x86/machine.rs")),
+    ("x86/memory.rs", include_str!("../x86/memory.rs")),
+    ("x86/mod.rs", include_str!("../x86/mod.rs")),
+    ("x86/paging.rs", include_str!("../x86/paging.rs")),
+    ("x86/processor.rs", include_str!("../x86/processor.rs")),
+    (
+        "x86/save_area/kvm_32.rs",
+        include_str!("../x86/save_area/kvm_32.rs"),
+    ),
+    (
+        "x86/save_area/kvm_64.rs",
+        include_str!("../x86/save_area/kvm_64.rs"),
+    ),
+    ("x86/save_area/mod.rs", include_str!("../x86/save_area/mod.rs")),
+    ("x86/segment.rs", include_str!("../x86/segment.rs")),
+    ("x86/segmentation.rs", include_str!("../x86/segmentation.rs")),
+    ("x86/smm/entry.rs", include_str!("../x86/smm/entry.rs")),
+    ("x86/smm/mod.rs", include_str!("../x86/smm/mod.rs")),
+    ("x86/smm/resume.rs", include_str!("../x86/smm/resume.rs")),
+    ("x86/state.rs", include_str!("../x86/state.rs")),
+    ("x86/step.rs", include_str!("../x86/step.rs")),
+];
+
+/// The items whose doc comments name the requirement, alone or within a range of ids such as
+/// "SMM-ENTRY-002 to SMM-ENTRY-010".
+#[must_use]
+pub fn implemented_in(requirement: &Requirement) -> Vec<Place> {
+    SOURCES
+        .iter()
+        .flat_map(|(file, source)| places(file, source, requirement.id))
+        .collect()
+}
+
+fn places(file: &'static str, source: &'static str, id: &str) -> Vec<Place> {
+    let mut found = Vec::new();
+    let mut documentation = String::new();
+    for (index, line) in source.lines().enumerate() {
+        let line = line.trim_start();
+        if let Some(text) = line.strip_prefix("///") {
+            documentation.push_str(text);
+        } else if !line.starts_with("#[") {
+            if let Some(item) = item(line).filter(|_| mentions(&documentation, id)) {
+                found.push(Place {
+                    file,
+                    line: index + 1,
+                    item,
+                });
+            }
+            documentation.clear();
+        }
+    }
+    found
+}
+
+/// The name of the item that a line declares.
+fn item(line: &'static str) -> Option<&'static str> {
+    let mut words = line.split_whitespace();
+    words.find(|word| matches!(*word, "fn" | "struct" | "enum" | "static" | "const" | "let"))?;
+    let name = words.find(|word| *word != "fn")?;
+    let end = name.find(|character: char| !(character.is_alphanumeric() || character == '_'));
+    Some(&name[..end.unwrap_or(name.len())])
+}
+
+fn mentions(documentation: &str, id: &str) -> bool {
+    let is_part =
+        |character: char| character.is_ascii_uppercase() || character.is_ascii_digit() || character == '-';
+    let words: Vec<&str> = documentation
+        .split(|character: char| {
+            character.is_whitespace() || matches!(character, '(' | ')' | ',' | '.' | ';')
+        })
+        .filter(|word| !word.is_empty())
+        .collect();
+    let ids = |word: &str| word.len() > 4 && word.contains('-') && word.chars().all(is_part);
+    words.iter().enumerate().any(|(index, word)| {
+        let range = words.get(index + 1) == Some(&"to") && ids(word);
+        match words.get(index + 2).filter(|end| range && ids(end)) {
+            Some(end) => in_range(word, end, id),
+            None => *word == id,
+        }
+    })
+}
+
+/// Whether an id lies between two of the same area, numbers compared as numbers.
+fn in_range(first: &str, last: &str, id: &str) -> bool {
+    let split = |id: &'_ str| {
+        id.rsplit_once('-')
+            .and_then(|(area, number)| Some((area.to_owned(), number.parse().ok()?)))
+    };
+    let (Some((area, from)), Some((_, to)), Some((own, number))): (_, Option<(String, u32)>, _) =
+        (split(first), split(last), split(id))
+    else {
+        return false;
+    };
+    area == own && (from..=to).contains(&number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requirement::{self, SMM_ENTRY_004, SMM_RSM_008};
+
+    #[test]
+    fn a_requirement_is_found_by_its_id_and_within_a_range() {
+        let items = |requirement| -> Vec<&str> {
+            implemented_in(requirement)
+                .iter()
+                .map(|place| place.item)
+                .collect()
+        };
+        assert!(items(&SMM_RSM_008).contains(&"restarts_halt"));
+        assert!(items(&SMM_ENTRY_004).contains(&"enter_smm_registers"));
+    }
+
+    #[test]
+    fn every_requirement_is_implemented_somewhere() {
+        let missing: Vec<&str> = requirement::all()
+            .filter(|requirement| implemented_in(requirement).is_empty())
+            .map(|requirement| requirement.id)
+            .collect();
+        assert!(missing.is_empty(), "no doc comment names {}", missing.join(", "));
+    }
+}
