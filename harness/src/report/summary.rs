@@ -17,7 +17,7 @@ pub struct TargetSummary {
     pub target: String,
     /// Cases by kind of verdict; kinds that did not come up are missing.
     pub counts: BTreeMap<VerdictKind, usize>,
-    /// Why cases are unsupported, and how many each; see [`group`].
+    /// Why cases are unsupported, without what is peculiar to one case, and how many each.
     pub unsupported: BTreeMap<String, usize>,
     /// Known deviations, and how many cases show each.
     pub known: BTreeMap<String, usize>,
