@@ -10,7 +10,7 @@ use crate::deviation;
 
 pub(super) fn check(path: Option<&Path>) -> Result<Status, Failure> {
     let path = match path {
-        Some(path) => path.to_owned(),
+        Some(path) => shortest(path, &std::env::current_dir().map_err(Failure::incomplete)?),
         None => own_cases()?,
     };
     let metadata = std::fs::metadata(&path)

@@ -34,12 +34,12 @@ fn folders(further: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(folders.map(|folder| shortest(&folder, &current)).collect())
 }
 
-/// The path of a folder as messages show it: relative if it lies below the current one.
-pub(super) fn shortest(folder: &Path, current: &Path) -> PathBuf {
-    match folder.strip_prefix(current) {
+/// A path as messages show it: relative if it lies below the current folder.
+pub(super) fn shortest(path: &Path, current: &Path) -> PathBuf {
+    match path.strip_prefix(current) {
         Ok(below) if below.as_os_str().is_empty() => PathBuf::from("."),
         Ok(below) => below.to_owned(),
-        Err(_) => folder.to_owned(),
+        Err(_) => path.to_owned(),
     }
 }
 
