@@ -4,6 +4,7 @@ pub mod assembler;
 pub mod case;
 pub mod cli;
 pub mod deviation;
+pub(crate) mod interrupt;
 pub mod judge;
 pub mod provision;
 pub mod report;

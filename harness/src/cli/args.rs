@@ -13,7 +13,8 @@ use crate::provision::KernelName;
 ///
 /// Exit status: 0 everything conforms (known deviations and unsupported cases allowed),
 /// 1 something deviates or unexpectedly conforms, 2 the command or a file is wrong, 3 the
-/// run is incomplete, 130 it was interrupted.
+/// run is incomplete, 130 or 143 it was interrupted (SIGINT, SIGTERM), 141 nobody reads the
+/// output to its end.
 #[derive(Debug, Parser)]
 #[command(name = "conform", version, verbatim_doc_comment, infer_subcommands = true)]
 pub(super) struct Arguments {

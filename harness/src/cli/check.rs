@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::console::print;
 use super::exit::{Failure, Status};
-use super::suite::{DEVIATIONS, Suite, repository_cases};
+use super::suite::{DEVIATIONS, Suite, repository_cases, shortest};
 use crate::case::Case;
 use crate::deviation;
 
 pub(super) fn check(path: Option<&Path>) -> Result<Status, Failure> {
     let path = match path {
-        Some(path) => path.to_owned(),
+        Some(path) => shortest(path, &std::env::current_dir().map_err(Failure::incomplete)?),
         None => own_cases()?,
     };
     let metadata = std::fs::metadata(&path)
@@ -27,6 +27,7 @@ pub(super) fn check(path: Option<&Path>) -> Result<Status, Failure> {
 fn own_cases() -> Result<PathBuf, Failure> {
     let current = std::env::current_dir().map_err(Failure::incomplete)?;
     repository_cases(&current)
+        .map(|folder| shortest(&folder, &current))
         .ok_or_else(|| Failure::wrong("no cases here: change to the repository, or name a file or folder"))
 }
 

@@ -32,6 +32,16 @@ impl Progress {
         }
     }
 
+    /// Replaces the line; where there is none, in the log of a CI job for instance, prints
+    /// one of its own. For the few steps that take long.
+    pub(super) fn step(&mut self, text: &str) {
+        if self.terminal {
+            self.show(text);
+        } else {
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
     /// Removes the line, before other output.
     pub(super) fn clear(&mut self) {
         if self.shown {

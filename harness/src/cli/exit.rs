@@ -4,7 +4,9 @@ use std::fmt;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use crate::interrupt;
 use crate::judge::VerdictKind;
+use crate::provision::ProvisionError;
 use crate::report::summary::TargetSummary;
 
 /// How the command ended.
@@ -20,6 +22,10 @@ pub enum Status {
     Incomplete,
     /// It was interrupted (128 + SIGINT).
     Interrupted,
+    /// It was asked to end (128 + SIGTERM).
+    Terminated,
+    /// Whoever read the output stopped reading (128 + SIGPIPE).
+    Unread,
 }
 
 impl From<Status> for ExitCode {
@@ -38,18 +44,26 @@ impl Status {
             Self::Wrong => 2,
             Self::Incomplete => 3,
             Self::Interrupted => 130,
+            Self::Terminated => 143,
+            Self::Unread => 141,
         }
+    }
+
+    /// The status because of a signal, if one came.
+    pub(super) fn of_signal() -> Option<Self> {
+        interrupt::received().map(|signal| match signal {
+            interrupt::TERMINATE => Self::Terminated,
+            _ => Self::Interrupted,
+        })
     }
 
     /// The status of a run. A deviation that was found counts more than what is missing
     /// beside it; a run in which nothing ran at all is incomplete, whatever the reasons.
     #[must_use]
-    pub fn of_run(summaries: &[TargetSummary], interrupted: bool) -> Self {
+    pub fn of_run(summaries: &[TargetSummary]) -> Self {
         let count = |kind| summaries.iter().map(|summary| summary.of(kind)).sum::<usize>();
         let judged: usize = summaries.iter().map(TargetSummary::judged).sum();
-        if interrupted {
-            Self::Interrupted
-        } else if count(VerdictKind::Deviates) + count(VerdictKind::UnexpectedlyConforms) > 0 {
+        if count(VerdictKind::Deviates) + count(VerdictKind::UnexpectedlyConforms) > 0 {
             Self::Deviates
         } else if judged == count(VerdictKind::Unsupported)
             || !summaries.iter().all(TargetSummary::is_complete)
@@ -102,8 +116,25 @@ impl Failure {
     }
 }
 
+impl From<ProvisionError> for Failure {
+    fn from(error: ProvisionError) -> Self {
+        let mut failure = Self::incomplete(&error);
+        if let (ProvisionError::Interrupted, Some(status)) = (&error, Status::of_signal()) {
+            failure.status = status;
+        }
+        failure
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            // `conform run | head`: whoever stops reading knows it.
+            return Self {
+                status: Status::Unread,
+                messages: Vec::new(),
+            };
+        }
         Self::incomplete(format_args!("the output cannot be written: {error}"))
     }
 }
@@ -134,14 +165,17 @@ mod tests {
             (vec![(Unsupported, 3)], 3),
             (vec![], 3),
         ] {
-            assert_eq!(
-                Status::of_run(&[summary(&kinds)], false).code(),
-                status,
-                "{kinds:?}"
-            );
+            assert_eq!(Status::of_run(&[summary(&kinds)]).code(), status, "{kinds:?}");
         }
-        assert_eq!(Status::of_run(&[], false).code(), 3);
-        assert_eq!(Status::of_run(&[summary(&[(Deviates, 1)])], true).code(), 130);
+        assert_eq!(Status::of_run(&[]).code(), 3);
+    }
+
+    #[test]
+    fn a_reader_that_stopped_reading_is_told_nothing() {
+        let failure = Failure::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert_eq!((failure.status.code(), failure.messages.len()), (141, 0));
+        let failure = Failure::from(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        assert_eq!((failure.status.code(), failure.messages.len()), (3, 1));
     }
 
     #[test]
@@ -152,10 +186,7 @@ mod tests {
         let mut unusable = complete.clone();
         unusable.unusable = Some("no device".to_owned());
         for other in [short, unusable] {
-            assert_eq!(
-                Status::of_run(&[complete.clone(), other], false),
-                Status::Incomplete
-            );
+            assert_eq!(Status::of_run(&[complete.clone(), other]), Status::Incomplete);
         }
     }
 }

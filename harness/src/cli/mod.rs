@@ -6,7 +6,6 @@ mod console;
 mod exit;
 mod explain;
 mod glob;
-mod interrupt;
 mod listing;
 mod provision;
 mod run;

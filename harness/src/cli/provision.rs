@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use super::console::print;
 use super::exit::{Failure, Status};
+use crate::interrupt;
 use crate::provision::{Cache, KernelName, provision as fetch};
 
 /// What is fetched when no kernel is named.
@@ -17,7 +18,8 @@ pub(super) fn provision(kernels: &[KernelName]) -> Result<Status, Failure> {
     let cache = Cache::open(None).map_err(Failure::incomplete)?;
     // The steps take minutes on a slow line, so they are printed in a pipe too.
     let mut progress = |step: &str| drop(writeln!(std::io::stderr(), "{step}"));
-    let found = fetch(&cache, &kernels, &mut progress).map_err(Failure::incomplete)?;
+    interrupt::catch();
+    let found = fetch(&cache, &kernels, &mut progress)?;
     let mut out = format!("QEMU {}\n", found.qemu.version());
     for kernel in &found.kernels {
         let package = kernel.package.as_deref().unwrap_or("no package");

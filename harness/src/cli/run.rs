@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Instant;
 
 use spec_model::defect::DefectSet;
 use spec_model::run::{outcomes, trace};
@@ -13,12 +13,12 @@ use spec_model::transcript::Transcript;
 use super::args::RunArguments;
 use super::console::{Progress, print};
 use super::exit::{Failure, Status};
-use super::interrupt;
-use super::session::{Event, Kind, Prepared, default_targets, own_executable};
+use super::session::{Event, Events, Kind, Prepared, default_targets, own_executable};
 use super::shuffle::shuffle;
 use super::suite::Suite;
 use super::target_name::TargetName;
 use crate::case::Case;
+use crate::interrupt;
 use crate::judge::case::{judge_own, judge_run, profile};
 use crate::judge::{Verdict, VerdictKind};
 use crate::provision::{Cache, KernelName, provision};
@@ -27,8 +27,6 @@ use crate::report::summary::{self, TargetSummary};
 use crate::report::{Judgement, text, trace as trace_report};
 use crate::target::{Identity, Run, RunOptions};
 
-/// How often the run looks whether the user wants to stop.
-const PATIENCE: Duration = Duration::from_millis(100);
 /// What `--provision` fetches when no target is named.
 const DEFAULT_KERNEL: &str = "debian:6.12";
 
@@ -65,7 +63,7 @@ fn targets(arguments: &RunArguments, cache: &Cache) -> Result<Vec<Prepared>, Fai
     if arguments.provision {
         let wanted = kernels_to_provision(&names)?;
         let mut progress = Progress::new();
-        provision(cache, &wanted, &mut |step| progress.show(step)).map_err(Failure::incomplete)?;
+        provision(cache, &wanted, &mut |step| progress.step(step))?;
     }
     if names.is_empty() {
         names = default_targets(cache);
@@ -258,7 +256,7 @@ impl Runner<'_> {
 
     fn finish(mut self, summaries: &[TargetSummary]) -> Result<Status, Failure> {
         let interrupted = interrupt::interrupted();
-        let status = Status::of_run(summaries, interrupted);
+        let status = Status::of_signal().unwrap_or_else(|| Status::of_run(summaries));
         if let Some(json) = &mut self.json
             && !interrupted
         {
@@ -270,7 +268,9 @@ impl Runner<'_> {
         let _ = summary::write(&mut out, summaries);
         self.say(&out)?;
         match status {
-            Status::Interrupted => self.say("interrupted: this run says nothing about what is missing\n")?,
+            Status::Interrupted | Status::Terminated => {
+                self.say("interrupted: this run says nothing about what is missing\n")?
+            }
             Status::Incomplete => self.say("incomplete: this run proves nothing about what is missing\n")?,
             _ => {}
         }
@@ -279,12 +279,12 @@ impl Runner<'_> {
 }
 
 /// The next event; nothing when the target is done or the user wants to stop.
-fn next(events: &Receiver<Event>) -> Option<Event> {
+fn next(events: &Events) -> Option<Event> {
     loop {
         if interrupt::interrupted() {
             return None;
         }
-        match events.recv_timeout(PATIENCE) {
+        match events.next_within(interrupt::LOOK) {
             Ok(event) => return Some(event),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return None,

@@ -1,7 +1,11 @@
 //! Targets made ready, and runs of them on a thread of their own.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use spec_model::scenario::Scenario;
 
@@ -13,6 +17,10 @@ use crate::target::{Backend, Identity, Processor, Run, RunOptions, Target};
 
 /// Folder in the cache that keeps the consoles of guests that failed.
 const LOGS: &str = "logs";
+/// Results that may wait to be judged: a target is not to fill the memory with transcripts.
+const WAITING: usize = 16;
+/// How long a target that nobody listens to any more may take to end its emulator.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// A target, and what is known of it before it runs anything.
 #[derive(Clone, Debug)]
@@ -82,15 +90,63 @@ impl Prepared {
         }
     }
 
-    /// Runs scenarios on a thread of its own. The channel closes when all is done.
-    ///
-    /// Dropping the receiver does not stop the thread; it ends with the process.
+    /// Runs scenarios on a thread of its own.
     #[must_use]
-    pub fn start(&self, scenarios: Vec<Scenario>, options: RunOptions) -> Receiver<Event> {
-        let (sender, receiver) = channel();
-        let kind = self.kind.clone();
-        std::thread::spawn(move || run(kind, &scenarios, options, &sender));
-        receiver
+    pub fn start(&self, scenarios: Vec<Scenario>, options: RunOptions) -> Events {
+        let (sender, receiver) = sync_channel(WAITING);
+        let mut kind = self.kind.clone();
+        let stop: Arc<AtomicBool> = Arc::default();
+        if let Kind::Booted { config, .. } = &mut kind {
+            config.stop = Arc::clone(&stop);
+        }
+        let thread = thread::spawn(move || run(kind, &scenarios, options, &sender));
+        Events {
+            receiver: Some(receiver),
+            thread,
+            stop,
+        }
+    }
+}
+
+/// What a running target reports, until all is done. Dropping this early ends the
+/// emulator, if the target has one; another target ends with the process.
+pub struct Events {
+    /// There until this is dropped.
+    receiver: Option<Receiver<Event>>,
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Events {
+    /// The next event, if it comes within that time.
+    ///
+    /// # Errors
+    /// If it did not come, or if no further one comes at all.
+    pub fn next_within(&self, time: Duration) -> Result<Event, RecvTimeoutError> {
+        match &self.receiver {
+            Some(receiver) => receiver.recv_timeout(time),
+            None => Err(RecvTimeoutError::Disconnected),
+        }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.receiver.as_ref()?.recv().ok()
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // A thread that waits for somebody to take its result goes on.
+        self.receiver = None;
+        let deadline = Instant::now() + ENDING;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
@@ -114,7 +170,7 @@ fn booted(name: &TargetName, cache: &Cache, executable: &Path, qemu: Qemu, kerne
     }
 }
 
-fn run(kind: Kind, scenarios: &[Scenario], options: RunOptions, sender: &Sender<Event>) {
+fn run(kind: Kind, scenarios: &[Scenario], options: RunOptions, sender: &SyncSender<Event>) {
     // A receiver that is gone wants to know nothing more.
     let mut sink = |index, run| drop(sender.send(Event::Run(index, run)));
     match kind {

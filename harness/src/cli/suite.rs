@@ -30,7 +30,17 @@ pub fn repository_cases(current: &Path) -> Option<PathBuf> {
 fn folders(further: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let current = std::env::current_dir().map_err(Failure::incomplete)?;
     let repository = repository_cases(&current).into_iter();
-    Ok(repository.chain(further.iter().cloned()).collect())
+    let folders = repository.chain(further.iter().cloned());
+    Ok(folders.map(|folder| shortest(&folder, &current)).collect())
+}
+
+/// A path as messages show it: relative if it lies below the current folder.
+pub(super) fn shortest(path: &Path, current: &Path) -> PathBuf {
+    match path.strip_prefix(current) {
+        Ok(below) if below.as_os_str().is_empty() => PathBuf::from("."),
+        Ok(below) => below.to_owned(),
+        Err(_) => path.to_owned(),
+    }
 }
 
 impl Suite {
@@ -120,5 +130,19 @@ impl Suite {
             self.cases.retain(wanted);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_below_the_current_one_are_relative() {
+        let shortest = |folder: &str| shortest(Path::new(folder), Path::new("/a/b"));
+        assert_eq!(shortest("/a/b/cases"), Path::new("cases"));
+        assert_eq!(shortest("/a/b"), Path::new("."));
+        assert_eq!(shortest("/a/bc"), Path::new("/a/bc"));
+        assert_eq!(shortest("x"), Path::new("x"));
     }
 }

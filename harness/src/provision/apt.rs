@@ -107,7 +107,12 @@ impl Apt {
     pub fn update(&self) -> Result<(), ProvisionError> {
         // Without this, apt reports success when a server could not be reached.
         let strict = ["-o", "APT::Update::Error-Mode=any", "-q", "update"];
-        command::output(self.command("apt-get").args(strict)).map(drop)
+        self.fill(self.command("apt-get").args(strict))
+    }
+
+    /// Runs a command that fills the file system of the cache.
+    fn fill(&self, command: &mut Command) -> Result<(), ProvisionError> {
+        command::output_into(command, Some(&self.folder), command::PATIENCE).map(drop)
     }
 
     /// All packages whose name matches the regular expression, in all their versions.
@@ -140,7 +145,7 @@ impl Apt {
             .map(|package| format!("{}={}", package.name, package.version));
         let mut command = self.command("apt-get");
         command.args(["-q", "download"]).args(words).current_dir(folder);
-        command::output(&mut command).map(drop)
+        self.fill(&mut command)
     }
 
     /// Downloads a package and everything that it needs and the machine lacks into
@@ -165,7 +170,7 @@ impl Apt {
             "install",
             package,
         ]);
-        command::output(&mut command).map(drop)
+        self.fill(&mut command)
     }
 }
 
@@ -178,7 +183,9 @@ pub fn unpack_all(folder: &Path, root: &Path) -> Result<(), ProvisionError> {
     for entry in fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
         if path.extension().is_some_and(|extension| extension == "deb") {
-            command::output(Command::new("dpkg-deb").arg("-x").arg(&path).arg(root))?;
+            let mut unpack = Command::new("dpkg-deb");
+            unpack.arg("-x").arg(&path).arg(root);
+            command::output_into(&mut unpack, Some(folder), command::PATIENCE)?;
         }
     }
     Ok(())

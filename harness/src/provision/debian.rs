@@ -1,6 +1,7 @@
 //! Debian's kernels: which suite holds which series, and what of a package is needed.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,28 +38,38 @@ impl<'a> Suites<'a> {
     }
 
     /// The suite's client, or why there is none. A release that was archived or a mirror
-    /// that is partial must not keep the other suites from being used.
-    fn suite(&mut self, suite: &str, progress: &mut dyn FnMut(&str)) -> &Result<Apt, String> {
+    /// that is partial must not keep the other suites from being used; a full file system
+    /// or an interruption ends it all.
+    fn suite(
+        &mut self,
+        suite: &str,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<&Result<Apt, String>, ProvisionError> {
         let Self {
             cache,
             archives,
             open,
         } = self;
-        open.entry(suite.to_owned()).or_insert_with(|| {
-            progress(&format!("{suite}: reading package lists"));
-            let source = match (&archives.security, suite.ends_with("-security")) {
-                (Some(security), true) => security,
-                _ => &archives.main,
-            };
-            let folder = cache.folder().join("apt").join(suite);
-            let apt = Apt::open(folder, &source.line_for(suite), Installed::Nothing);
-            let updated = apt.and_then(|apt| apt.update().map(|()| apt));
-            updated.map_err(|error| match error {
-                // The whole command is too much to say about a suite that may not matter.
-                ProvisionError::Command { stderr, .. } => format!("{suite}: {stderr}"),
-                error => error.to_string(),
-            })
-        })
+        let vacant = match open.entry(suite.to_owned()) {
+            Entry::Occupied(known) => return Ok(known.into_mut()),
+            Entry::Vacant(vacant) => vacant,
+        };
+        progress(&format!("{suite}: reading package lists"));
+        let source = match (&archives.security, suite.ends_with("-security")) {
+            (Some(security), true) => security,
+            _ => &archives.main,
+        };
+        let folder = cache.folder().join("apt").join(suite);
+        let apt = Apt::open(folder, &source.line_for(suite), Installed::Nothing);
+        let updated = apt.and_then(|apt| apt.update().map(|()| apt));
+        let known = match updated {
+            Ok(apt) => Ok(apt),
+            Err(error @ (ProvisionError::NoSpace { .. } | ProvisionError::Interrupted)) => return Err(error),
+            // The whole command is too much to say about a suite that may not matter.
+            Err(ProvisionError::Command { stderr, .. }) => Err(format!("{suite}: {stderr}")),
+            Err(error) => Err(error.to_string()),
+        };
+        Ok(vacant.insert(known))
     }
 
     /// Downloads and unpacks the newest build of a series.
@@ -76,7 +87,7 @@ impl<'a> Suites<'a> {
         for group in self.groups(series) {
             let mut best: Option<(String, Build)> = None;
             for suite in group {
-                let apt = match self.suite(&suite, progress) {
+                let apt = match self.suite(&suite, progress)? {
                     Ok(apt) => apt,
                     Err(error) => {
                         failures.push(format!("\n{error}"));
@@ -95,7 +106,7 @@ impl<'a> Suites<'a> {
                 }
             }
             if let Some((suite, build)) = best
-                && let Ok(apt) = self.suite(&suite, progress)
+                && let Ok(apt) = self.suite(&suite, progress)?
             {
                 return install(cache, apt, &name, &build, progress);
             }

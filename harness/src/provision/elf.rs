@@ -14,7 +14,7 @@ pub struct NotElf;
 const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
 /// Size of an ELF-64 file header in bytes.
-const EHDR_SIZE: usize = 64;
+pub const EHDR_SIZE: usize = 64;
 /// Size of a program header in bytes.
 const PHDR_SIZE: usize = 56;
 /// Size of a section header in bytes.
@@ -65,13 +65,13 @@ impl<'a> Elf<'a> {
         Ok(None)
     }
 
-    /// A copy that still runs but has no section headers and nothing behind the last
-    /// loadable segment. Debug information and symbol tables are not loaded, so this
-    /// drops them without needing `strip`.
+    /// Where the last loadable segment ends, in bytes from the start of the file; the file
+    /// may be shorter if it is damaged. Debug information and symbol tables stand behind,
+    /// and cutting them off needs no `strip`.
     ///
     /// # Errors
-    /// If a header points outside the file.
-    pub fn loadable_part(&self) -> Result<Vec<u8>, NotElf> {
+    /// If the program headers are outside what was given of the file.
+    pub fn loadable_end(&self) -> Result<usize, NotElf> {
         let table_end = (PHDR_SIZE * self.half(0x38)?)
             .checked_add(self.quad(0x20)?)
             .ok_or(NotElf)?;
@@ -81,12 +81,20 @@ impl<'a> Elf<'a> {
                 end = end.max(header.offset.checked_add(header.file_size).ok_or(NotElf)?);
             }
         }
-        let mut copy = self.range(0, end)?.to_vec();
+        Ok(end)
+    }
+
+    /// The file header of a copy that ends at [`Self::loadable_end`].
+    ///
+    /// # Errors
+    /// If the file is shorter than its header.
+    pub fn header_without_sections(&self) -> Result<[u8; EHDR_SIZE], NotElf> {
+        let mut header: [u8; EHDR_SIZE] = self.field(0)?;
         for field in [0x28..0x30, 0x3c..0x3e, 0x3e..0x40] {
             // e_shoff, e_shnum, e_shstrndx: there are no sections any more.
-            copy.get_mut(field).ok_or(NotElf)?.fill(0);
+            header.get_mut(field).ok_or(NotElf)?.fill(0);
         }
-        Ok(copy)
+        Ok(header)
     }
 
     /// Contents of the section of that name, if there is one.
@@ -187,7 +195,9 @@ mod tests {
     #[test]
     fn the_loadable_part_still_runs() {
         let bytes = own_executable();
-        let part = Elf::parse(&bytes).unwrap().loadable_part().unwrap();
+        let elf = Elf::parse(&bytes).unwrap();
+        let mut part = elf.header_without_sections().unwrap().to_vec();
+        part.extend(&bytes[EHDR_SIZE..elf.loadable_end().unwrap()]);
         assert!(part.len() < bytes.len());
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stripped");
@@ -212,6 +222,6 @@ mod tests {
         let mut wild = bytes.clone();
         wild[0x20..0x28].fill(0xff);
         assert_eq!(Elf::parse(&wild).unwrap().interpreter(), Err(NotElf));
-        assert_eq!(Elf::parse(&wild).unwrap().loadable_part(), Err(NotElf));
+        assert_eq!(Elf::parse(&wild).unwrap().loadable_end(), Err(NotElf));
     }
 }

@@ -11,6 +11,7 @@ mod kernel;
 pub mod module;
 mod qemu;
 mod sources;
+mod space;
 
 use std::fs::{self, File};
 use std::io;
@@ -62,7 +63,7 @@ pub enum ProvisionError {
         source: io::Error,
     },
     /// A command failed.
-    #[error("`{command}` failed ({status}):\n{stderr}\nCheck the network and the archive, then try again")]
+    #[error("`{command}` failed ({status}):\n{stderr}\n{}", command::remedy(stderr))]
     Command {
         /// The command.
         command: String,
@@ -71,6 +72,35 @@ pub enum ProvisionError {
         /// The last lines of its error output.
         stderr: String,
     },
+    /// A command did nothing for a long time, and was ended.
+    #[error(
+        "`{command}` did nothing for {seconds} s and was ended:\n{stderr}\nCheck the network and the \
+         archive, then try again"
+    )]
+    Stalled {
+        /// The command.
+        command: String,
+        /// For how long, in seconds.
+        seconds: u64,
+        /// The last lines of its error output.
+        stderr: String,
+    },
+    /// The file system of the cache is full.
+    #[error(
+        "there is too little space for the cache in {folder}: {free} MiB are free, and at least {needed} \
+         MiB are needed; make room, or name a folder elsewhere with CONFORM_CACHE"
+    )]
+    NoSpace {
+        /// The folder.
+        folder: PathBuf,
+        /// What is free, in MiB.
+        free: u64,
+        /// What is needed, in MiB.
+        needed: u64,
+    },
+    /// The user interrupted it.
+    #[error("interrupted: what was not finished is removed by the next `conform provision`")]
+    Interrupted,
     /// No suite has that kernel.
     #[error(
         "no build of {name} is in the archive (searched: {searched}); ask for another series or give a \
@@ -280,6 +310,7 @@ pub fn provision(
         cache.kernel(name)?;
     }
     let _lock = cache.lock()?;
+    space::check(cache.folder(), space::NEEDED)?;
     let archives = sources::Archives::of_machine(Path::new("/")).ok_or(ProvisionError::NoArchive);
     let qemu = match (cache.qemu(), &archives) {
         (Ok(qemu), _) => qemu,

@@ -133,8 +133,9 @@ pub fn write(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::Result {
                 let missing = summary.cases - summary.judged();
                 writeln!(
                     out,
-                    "{target}: INCOMPLETE: {missing} of {} cases have no verdict",
-                    summary.cases
+                    "{target}: INCOMPLETE: no verdict for {missing} of {} {}",
+                    summary.cases,
+                    if summary.cases == 1 { "case" } else { "cases" }
                 )?;
             }
             None => {}

@@ -5,13 +5,16 @@ use std::io::{self, Read as _, Seek as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::frame::{Corrupt, Decoder, Message};
+use super::frame::{Corrupt, Decoder, Job, Message};
+use super::initramfs::{Contents, InitramfsError};
+use crate::interrupt;
 use crate::provision::Qemu;
 
 /// Lines from the first alarm on the console, and from its end, that go into a message.
@@ -53,13 +56,25 @@ pub(super) enum Lost {
     Restarted,
     #[error("QEMU ended ({0})")]
     Ended(ExitStatus),
+    #[error("it was asked to stop")]
+    Stopped,
+}
+
+/// Why QEMU does not run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error(transparent)]
+    Initramfs(#[from] InitramfsError),
+    #[error("cannot start QEMU: {0}")]
+    Io(#[from] io::Error),
 }
 
 /// What to boot.
 pub(super) struct Machine<'a> {
     pub qemu: &'a Qemu,
     pub kernel: &'a Path,
-    pub initramfs: &'a [u8],
+    pub initramfs: &'a Contents,
+    pub job: &'a Job<'a>,
     pub command_line: &'a str,
 }
 
@@ -78,7 +93,7 @@ pub(super) struct Emulator {
 
 impl Emulator {
     /// Starts a machine.
-    pub fn start(machine: &Machine) -> io::Result<Self> {
+    pub fn start(machine: &Machine) -> Result<Self, StartError> {
         let folder = tempfile::Builder::new().prefix("conform-").tempdir()?;
         let named = |path: &Path, error: io::Error| {
             io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display()))
@@ -93,7 +108,7 @@ impl Emulator {
             file.map_err(|error| named(path, error))
         };
         let initramfs = folder.path().join("initramfs");
-        fs::write(&initramfs, machine.initramfs).map_err(|error| named(&initramfs, error))?;
+        machine.initramfs.write(machine.job, create(&initramfs)?)?;
         let console_path = folder.path().join("console");
         let console = create(&console_path)?;
         let errors = create(&folder.path().join("errors"))?;
@@ -136,19 +151,21 @@ impl Emulator {
         })
     }
 
-    /// Waits for the next message.
-    pub fn next(&mut self, patience: Duration) -> Result<Message, Lost> {
+    /// Waits for the next message, or until `stop` is set or the user interrupts the run.
+    pub fn next(&mut self, patience: Duration, stop: &AtomicBool) -> Result<Message, Lost> {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(message) = self.decoder.next()? {
                 self.folder = None;
                 return Ok(message);
             }
-            match self
-                .chunks
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
+            if stop.load(Ordering::Relaxed) || interrupt::interrupted() {
+                return Err(Lost::Stopped);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.chunks.recv_timeout(left.min(interrupt::LOOK)) {
                 Ok(chunk) => self.decoder.push(&chunk),
+                Err(RecvTimeoutError::Timeout) if left > interrupt::LOOK => {}
                 Err(RecvTimeoutError::Timeout) => return Err(Lost::Silent(patience)),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.ending()),
             }

@@ -5,6 +5,8 @@
 //! as an LZ4 block with its size before it. An emulated serial port carries less than a
 //! megabyte per second, and the observations of a transcript resemble each other.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use spec_model::scenario::Scenario;
 
@@ -21,10 +23,10 @@ const LONGEST_MESSAGE: usize = 256 << 20;
 
 /// What the agent is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Job {
+pub(super) struct Job<'a> {
     pub options: RunOptions,
     /// Each with the index by which its result is known.
-    pub scenarios: Vec<(u32, Scenario)>,
+    pub scenarios: Vec<(u32, Cow<'a, Scenario>)>,
 }
 
 /// What the agent says.

@@ -11,8 +11,11 @@ mod initramfs;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use spec_model::defect::DefectSet;
@@ -27,7 +30,9 @@ use crate::provision::{Kernel, Qemu};
 pub use agent::agent_main;
 use emulator::{Emulator, Lost, Machine};
 use frame::{Job, Message};
-use initramfs::Base;
+use initramfs::Contents;
+
+use crate::interrupt;
 
 /// Boots in a row that may be lost before any scenario starts until the rest is given up:
 /// such a kernel will hardly ever boot.
@@ -61,6 +66,8 @@ pub struct BootedConfig {
     pub boot_patience: Duration,
     /// How long the agent may be silent after that: longer than any scenario takes.
     pub patience: Duration,
+    /// Once set, the emulator is ended at once, and what has not run has no result.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl BootedConfig {
@@ -76,6 +83,7 @@ impl BootedConfig {
             logs,
             boot_patience: Duration::from_secs(120),
             patience: Duration::from_secs(30),
+            stop: Arc::default(),
         }
     }
 }
@@ -103,7 +111,7 @@ fn aborts_emulator(scenario: &Scenario) -> bool {
 pub struct Booted {
     config: BootedConfig,
     identity: Option<Identity>,
-    base: Option<Base>,
+    contents: Option<Contents>,
     boot_time: Option<Duration>,
     alarms: Vec<String>,
 }
@@ -112,6 +120,8 @@ pub struct Booted {
 enum End {
     /// The agent ran everything.
     Finished,
+    /// The user or the caller wants no more.
+    Stopped,
     /// Nothing will ever run.
     Unusable(String),
     /// It was lost; another boot may get further.
@@ -129,7 +139,7 @@ impl Booted {
         Self {
             config,
             identity: None,
-            base: None,
+            contents: None,
             boot_time: None,
             alarms: Vec::new(),
         }
@@ -177,16 +187,20 @@ impl Booted {
         options: RunOptions,
         sink: &mut dyn FnMut(usize, Run),
     ) -> End {
-        let initramfs = match self.initramfs(scenarios, left, options) {
-            Ok(initramfs) => initramfs,
-            Err(error) => return End::Unusable(error.to_string()),
+        if self.contents.is_none() {
+            match Contents::new(&self.config.executable, &self.config.kernel) {
+                Ok(contents) => self.contents = Some(contents),
+                Err(error) => return End::Unusable(error.to_string()),
+            }
+        }
+        let Some(contents) = &self.contents else {
+            return End::Unusable("the initramfs has no contents".to_owned());
         };
         let mut command_line = COMMAND_LINE.to_owned();
-        if let Some(base) = &self.base
-            && !base.library_folders().is_empty()
-        {
+        let library_folders = contents.library_folders();
+        if !library_folders.is_empty() {
             // What the kernel does not know and looks like NAME=VALUE is init's environment.
-            command_line += &format!(" LD_LIBRARY_PATH={}", base.library_folders());
+            command_line += &format!(" LD_LIBRARY_PATH={library_folders}");
         }
         if !self.config.arguments.is_empty() {
             command_line += &format!(" -- {}", self.config.arguments.join(" "));
@@ -195,18 +209,18 @@ impl Booted {
         let machine = Machine {
             qemu: &self.config.qemu,
             kernel: &self.config.kernel.image,
-            initramfs: &initramfs,
+            initramfs: contents,
+            job: &job(scenarios, left, options),
             command_line: &command_line,
         };
         let mut emulator = match Emulator::start(&machine) {
             Ok(emulator) => emulator,
-            Err(error) => return End::Unusable(format!("cannot start QEMU: {error}")),
+            Err(error) => return End::Unusable(error.to_string()),
         };
-        drop(initramfs);
         let mut patience = self.config.boot_patience;
         let mut running = None;
         loop {
-            match emulator.next(patience) {
+            match emulator.next(patience, &self.config.stop) {
                 Ok(Message::Hello(identity)) => {
                     self.boot_time = Some(start.elapsed());
                     let name = self.config.name.clone();
@@ -226,6 +240,7 @@ impl Booted {
                     return End::Finished;
                 }
                 Ok(Message::Fatal(text)) => return End::Unusable(text),
+                Err(Lost::Stopped) => return End::Stopped,
                 Err(lost) => {
                     let reason = self.explain(&lost, &emulator, running.is_some());
                     return End::Lost { reason, running };
@@ -244,25 +259,19 @@ impl Booted {
         format!("{lost}{when}\n{words}")
     }
 
-    fn initramfs(
-        &mut self,
-        scenarios: &[Scenario],
-        left: &VecDeque<usize>,
-        options: RunOptions,
-    ) -> Result<Vec<u8>, initramfs::InitramfsError> {
-        let wanted = left.iter().filter_map(|index| {
-            let scenario = scenarios.get(*index)?;
-            Some((u32::try_from(*index).ok()?, scenario.clone()))
-        });
-        let job = Job {
-            options,
-            scenarios: wanted.collect(),
-        };
-        let base = match self.base.take() {
-            Some(base) => base,
-            None => Base::new(&self.config.executable, &self.config.kernel)?,
-        };
-        self.base.insert(base).with_job(&job)
+    fn stopped(&self) -> bool {
+        self.config.stop.load(Ordering::Relaxed) || interrupt::interrupted()
+    }
+}
+
+fn job<'a>(scenarios: &'a [Scenario], left: &VecDeque<usize>, options: RunOptions) -> Job<'a> {
+    let wanted = left.iter().filter_map(|index| {
+        let scenario = scenarios.get(*index)?;
+        Some((u32::try_from(*index).ok()?, Cow::Borrowed(scenario)))
+    });
+    Job {
+        options,
+        scenarios: wanted.collect(),
     }
 }
 
@@ -270,6 +279,9 @@ impl Target for Booted {
     fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run)) {
         let mut left = VecDeque::with_capacity(scenarios.len());
         for (index, scenario) in scenarios.iter().enumerate() {
+            if self.stopped() {
+                return;
+            }
             if aborts_emulator(scenario) {
                 sink(index, Run::Unsupported(ABORTS.to_owned()));
             } else {
@@ -283,6 +295,7 @@ impl Target for Booted {
             let gained = left.len() < before;
             let reason = match end {
                 End::Finished => "the agent finished without a result for this scenario".to_owned(),
+                End::Stopped => return,
                 End::Unusable(reason) => reason,
                 End::Lost { reason, running } => {
                     let place = left.iter().position(|index| Some(*index) == running);

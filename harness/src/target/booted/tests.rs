@@ -236,6 +236,24 @@ fn whatever_kills_the_guest_breaks_one_scenario_only() {
 
 #[test]
 #[ignore = "boots a kernel"]
+fn a_stop_ends_the_emulator_and_leaves_the_rest_without_results() {
+    let logs = tempfile::tempdir().unwrap();
+    let config = config("debian:6.12", &logs);
+    let stop = Arc::clone(&config.stop);
+    let mut booted = Booted::new(config);
+    let (mut results, mut stopped) = (Vec::new(), None);
+    let scenarios = ["a", "hang", "b"].map(scenario);
+    booted.run(&scenarios, RunOptions::default(), &mut |index, _| {
+        results.push(index);
+        stop.store(true, Ordering::Relaxed);
+        stopped = Some(Instant::now());
+    });
+    assert_eq!(results, [0]);
+    assert!(stopped.unwrap().elapsed() < Duration::from_secs(5), "it waited");
+}
+
+#[test]
+#[ignore = "boots a kernel"]
 fn a_kernel_that_never_boots_is_given_up() {
     let logs = tempfile::tempdir().unwrap();
     let mut config = config("debian:6.12", &logs);
