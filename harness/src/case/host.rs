@@ -10,8 +10,9 @@ use spec_model::x86::state::Shadow;
 use super::code::unknown_point;
 use super::document::Located;
 use super::mistake::suggest;
+use super::raise::Raise;
 use super::resolve::Resolver;
-use super::syntax::{HostEntry, Raise, ShadowName, Step};
+use super::syntax::{HostEntry, ShadowName, Step};
 use super::value::{Names, SaveAreaRows};
 
 /// What the points of a case are.

@@ -10,8 +10,9 @@ use super::code::unknown_point;
 use super::document::Located;
 use super::expectation::{AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep};
 use super::mistake::{Position, suggest};
+use super::observation::Expectation;
 use super::resolve::Resolver;
-use super::syntax::{Expectation, HostEntry};
+use super::syntax::HostEntry;
 use super::value::{Expected, Names, Number, Paths, SaveAreaRows};
 
 /// What expectations can refer to.
