@@ -144,8 +144,73 @@ expect:
 ";
     assert_eq!(
         mistakes(text),
-        said(&["1:1: `titel` is not a key here; did you mean `title`?",])
+        said(&[
+            "1:1: `titel` is not a key here; did you mean `title`?",
+            "1:1: no requirement is checked; add `checks: [..]` with the ids of the requirements that the case checks",
+            "1:1: `path` is missing; add the points in their order and the end, such as `path: [before, halted]`",
+            "3:9: `reel` is unknown; did you mean `real`?",
+            "4:10: 300 is out of range; it must be 0 to 0xff",
+            "5:16: `rxx` is not a key here; did you mean `rax`?",
+            "5:29: label `nowhere` is not defined; the labels are `after`, `nmi`, `start`, `unexpected`",
+            "6:23: 0x100001 is not the address of a page; write a multiple of 0x1000",
+            "9:5: unknown instruction or directive `snyc`; did you mean `sync` or `inc` or `jnc`?",
+            "11:5: unknown instruction or directive `nopp`; did you mean `nop` or `loop` or `not`?",
+            "12:9: label `afte` is not defined; labels here are after, nmi, start, unexpected",
+            "18:11: no `sync` or `halt` in the code names `befor`; did you mean `before`?",
+            "19:19: `doo` is not a key here; did you mean `do`?",
+            "19:34: 0 is not an occurrence; count from 1",
+            "20:5: the host does nothing here; add `do: nmi`, `do: smi`, `set`, `save`, `write` or `shadow`",
+            "21:17: `adress` is not a key here; did you mean `address`?",
+            "23:11: no `sync` or `halt` in the code names `in-nmy`; did you mean `in-nmi`?",
+            "23:31: 0x2 does not fit the 1 bits of nmi.masked; write true or false",
+            "23:43: label `aftr` is not defined; did you mean `after`?",
+            "24:28: `NMI-MSAK-001` is unknown; did you mean `NMI-MASK-001`?",
+            "24:55: 0x10000 does not fit the 16 bits of cs.selector; write 0 to 0xffff",
+            "24:65: `nmi.maskd` is not a key here; did you mean `nmi.masked`?",
+            "25:5: `at` is missing; add `at: ..` (Name of the point, or how the run ends: halted, shutdown, stuck)",
+            "25:36: 2 bytes are expected of `watch.top`, which has 6; write one number per byte, or change the length of the watch",
+        ])
     );
+}
+
+#[test]
+fn any_damaged_line_is_reported_in_order_and_once() {
+    let lines: Vec<&str> = SOUND.lines().collect();
+    let damages: [fn(&str) -> String; 5] = [
+        |_| String::new(),
+        |line| line.replacen(':', "x:", 1),
+        |line| format!("{}: 5", line.split(':').next().unwrap_or_default()),
+        |line| format!("{}: []", line.split(':').next().unwrap_or_default()),
+        |line| line.replacen("n", "mm", 1),
+    ];
+    for damaged in 0..lines.len() {
+        for damage in damages {
+            let mut text = String::new();
+            for (index, line) in lines.iter().enumerate() {
+                let line = if index == damaged {
+                    damage(line)
+                } else {
+                    (*line).to_owned()
+                };
+                text.push_str(&line);
+                text.push('\n');
+            }
+            let case = Case::parse(
+                "area/broken".to_owned(),
+                Path::new("broken.yaml"),
+                text.as_bytes(),
+            );
+            let said = case.err().unwrap_or_default();
+            for (one, next) in said.iter().zip(said.iter().skip(1)) {
+                assert!(
+                    one.at <= next.at && one != next,
+                    "{one} and then {next} in\n{text}"
+                );
+            }
+            assert!(said.iter().all(|mistake| mistake.at.line > 0), "{said:?}");
+            assert!(said.len() <= 4, "one damaged line in\n{text}is called {said:#?}");
+        }
+    }
 }
 
 #[test]

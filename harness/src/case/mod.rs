@@ -180,14 +180,9 @@ fn build(
     if let Some(vcpus) = written.machine.vcpus.as_ref().filter(|vcpus| vcpus.value == 0) {
         mistakes.add(vcpus.at, "a machine without processors", "write 1 or more");
     }
-    let mut code = code::assemble(
-        &written.code,
-        mode,
-        vcpus,
-        source,
-        is_lost(tree, "code"),
-        mistakes,
-    );
+    // Without any code one mistake is enough: that `start` is missing.
+    let code_lost = is_lost(tree, "code") || (mode != Mode::Bare && written.code.0.is_empty());
+    let mut code = code::assemble(&written.code, mode, vcpus, source, code_lost, mistakes);
     let code_at = key_position(tree, "code");
     if mode != Mode::Bare && !is_lost(tree, "code") {
         let needed = if vcpus_known { vcpus } else { 1 };
