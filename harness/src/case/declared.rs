@@ -45,7 +45,7 @@ pub(super) fn point_of(line: &str) -> Option<Point> {
         "halt" => PointKind::Halt { resume: 0 },
         _ => return None,
     };
-    let name = words.next()?.to_owned();
+    let name = words.next()?.trim_end_matches([':', ',']).to_owned();
     Some(Point { name, kind })
 }
 
@@ -55,7 +55,7 @@ pub(super) fn note_broken_point(line: &str, points: &mut Known) {
     let meant = words.next().and_then(|word| nearest(word, ["sync", "halt"]));
     match (meant, words.next()) {
         (Some(_), Some(name)) => {
-            points.names.insert(name.to_owned());
+            points.names.insert(name.trim_end_matches([':', ',']).to_owned());
         }
         (Some("sync"), None) => points.more = true,
         _ => {}
@@ -79,7 +79,10 @@ fn without_comment(line: &str) -> &str {
 /// A line without its comment and its first label.
 fn statement(line: &str) -> &str {
     let statement = without_comment(line);
-    statement.split_once(':').map_or(statement, |(_, rest)| rest)
+    match statement.split_once(':') {
+        Some((label, rest)) if label.split_whitespace().count() == 1 => rest,
+        _ => statement,
+    }
 }
 
 /// What is wrong with the name of a point that no code declares.
