@@ -113,6 +113,137 @@ fn watches_have_a_length() {
     );
 }
 
+#[test]
+fn mistakes_of_all_phases_are_shown_at_once() {
+    let text = "\
+titel: Delivery of an NMI blocks NMIs
+machine:
+  mode: reel
+  vcpus: 300
+  registers: { rxx: 1, rbx: offset nowhere }
+  memory: [{ address: 0x100001, size: 0x1000 }]
+code:
+  start: |
+    snyc before
+    after:
+    nopp
+    jmp afte
+    sync last
+  nmi: |
+    sync in-nmi
+    iret
+host:
+  - { at: befor, do: nmi }
+  - { at: in-nmi, doo: nmi, nth: 0 }
+  - { at: last }
+watch: { top: { adress: 0x6ffa, length: 6 } }
+expect:
+  - { at: in-nmy, nmi.masked: 2, stack.0: offset aftr }
+  - { at: in-nmi, because: NMI-MSAK-001, cs.selector: 0x1_0000, nmi.maskd: 1 }
+  - { nmi.masked: true, watch.top: [1, 2] }
+";
+    assert_eq!(
+        mistakes(text),
+        said(&[
+            "1:1: `titel` is not a key here; did you mean `title`?",
+            "1:1: no requirement is checked; add `checks: [..]` with the ids of the requirements that the case checks",
+            "1:1: `path` is missing; add the points in their order and the end, such as `path: [before, halted]`",
+            "3:9: `reel` is unknown; did you mean `real`?",
+            "4:10: 300 is out of range; it must be 0 to 0xff",
+            "5:16: `rxx` is not a key here; did you mean `rax`?",
+            "5:29: label `nowhere` is not defined; the labels are `after`, `nmi`, `start`, `unexpected`",
+            "6:23: 0x100001 is not the address of a page; write a multiple of 0x1000",
+            "9:5: unknown instruction or directive `snyc`; did you mean `sync` or `inc` or `jnc`?",
+            "11:5: unknown instruction or directive `nopp`; did you mean `nop` or `loop` or `not`?",
+            "12:9: label `afte` is not defined; labels here are after, nmi, start, unexpected",
+            "18:11: no `sync` or `halt` in the code names `befor`; did you mean `before`?",
+            "19:19: `doo` is not a key here; did you mean `do`?",
+            "19:34: 0 is not an occurrence; count from 1",
+            "20:5: the host does nothing here; add `do: nmi`, `do: smi`, `set`, `save`, `write` or `shadow`",
+            "21:17: `adress` is not a key here; did you mean `address`?",
+            "23:11: no `sync` or `halt` in the code names `in-nmy`; did you mean `in-nmi`?",
+            "23:31: 0x2 does not fit the 1 bits of nmi.masked; write true or false",
+            "23:43: label `aftr` is not defined; did you mean `after`?",
+            "24:28: `NMI-MSAK-001` is unknown; did you mean `NMI-MASK-001`?",
+            "24:55: 0x10000 does not fit the 16 bits of cs.selector; write 0 to 0xffff",
+            "24:65: `nmi.maskd` is not a key here; did you mean `nmi.masked`?",
+            "25:5: `at` is missing; add `at: ..` (Name of the point, or how the run ends: halted, shutdown, stuck)",
+            "25:36: 2 bytes are expected of `watch.top`, which has 6; write one number per byte, or change the length of the watch",
+        ])
+    );
+}
+
+#[test]
+fn any_damaged_line_is_reported_in_order_and_once() {
+    let lines: Vec<&str> = SOUND.lines().collect();
+    let damages: [fn(&str) -> String; 5] = [
+        |_| String::new(),
+        |line| line.replacen(':', "x:", 1),
+        |line| format!("{}: 5", line.split(':').next().unwrap_or_default()),
+        |line| format!("{}: []", line.split(':').next().unwrap_or_default()),
+        |line| line.replacen("n", "mm", 1),
+    ];
+    for damaged in 0..lines.len() {
+        for damage in damages {
+            let mut text = String::new();
+            for (index, line) in lines.iter().enumerate() {
+                let line = if index == damaged {
+                    damage(line)
+                } else {
+                    (*line).to_owned()
+                };
+                text.push_str(&line);
+                text.push('\n');
+            }
+            let case = Case::parse(
+                "area/broken".to_owned(),
+                Path::new("broken.yaml"),
+                text.as_bytes(),
+            );
+            let said = case.err().unwrap_or_default();
+            for (one, next) in said.iter().zip(said.iter().skip(1)) {
+                assert!(
+                    one.at <= next.at && one != next,
+                    "{one} and then {next} in\n{text}"
+                );
+            }
+            assert!(said.iter().all(|mistake| mistake.at.line > 0), "{said:?}");
+            assert!(said.len() <= 4, "one damaged line in\n{text}is called {said:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_mode_hides_nothing_and_adds_nothing() {
+    let text = SOUND
+        .replace("mode: real", "mod: 5")
+        .replace("    nop\n", "    mov rax, cr0\n    nopp\n")
+        .replace("    iret\n", "    iretq\n")
+        .replace("at: before, do", "at: befor, do")
+        .replace("path: [before, in-nmi, halted]\n", "");
+    assert_eq!(
+        mistakes(text),
+        said(&[
+            "1:1: `path` is missing; add the points in their order and the end, such as `path: [before, halted]`",
+            "4:3: `mod` is not a key here; did you mean `mode`?",
+            "10:5: unknown instruction or directive `nopp`; did you mean `nop` or `loop` or `not`?",
+            "16:11: no `sync` or `halt` in the code names `befor`; did you mean `before`?",
+        ])
+    );
+}
+
+#[test]
+fn sections_that_cannot_be_read_are_not_called_missing() {
+    let text = SOUND.replace("  nmi: |\n    sync in-nmi\n    iret\n", "  nmi: [iret]\n");
+    assert_eq!(
+        mistakes(text.replace("at: before, do", "at: befor, do")),
+        said(&[
+            "11:8: a list stands here; write a text",
+            "13:11: no `sync` or `halt` in the code names `befor`; did you mean `before`?",
+        ])
+    );
+}
+
 /// What is said, without the file's name.
 fn said(lines: &[&str]) -> String {
     lines.iter().map(|line| format!("broken.yaml:{line}\n")).collect()
@@ -205,9 +336,10 @@ table! {
         ["18:19: `save.r1p` is not a key here; did you mean `save.r10`?"];
     code_without_a_name: "    sync in-nmi"
         => "    sync",
-        ["12:9: `sync` needs a name of letters, digits, `_`, `.` and `-`, for instance `sync in-handler`",
-         "16:16: no `sync` or `halt` in the code names `in-nmi`; the stops are `before`, `halted`, `limit`, `shutdown`, `stuck`, `unexpected`",
-         "18:11: no `sync` or `halt` in the code names `in-nmi`; the stops are `before`, `halted`, `limit`, `shutdown`, `stuck`, `unexpected`"];
+        ["12:9: `sync` needs a name of letters, digits, `_`, `.` and `-`, for instance `sync in-handler`"];
+    misspelled_sync: "    sync in-nmi"
+        => "    snyc in-nmi",
+        ["12:5: unknown instruction or directive `snyc`; did you mean `sync` or `inc` or `jnc`?"];
     unknown_watch: "nmi.masked: true"
         => "watch.frame: [1]",
         ["18:19: `watch` has no `frame`; add `watch: { frame: { address: .., length: .. } }`"];
@@ -322,7 +454,5 @@ table! {
         ["1:8: the title is empty; say the fact in one sentence",
          "2:10: `NMI` is unknown; known ones are `NMI-MASK-001`, `NMI-MASK-002`, `NMI-MASK-003`, `NMI-MASK-004`, `NMI-MASK-005`, `NMI-MASK-006`, `NMI-MASK-007`, `NMI-MASK-008`, `NMI-MASK-009`, `NMI-MASK-010`, `NMI-API-001`, `NMI-API-002`, `NMI-SMM-001`, `NMI-SMM-002`, `NMI-SMM-003`, `NMI-SMM-004` and others",
          "5:10: `999` is not a vector; vectors are `de`, `db`, `nmi`, `bp`, `of`, `br`, `ud`, `nm`, `df`, `ts`, `np`, `ss`, `gp`, `pf`, `mf`, `ac` and others; numbers from 0 to 255 are allowed too",
-         "8:5: unknown instruction or directive `sink`; did you mean `in` or `inc` or `ins`?",
-         "16:11: no `sync` or `halt` in the code names `before`; its points are `in-nmi`, `unexpected`",
-         "17:8: no `sync` or `halt` in the code names `before`; the stops are `halted`, `in-nmi`, `limit`, `shutdown`, `stuck`, `unexpected`"];
+         "8:5: unknown instruction or directive `sink`; did you mean `in` or `inc` or `ins`?"];
 }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use spec_model::scenario::{Blob, Point};
 
+use super::declared::{self, Known, Labels};
 use super::document::{Entries, Located};
-use super::mistake::{Mistakes, Position, suggest};
+use super::mistake::{Mistakes, Position};
 use super::preset::UNEXPECTED;
 use super::syntax::Mode;
 use super::tree;
-use crate::assembler::{self, AssemblyError, Bits, Label, Section};
+use crate::assembler::{self, AssemblyError, Bits, Section};
 
 /// Name of the point that real-mode vectors without a handler lead to.
 pub(super) const UNEXPECTED_POINT: &str = "unexpected";
@@ -75,39 +76,61 @@ impl Piece {
 pub(super) struct Code {
     /// Bytes without a gap.
     pub(super) blobs: Vec<Piece>,
+    /// If the text has mistakes, those that can be read, without the address of a HLT.
     pub(super) points: Vec<Point>,
-    /// Absent if the text has mistakes.
-    pub(super) labels: Option<BTreeMap<String, Label>>,
+    pub(super) labels: Labels,
     /// Names of all sections.
     pub(super) sections: BTreeSet<String>,
     /// Names of all points, also if the text has mistakes.
-    pub(super) point_names: BTreeSet<String>,
+    pub(super) point_names: Known,
     /// Vectors that have a handler, with its offset.
     pub(super) handlers: Vec<(u8, u64)>,
     /// Offset of the section that each processor starts at.
     pub(super) entries: Vec<u64>,
 }
 
-/// Assembles the sections of a case.
+/// The mode in which the code has the fewest mistakes: what stands in for one that cannot
+/// be read. `guess` wins where several are equal.
+pub(super) fn likely_mode(sections: &Entries<Located<String>>, guess: Mode) -> Mode {
+    let errors = |mode: &Mode| {
+        let program = assembler::assemble(&place(&sections.0, *mode), &BTreeMap::new());
+        program.err().map_or(0, |errors| errors.len())
+    };
+    let modes = [guess, Mode::Real, Mode::Protected, Mode::Long];
+    modes.into_iter().min_by_key(errors).unwrap_or(guess)
+}
+
+/// Assembles the sections of a case. `lost` says that the file has code that cannot be read.
 pub(super) fn assemble(
     sections: &Entries<Located<String>>,
     mode: Mode,
     vcpus: u8,
     source: &str,
+    lost: bool,
     mistakes: &mut Mistakes,
 ) -> Code {
     let sections = &sections.0;
     let mut code = Code {
         blobs: Vec::new(),
         points: Vec::new(),
-        labels: None,
+        labels: Labels::Named(Known::default()),
         sections: sections.iter().map(|(name, _)| name.value.clone()).collect(),
-        point_names: BTreeSet::new(),
+        point_names: Known::default(),
         handlers: Vec::new(),
         entries: Vec::new(),
     };
     let mut folded = BTreeSet::new();
+    let mut labels = Known {
+        names: code.sections.clone(),
+        more: lost,
+    };
+    code.point_names.more = lost;
     for (name, text) in sections {
+        if text.at == Position::NOWHERE {
+            labels.more = true;
+            code.point_names.more = true;
+            continue;
+        }
         check_name(name, mode, vcpus, mistakes);
         if tree::is_folded(source, &name.at, &name.value) {
             folded.insert(text.at);
@@ -118,21 +141,26 @@ pub(super) fn assemble(
             );
         }
         for (number, line) in text.value.lines().enumerate() {
-            if let Some(point) = point_of(line) {
-                if super::expectation::ENDS.contains(&point) {
+            labels.names.extend(declared::labels_of(line).map(str::to_owned));
+            if let Some(point) = declared::point_of(line) {
+                let name = point.name.as_str();
+                if super::expectation::ENDS.contains(&name) {
                     mistakes.add(
                         tree::in_text(source, text.at, number + 1, 1),
-                        format!("`{point}` is not free as the name of a point"),
+                        format!("`{name}` is not free as the name of a point"),
                         "choose another name: this one says how a run ends",
                     );
                 }
-                code.point_names.insert(point.to_owned());
+                if code.point_names.names.insert(name.to_owned()) {
+                    code.points.push(point);
+                }
             }
         }
     }
     let mut placed = place(sections, mode);
     if mode == Mode::Real && !code.sections.contains(UNEXPECTED_POINT) {
-        code.point_names.insert(UNEXPECTED_POINT.to_owned());
+        code.point_names.names.insert(UNEXPECTED_POINT.to_owned());
+        labels.names.insert(UNEXPECTED_POINT.to_owned());
         placed.push(Section {
             name: UNEXPECTED_POINT,
             text: "halt unexpected",
@@ -145,8 +173,16 @@ pub(super) fn assemble(
         Ok(program) => program,
         Err(errors) => {
             for error in errors {
+                let section = error.section.checked_sub(1).and_then(|index| sections.get(index));
+                let line = error.line.checked_sub(1);
+                let line = section.and_then(|(_, text)| text.value.lines().nth(line?));
+                declared::note_broken_point(line.unwrap_or_default(), &mut code.point_names);
                 report(sections, source, &folded, &error, mistakes);
             }
+            // A text that is one line by mistake hides what it declares.
+            labels.more |= !folded.is_empty();
+            code.point_names.more |= !folded.is_empty();
+            code.labels = Labels::Named(labels);
             return code;
         }
     };
@@ -192,7 +228,12 @@ pub(super) fn assemble(
         let index = placed.iter().position(|section| section.name == name);
         code.entries.push(index.and_then(start_of).unwrap_or_default());
     }
-    code.labels = Some(program.labels);
+    code.labels = if labels.more {
+        labels.names.extend(program.labels.into_keys());
+        Labels::Named(labels)
+    } else {
+        Labels::Placed(program.labels)
+    };
     code
 }
 
@@ -331,26 +372,4 @@ fn report(
     let message = error.mistake.to_string();
     let (what, remedy) = message.split_once("; ").unwrap_or((message.as_str(), ""));
     mistakes.add(at, what, remedy);
-}
-
-/// The point that a line of assembly declares, read without assembling.
-fn point_of(line: &str) -> Option<&str> {
-    let statement = line.split([';', '#']).next().unwrap_or_default();
-    let statement = match statement.split_once(':') {
-        Some((_, rest)) => rest,
-        None => statement,
-    };
-    let mut words = statement.split_whitespace();
-    match (words.next(), words.next()) {
-        (Some("sync" | "halt"), Some(name)) => Some(name),
-        _ => None,
-    }
-}
-
-/// What is wrong with the name of a point that no code declares.
-pub(super) fn unknown_point(name: &str, known: &BTreeSet<String>, what_they_are: &str) -> (String, String) {
-    (
-        format!("no `sync` or `halt` in the code names `{name}`"),
-        suggest(name, known.iter().map(String::as_str), what_they_are),
-    )
 }

@@ -1,34 +1,30 @@
 //! Host events of a case.
 
-use std::collections::BTreeSet;
-
 use spec_model::scenario::{Action, HostEvent, Point, PointId};
 use spec_model::x86::field::Field;
 use spec_model::x86::save_area::Layout;
 use spec_model::x86::state::Shadow;
 
-use super::code::unknown_point;
+use super::declared::{Known, unknown_point};
 use super::document::Located;
 use super::mistake::suggest;
+use super::raise::Raise;
 use super::resolve::Resolver;
-use super::syntax::{HostEntry, Raise, ShadowName, Step};
+use super::syntax::{HostEntry, ShadowName, Step};
 use super::value::{Names, SaveAreaRows};
 
 /// What the points of a case are.
 pub(super) struct Points<'p> {
-    /// Absent entries only if the code has mistakes.
     pub(super) points: &'p [Point],
     /// Names of all points, also if the code has mistakes.
-    pub(super) names: &'p BTreeSet<String>,
-    /// Whether the file's structure and code were without mistakes.
-    pub(super) complete: bool,
+    pub(super) names: &'p Known,
 }
 
 impl Points<'_> {
     /// The point of a name, reported if there is none.
     fn find(&self, name: &Located<String>, resolver: &mut Resolver<'_>) -> Option<PointId> {
-        if !self.names.contains(&name.value) {
-            let (what, remedy) = unknown_point(&name.value, self.names, "its points");
+        if !self.names.admits(&name.value) {
+            let (what, remedy) = unknown_point(&name.value, &self.names.names, "its points");
             resolver.mistakes.add(name.at, what, remedy);
         }
         let index = self.points.iter().position(|point| point.name == name.value)?;
@@ -83,7 +79,7 @@ fn event(
         planned.extend(actions(step, layout, resolver));
         any |= step.acts();
     }
-    if !any && points.complete {
+    if !any {
         resolver.mistakes.add(
             entry.at,
             "the host does nothing here",
@@ -179,6 +175,7 @@ fn actions(step: &Step, layout: &'static Layout, resolver: &mut Resolver<'_>) ->
                 format!("the save area `{}` has no `{}`", layout.name, name.value),
                 suggest(&name.value, known, "its fields"),
             );
+            resolver.number(number, 64, &format!("save.{}", name.value));
             continue;
         };
         let bits = u8::try_from(row.width.min(8) * 8).unwrap_or(64);

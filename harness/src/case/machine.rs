@@ -31,12 +31,10 @@ pub(super) fn vcpus(
         let number = resolver.key(key, 8, "a processor number");
         let number = number.and_then(|number| u8::try_from(number).ok());
         let located = number.map(|value| Located { at: key.at, value });
-        let Some(number) = located.and_then(|number| resolver.vcpu(&number)) else {
-            continue;
-        };
-        if let Some(state) = vcpus.get_mut(usize::from(number)) {
-            set(state, values, resolver);
-        }
+        let number = located.and_then(|number| resolver.vcpu(&number));
+        let mut nobody = VcpuState::default();
+        let state = number.and_then(|number| vcpus.get_mut(usize::from(number)));
+        set(state.unwrap_or(&mut nobody), values, resolver);
     }
     vcpus
 }
@@ -56,16 +54,15 @@ fn set(state: &mut VcpuState, values: &FieldValues, resolver: &mut Resolver<'_>)
 /// What the case changes in the tables of its mode.
 pub(super) fn tables(machine: &Machine, code: &Code, resolver: &mut Resolver<'_>) -> Tables {
     let mode = machine.mode.value;
-    check_applicable(machine, resolver);
+    if resolver.mode_known {
+        check_applicable(machine, resolver);
+    }
+    let pages = pages(machine, resolver);
     Tables {
         gates: gates(machine, code, resolver),
         task_state: task_state(machine, resolver),
         descriptors: descriptors(&machine.gdt, resolver),
-        pages: if mode.has_paging() {
-            pages(machine, resolver)
-        } else {
-            Vec::new()
-        },
+        pages: if mode.has_paging() { pages } else { Vec::new() },
     }
 }
 
@@ -162,7 +159,7 @@ fn gates(machine: &Machine, code: &Code, resolver: &mut Resolver<'_>) -> Vec<(u8
 }
 
 fn change_gate(gate: &mut Gate, entry: &GateEntry, mode: Mode, resolver: &mut Resolver<'_>) {
-    let bits = if mode.has_long_mode() {
+    let bits = if mode.has_long_mode() || !resolver.mode_known {
         64
     } else if mode == Mode::Real {
         16
@@ -190,7 +187,7 @@ fn change_gate(gate: &mut Gate, entry: &GateEntry, mode: Mode, resolver: &mut Re
             _ => None,
         },
     };
-    if let Some((at, what)) = misplaced {
+    if let Some((at, what)) = misplaced.filter(|_| resolver.mode_known) {
         resolver.mistakes.add(
             at,
             format!("a gate has no `{what}` in this mode"),
@@ -225,7 +222,7 @@ fn vector_of(key: &Located<String>, resolver: &mut Resolver<'_>) -> Option<u8> {
 
 fn task_state(machine: &Machine, resolver: &mut Resolver<'_>) -> TaskState {
     let tss = &machine.tss;
-    let bits = if machine.mode.value.has_long_mode() {
+    let bits = if machine.mode.value.has_long_mode() || !resolver.mode_known {
         64
     } else {
         32

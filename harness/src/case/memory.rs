@@ -63,7 +63,7 @@ pub(super) fn memory(
         put(&mut regions, blob, false);
     }
     for piece in &code.blobs {
-        if !put(&mut regions, &piece.blob, piece.in_smm) {
+        if !put(&mut regions, &piece.blob, piece.in_smm) && resolver.mode_known {
             resolver.mistakes.add(
                 piece.at,
                 format!(
@@ -91,8 +91,15 @@ impl Region {
 }
 
 fn region(entry: &Located<MemoryEntry>, resolver: &mut Resolver<'_>) -> Option<Region> {
-    let address = resolver.number(&entry.value.address, 64, "a guest-physical address")?;
-    let size = resolver.number(&entry.value.size, 64, "a size")?;
+    let address = resolver.number(&entry.value.address, 64, "a guest-physical address");
+    let size = resolver.number(&entry.value.size, 64, "a size");
+    let contents: Vec<_> = (entry.value.contents.0.iter())
+        .map(|(key, bytes)| {
+            let at = resolver.key(key, 64, "a guest-physical address");
+            (key, at, resolver.bytes(bytes))
+        })
+        .collect();
+    let (address, size) = address.zip(size)?;
     if !address.is_multiple_of(PAGE_SIZE) {
         resolver.mistakes.add(
             entry.value.address.at,
@@ -119,9 +126,8 @@ fn region(entry: &Located<MemoryEntry>, resolver: &mut Resolver<'_>) -> Option<R
         },
         contents: Vec::new(),
     };
-    for (key, bytes) in &entry.value.contents.0 {
-        let at = resolver.key(key, 64, "a guest-physical address");
-        let (Some(address), Some(bytes)) = (at, resolver.bytes(bytes)) else {
+    for (key, at, bytes) in contents {
+        let (Some(address), Some(bytes)) = (at, bytes) else {
             continue;
         };
         if !region.put(&Blob { address, bytes }) {

@@ -1,5 +1,6 @@
 //! Mistakes in files that people write, with the place and the remedy.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,8 @@ pub struct Position {
 impl Position {
     /// The beginning of a file.
     pub const START: Self = Self { line: 1, column: 1 };
+    /// The place of stand-ins for what a file lacks. Nothing is said about it.
+    pub(super) const NOWHERE: Self = Self { line: 0, column: 0 };
 }
 
 /// One mistake in a file.
@@ -50,6 +53,11 @@ impl fmt::Display for Mistake {
 pub(super) struct Mistakes {
     file: PathBuf,
     list: Vec<Mistake>,
+    /// Where the reading goes on with a guess.
+    doubted: BTreeSet<Position>,
+    /// Whether the structure has been checked: then mistakes at doubted places are only
+    /// consequences of what was said about them.
+    structure_checked: bool,
 }
 
 impl Mistakes {
@@ -57,10 +65,15 @@ impl Mistakes {
         Self {
             file: file.to_owned(),
             list: Vec::new(),
+            doubted: BTreeSet::new(),
+            structure_checked: false,
         }
     }
 
     pub(super) fn add(&mut self, at: Position, what: impl Into<String>, remedy: impl Into<String>) {
+        if at == Position::NOWHERE || (self.structure_checked && self.doubted.contains(&at)) {
+            return;
+        }
         self.list.push(Mistake {
             file: self.file.clone(),
             at,
@@ -84,6 +97,22 @@ impl Mistakes {
 
     pub(super) fn append(&mut self, mut other: Self) {
         self.list.append(&mut other.list);
+        self.doubted.append(&mut other.doubted);
+    }
+
+    /// Remembers that what stands here is wrong and read as what was probably meant.
+    pub(super) fn doubt(&mut self, at: Position) {
+        self.doubted.insert(at);
+    }
+
+    /// Ends the check of the structure: from now on nothing more is said of doubted places.
+    pub(super) fn structure_is_checked(&mut self) {
+        self.structure_checked = true;
+    }
+
+    /// Whether a value was written as it is read.
+    pub(super) fn trusts(&self, at: Position) -> bool {
+        at != Position::NOWHERE && !self.doubted.contains(&at)
     }
 
     /// All of them in the order of the file, each once.

@@ -1,60 +1,67 @@
 //! Paths and expectations of a case: from what is written to [`Expectations`].
 
-use std::collections::BTreeSet;
-
 use spec_model::requirement;
 use spec_model::scenario::{Point, PointKind, Watch};
 use spec_model::x86::save_area::Layout;
 
-use super::code::unknown_point;
+use super::declared::{Known, unknown_point};
 use super::document::Located;
 use super::expectation::{AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep};
-use super::mistake::{Position, suggest};
+use super::mistake::{Position, nearest, suggest};
+use super::observation::Expectation;
 use super::resolve::Resolver;
-use super::syntax::{Expectation, HostEntry};
+use super::syntax::HostEntry;
 use super::value::{Expected, Names, Number, Paths, SaveAreaRows};
 
 /// What expectations can refer to.
 pub(super) struct Observable<'o> {
     pub(super) points: &'o [Point],
     /// Names of all points; with [`ENDS`] these are the stops.
-    pub(super) names: &'o BTreeSet<String>,
+    pub(super) names: &'o Known,
     pub(super) watches: &'o [Watch],
     pub(super) layout: &'static Layout,
-    /// Whether the file's structure and code were without mistakes, so that what is missing
-    /// is really missing.
-    pub(super) complete: bool,
+    /// Whether the watches could be read.
+    pub(super) watches_known: bool,
 }
 
-/// Reads paths and expectations.
+/// Reads paths and expectations, and checks that the paths come to whatever the
+/// expectations and the host refer to.
 pub(super) fn expectations(
     path: Option<&Located<Paths>>,
     expect: &[Located<Expectation>],
+    host: &[Located<HostEntry>],
     observable: &Observable<'_>,
     resolver: &mut Resolver<'_>,
 ) -> Expectations {
     let mut paths = Vec::new();
-    let mistakes_before = resolver.mistakes.len();
+    let mut all_known = path.is_some_and(|path| path.at != Position::NOWHERE);
     for steps in path.iter().flat_map(|path| &path.value.0) {
-        paths.push(read_path(steps, observable, resolver));
+        let (path, known) = read_path(steps, observable, resolver);
+        paths.push(path);
+        all_known &= known;
     }
-    let paths_are_right = resolver.mistakes.len() == mistakes_before;
     let mut fields = Vec::new();
     for entry in expect {
-        if paths_are_right && observable.complete {
+        if all_known {
             check_reached(&entry.value, &paths, observable, resolver);
         }
         read_expectation(entry, observable, resolver, &mut fields);
     }
+    if all_known {
+        check_host(host, &paths, observable, resolver);
+    }
     Expectations { paths, fields }
 }
 
+/// Reads one path, and says whether all its steps are known. A misspelled step stands for
+/// the stop that it resembles.
 fn read_path(
     steps: &[Located<String>],
     observable: &Observable<'_>,
     resolver: &mut Resolver<'_>,
-) -> Vec<PathStep> {
+) -> (Vec<PathStep>, bool) {
     let mut path = Vec::new();
+    let mut all_known = true;
     for (index, step) in steps.iter().enumerate() {
         let (vcpu, name) = match step.value.split_once(':') {
             Some((vcpu, name)) => match vcpu.trim().parse() {
@@ -68,12 +75,19 @@ fn read_path(
                         format!("`{vcpu}` is not a processor number"),
                         "write a step as `in-nmi` or, with the processor, as `1:in-nmi`",
                     );
-                    continue;
+                    (None, name.trim())
                 }
             },
             None => (None, step.value.as_str()),
         };
         check_stop(name, step.at, observable, resolver);
+        let meant = if observable.is_stop(name) {
+            Some(name)
+        } else {
+            nearest(name, observable.stops())
+        };
+        all_known &= meant.is_some() && step.at != Position::NOWHERE;
+        let name = meant.unwrap_or(name);
         let last = index + 1 == steps.len();
         let can_end = observable
             .points
@@ -95,7 +109,7 @@ fn read_path(
             at: name.to_owned(),
         });
     }
-    path
+    (path, all_known)
 }
 
 /// Reports a name that is neither a point nor an end.
@@ -103,7 +117,7 @@ fn check_stop(name: &str, at: Position, observable: &Observable<'_>, resolver: &
     if observable.is_stop(name) {
         return;
     }
-    let mut stops = observable.names.clone();
+    let mut stops = observable.names.names.clone();
     stops.extend(ENDS.iter().map(|end| (*end).to_owned()));
     let (what, remedy) = unknown_point(name, &stops, "the stops");
     resolver.mistakes.add(at, what, remedy);
@@ -111,7 +125,14 @@ fn check_stop(name: &str, at: Position, observable: &Observable<'_>, resolver: &
 
 impl Observable<'_> {
     fn is_stop(&self, name: &str) -> bool {
-        ENDS.contains(&name) || self.names.contains(name)
+        ENDS.contains(&name) || self.names.admits(name)
+    }
+
+    /// All points and ends that can be read.
+    fn stops(&self) -> impl Iterator<Item = &str> {
+        ENDS.iter()
+            .copied()
+            .chain(self.names.names.iter().map(String::as_str))
     }
 }
 
@@ -128,7 +149,7 @@ fn read_expectation(
         .because
         .as_ref()
         .and_then(|id| requirement::find(&id.value.text));
-    if expectation.fields.is_empty() && observable.complete {
+    if expectation.fields.is_empty() {
         resolver.mistakes.add(
             entry.at,
             "this expects nothing",
@@ -194,6 +215,8 @@ fn report_unknown(name: &Located<String>, observable: &Observable<'_>, resolver:
         let rows = rows.into_iter().filter(|row| layout.row(row).is_some());
         let what = format!("the save area `{}` has no `{row}`", layout.name);
         (what, suggest(row, rows, "its fields"))
+    } else if !observable.watches_known {
+        return;
     } else {
         let watch = written.strip_prefix("watch.").unwrap_or(written);
         let watches = observable.watches.iter().map(|watch| watch.name.as_str());
@@ -209,13 +232,17 @@ fn report_unknown(name: &Located<String>, observable: &Observable<'_>, resolver:
 }
 
 /// Actions at a point that no path has would never happen.
-pub(super) fn check_host(
+fn check_host(
     entries: &[Located<HostEntry>],
     paths: &[Vec<PathStep>],
+    observable: &Observable<'_>,
     resolver: &mut Resolver<'_>,
 ) {
     for entry in entries.iter().filter(|_| !paths.is_empty()) {
         let at = &entry.value.at;
+        if !observable.names.admits(&at.value) {
+            continue;
+        }
         let reached = paths.iter().flatten().any(|step| step.at == at.value);
         if !reached {
             resolver.mistakes.add(
@@ -253,8 +280,9 @@ fn allowed(
             .map(AllowedValue::Exactly),
         Expected::AnyOf(numbers) => any_of(numbers, at, bits, &name.value, resolver),
         Expected::Masked { mask, value } => {
-            let mask = resolver.number_at(mask, at, bits, &name.value)?;
-            let value = resolver.number_at(value, at, bits, &name.value)?;
+            let mask = resolver.number_at(mask, at, bits, &name.value);
+            let value = resolver.number_at(value, at, bits, &name.value);
+            let (mask, value) = mask.zip(value)?;
             if value & !mask != 0 {
                 resolver.mistakes.add(
                     at,
@@ -282,10 +310,11 @@ fn any_of(
     name: &str,
     resolver: &mut Resolver<'_>,
 ) -> Option<AllowedValue> {
-    let values: Option<Vec<u64>> = numbers
+    let values: Vec<Option<u64>> = numbers
         .iter()
         .map(|number| resolver.number_at(number, at, bits, name))
         .collect();
+    let values: Option<Vec<u64>> = values.into_iter().collect();
     values.map(AllowedValue::AnyOf)
 }
 
@@ -296,6 +325,10 @@ fn watched(
     name: &str,
     resolver: &mut Resolver<'_>,
 ) -> Option<AllowedValue> {
+    if length == 0 {
+        // The watch has a mistake of its own, so nothing can be said about its contents.
+        return None;
+    }
     match &expected.value {
         Expected::Bytes(list) => {
             let bytes = resolver.byte_list(list, expected.at)?;

@@ -1,21 +1,21 @@
 //! Numbers in case files: expressions over labels, ranges and bytes.
 
-use std::collections::BTreeMap;
-
+use super::declared::Labels;
 use super::document::Located;
 use super::mistake::{Mistakes, Position, suggest};
 use super::tree;
 use super::value::{Bytes, Number};
-use crate::assembler::Label;
 
 /// What is known while the parts of a case are resolved.
 pub(super) struct Resolver<'m> {
     pub(super) mistakes: &'m mut Mistakes,
-    /// The labels of the assembled code; absent if it has mistakes, and then expressions
-    /// over labels are not looked at.
-    pub(super) labels: Option<BTreeMap<String, Label>>,
+    pub(super) labels: Labels,
     /// Number of processors.
     pub(super) vcpus: u8,
+    /// Whether that number was written, and not put in place of a wrong one.
+    pub(super) vcpus_known: bool,
+    /// Whether the mode was written: else nothing is said about what goes with it.
+    pub(super) mode_known: bool,
 }
 
 impl Resolver<'_> {
@@ -29,7 +29,7 @@ impl Resolver<'_> {
         let value = match number {
             Number::Value(value) => *value,
             Number::Expression(text) => match self.evaluate(text) {
-                Ok(value) => value,
+                Ok(value) => value?,
                 Err((what, remedy)) => {
                     self.mistakes.add(at, what, remedy);
                     return None;
@@ -78,7 +78,7 @@ impl Resolver<'_> {
 
     /// A processor number.
     pub(super) fn vcpu(&mut self, vcpu: &Located<u8>) -> Option<u8> {
-        if vcpu.value < self.vcpus {
+        if vcpu.value < self.vcpus || !self.vcpus_known {
             return Some(vcpu.value);
         }
         self.mistakes.add(
@@ -117,21 +117,24 @@ impl Resolver<'_> {
 
     /// Bytes written as numbers.
     pub(super) fn byte_list(&mut self, list: &[Number], at: Position) -> Option<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(list.len());
-        for number in list {
-            let value = self.number_at(number, at, 8, "a byte")?;
-            bytes.push(u8::try_from(value).unwrap_or_default());
-        }
-        Some(bytes)
+        let values: Vec<Option<u64>> = list
+            .iter()
+            .map(|number| self.number_at(number, at, 8, "a byte"))
+            .collect();
+        values
+            .into_iter()
+            .map(|value| value.and_then(|value| u8::try_from(value).ok()))
+            .collect()
     }
 
-    /// Computes a sum of numbers and labels.
-    fn evaluate(&self, text: &str) -> Result<i128, (String, String)> {
+    /// Computes a sum of numbers and labels; `None` where a label has no value because the
+    /// code has mistakes.
+    fn evaluate(&self, text: &str) -> Result<Option<i128>, (String, String)> {
         const FORM: &str =
             "write a number, or a sum such as `offset after` or `linear start + 2` over labels of the code";
         let malformed = || (format!("`{text}` is not a number"), FORM.to_owned());
         let mut rest = text.trim();
-        let mut total: i128 = 0;
+        let mut total: Option<i128> = Some(0);
         let mut sign: i128 = 1;
         loop {
             let linear = take_word(&mut rest, "linear");
@@ -144,10 +147,12 @@ impl Resolver<'_> {
                 return Err(malformed());
             }
             let value = match tree::integer(operand) {
-                Some(value) if !linear && !offset => value,
+                Some(value) if !linear && !offset => Some(value),
                 _ => self.label(operand, linear)?,
             };
-            total = total.saturating_add(sign.saturating_mul(value));
+            total = total
+                .zip(value)
+                .map(|(total, value)| total.saturating_add(sign.saturating_mul(value)));
             rest = after.trim_start();
             sign = match rest.chars().next() {
                 None => return Ok(total),
@@ -159,15 +164,21 @@ impl Resolver<'_> {
         }
     }
 
-    fn label(&self, name: &str, linear: bool) -> Result<i128, (String, String)> {
-        let Some(labels) = &self.labels else { return Ok(0) };
-        match labels.get(name) {
-            Some(label) if linear => Ok(i128::from(label.linear)),
-            Some(label) => Ok(i128::from(label.offset)),
-            None => Err((
+    fn label(&self, name: &str, linear: bool) -> Result<Option<i128>, (String, String)> {
+        let undefined = |known: Vec<&String>| {
+            (
                 format!("label `{name}` is not defined"),
-                suggest(name, labels.keys().map(String::as_str), "the labels"),
-            )),
+                suggest(name, known.into_iter().map(String::as_str), "the labels"),
+            )
+        };
+        match &self.labels {
+            Labels::Placed(labels) => match labels.get(name) {
+                Some(label) if linear => Ok(Some(i128::from(label.linear))),
+                Some(label) => Ok(Some(i128::from(label.offset))),
+                None => Err(undefined(labels.keys().collect())),
+            },
+            Labels::Named(known) if known.admits(name) => Ok(None),
+            Labels::Named(known) => Err(undefined(known.names.iter().collect())),
         }
     }
 }

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 
 use serde_json::Value as Json;
 
-use super::mistake::{Mistakes, suggest};
+use super::mistake::{Mistakes, Position, nearest, suggest};
 use super::syntax::CaseFile;
-use super::tree::{Node, Value};
+use super::tree::{Key, Node, Value};
 
 /// The JSON Schema of case files, as `cases/case.schema.json` holds it.
 #[must_use]
@@ -25,11 +25,15 @@ fn generate() -> &'static Json {
     SCHEMA.get_or_init(|| schemars::schema_for!(CaseFile).to_value())
 }
 
-/// Reports everything in the tree that the schema does not allow, and returns the tree
-/// without it. `None` if nothing useful is left.
-pub(super) fn check(tree: &Node, mistakes: &mut Mistakes) -> Option<Node> {
+/// Reports everything in the tree that the schema does not allow, and returns a tree that
+/// it does allow, so that the meaning of the rest can be checked too. A misspelled name
+/// becomes the one that it resembles, at a place that is doubted from then on; a value that
+/// is unusable or missing becomes a stand-in at [`Position::NOWHERE`]; other keys go.
+pub(super) fn check(tree: &Node, mistakes: &mut Mistakes) -> Node {
     let schema = generate();
-    Checker { root: schema }.node(schema, tree, mistakes)
+    let tree = Checker { root: schema }.node(schema, tree, mistakes);
+    mistakes.structure_is_checked();
+    tree
 }
 
 struct Checker<'s> {
@@ -47,10 +51,10 @@ impl<'s> Checker<'s> {
             .unwrap_or(schema)
     }
 
-    fn node(&self, schema: &'s Json, node: &Node, mistakes: &mut Mistakes) -> Option<Node> {
+    fn node(&self, schema: &'s Json, node: &Node, mistakes: &mut Mistakes) -> Node {
         let schema = self.resolve(schema);
         if let Some(words) = self.words(schema) {
-            return Self::word(&words, node, mistakes);
+            return self.word(schema, &words, node, mistakes);
         }
         for key in ["anyOf", "oneOf"] {
             if let Some(alternatives) = schema.get(key).and_then(Json::as_array) {
@@ -63,13 +67,13 @@ impl<'s> Checker<'s> {
                 format!("{} stands here", node.describe()),
                 format!("write {}", self.expected(schema)),
             );
-            return None;
+            return self.stand_in(schema);
         }
         match &node.value {
-            Value::Integer(value) => Self::integer(schema, *value, node, mistakes),
+            Value::Integer(value) => self.integer(schema, *value, node, mistakes),
             Value::List(list) => self.list(schema, list, node, mistakes),
             Value::Map(_) => self.map(schema, node, mistakes),
-            _ => Some(node.clone()),
+            _ => node.clone(),
         }
     }
 
@@ -86,21 +90,73 @@ impl<'s> Checker<'s> {
         words.map(|words| words.concat())
     }
 
-    fn word(words: &[&str], node: &Node, mistakes: &mut Mistakes) -> Option<Node> {
+    fn word(&self, schema: &'s Json, words: &[&str], node: &Node, mistakes: &mut Mistakes) -> Node {
         match &node.value {
-            Value::Text(text) if words.contains(&text.as_str()) => return Some(node.clone()),
-            Value::Text(text) => mistakes.add(
-                node.at,
-                format!("`{text}` is unknown"),
-                suggest(text, words.iter().copied(), "known ones"),
-            ),
+            Value::Text(text) if words.contains(&text.as_str()) => return node.clone(),
+            Value::Text(text) => {
+                let remedy = suggest(text, words.iter().copied(), "known ones");
+                mistakes.add(node.at, format!("`{text}` is unknown"), remedy);
+                if let Some(meant) = nearest(text, words.iter().copied()) {
+                    mistakes.doubt(node.at);
+                    return Node {
+                        at: node.at,
+                        value: Value::Text(meant.to_owned()),
+                    };
+                }
+            }
             _ => mistakes.add(
                 node.at,
                 format!("{} stands here", node.describe()),
                 suggest("", words.iter().copied(), "allowed words"),
             ),
         }
-        None
+        self.stand_in(schema)
+    }
+
+    /// The simplest value that a schema allows, in place of one that cannot be used.
+    fn stand_in(&self, schema: &'s Json) -> Node {
+        let schema = self.resolve(schema);
+        let alternatives = || {
+            ["anyOf", "oneOf"]
+                .iter()
+                .find_map(|key| schema.get(*key)?.as_array())
+        };
+        let kind = match schema.get("type") {
+            Some(Json::Array(kinds)) => kinds.first().and_then(Json::as_str),
+            kind => kind.and_then(Json::as_str),
+        };
+        let value = if let Some(words) = self.words(schema) {
+            Value::Text(words.first().copied().unwrap_or_default().to_owned())
+        } else if let Some(first) = alternatives().and_then(|alternatives| alternatives.first()) {
+            return self.stand_in(first);
+        } else {
+            match kind {
+                Some("boolean") => Value::Bool(false),
+                Some("integer" | "number") => Value::Integer(0),
+                Some("string") => Value::Text(String::new()),
+                Some("array") => Value::List(Vec::new()),
+                Some("object") => {
+                    Value::Map(required(schema).map(|name| self.absent(schema, name)).collect())
+                }
+                _ => Value::Null,
+            }
+        };
+        Node {
+            at: Position::NOWHERE,
+            value,
+        }
+    }
+
+    /// An entry for a key that is required and not there.
+    fn absent(&self, schema: &'s Json, name: &str) -> (Key, Node) {
+        let key = Key {
+            at: Position::NOWHERE,
+            text: name.to_owned(),
+        };
+        let property = schema
+            .get("properties")
+            .and_then(|properties| properties.get(name));
+        (key, self.stand_in(property.unwrap_or(&Json::Null)))
     }
 
     fn alternatives(
@@ -109,12 +165,12 @@ impl<'s> Checker<'s> {
         alternatives: &'s [Json],
         node: &Node,
         mistakes: &mut Mistakes,
-    ) -> Option<Node> {
+    ) -> Node {
         let fitting: Vec<&Json> = alternatives
             .iter()
             .filter(|alternative| self.admits(self.resolve(alternative), node))
             .collect();
-        let mut best: Option<Mistakes> = None;
+        let mut best: Option<(Mistakes, Node)> = None;
         for alternative in &fitting {
             let mut found = mistakes.fresh();
             let kept = self.node(alternative, node, &mut found);
@@ -122,19 +178,20 @@ impl<'s> Checker<'s> {
                 return kept;
             }
             let meant = fitting.len() == 1 || Self::shares_a_key(self.resolve(alternative), node);
-            if meant && best.as_ref().is_none_or(|best| found.len() < best.len()) {
-                best = Some(found);
+            if meant && best.as_ref().is_none_or(|(best, _)| found.len() < best.len()) {
+                best = Some((found, kept));
             }
         }
-        match best {
-            Some(found) => mistakes.append(found),
-            None => mistakes.add(
-                node.at,
-                format!("{} stands here", node.describe()),
-                format!("write {}", self.expected(schema)),
-            ),
+        if let Some((found, kept)) = best {
+            mistakes.append(found);
+            return kept;
         }
-        None
+        mistakes.add(
+            node.at,
+            format!("{} stands here", node.describe()),
+            format!("write {}", self.expected(schema)),
+        );
+        self.stand_in(schema)
     }
 
     /// Whether a map has a key that the schema knows: then this is what was meant.
@@ -207,7 +264,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    fn integer(schema: &Json, value: i128, node: &Node, mistakes: &mut Mistakes) -> Option<Node> {
+    fn integer(&self, schema: &'s Json, value: i128, node: &Node, mistakes: &mut Mistakes) -> Node {
         let bound = |key: &str| schema.get(key).and_then(Json::as_u64).map(i128::from);
         let by_format = match schema.get("format").and_then(Json::as_str) {
             Some("uint8") => i128::from(u8::MAX),
@@ -217,17 +274,17 @@ impl<'s> Checker<'s> {
         let minimum = bound("minimum").unwrap_or(0);
         let maximum = bound("maximum").unwrap_or(by_format);
         if (minimum..=maximum).contains(&value) {
-            return Some(node.clone());
+            return node.clone();
         }
         mistakes.add(
             node.at,
             format!("{} is out of range", super::mistake::number(value)),
             format!("it must be {minimum} to {maximum:#x}"),
         );
-        None
+        self.stand_in(schema)
     }
 
-    fn list(&self, schema: &'s Json, list: &[Node], node: &Node, mistakes: &mut Mistakes) -> Option<Node> {
+    fn list(&self, schema: &'s Json, list: &[Node], node: &Node, mistakes: &mut Mistakes) -> Node {
         let least = schema.get("minItems").and_then(Json::as_u64).unwrap_or(0);
         if u64::try_from(list.len()).is_ok_and(|length| length < least) {
             mistakes.add(
@@ -235,23 +292,25 @@ impl<'s> Checker<'s> {
                 "this list is empty",
                 format!("write at least {least} entry"),
             );
-            return None;
+            return self.stand_in(schema);
         }
         let items = schema.get("items");
-        let kept = list.iter().filter_map(|entry| match items {
+        let kept = list.iter().map(|entry| match items {
             Some(items) => self.node(items, entry, mistakes),
-            None => Some(entry.clone()),
+            None => entry.clone(),
         });
-        Some(Node {
+        Node {
             at: node.at,
             value: Value::List(kept.collect()),
-        })
+        }
     }
 
-    fn map(&self, schema: &'s Json, node: &Node, mistakes: &mut Mistakes) -> Option<Node> {
-        let Value::Map(map) = &node.value else { return None };
+    fn map(&self, schema: &'s Json, node: &Node, mistakes: &mut Mistakes) -> Node {
+        let Value::Map(map) = &node.value else {
+            return self.stand_in(schema);
+        };
         let properties = schema.get("properties").and_then(Json::as_object);
-        let mut kept = Vec::new();
+        let mut kept: Vec<(Key, Node)> = Vec::new();
         for (key, value) in map {
             let entry = properties
                 .and_then(|properties| properties.get(&key.text))
@@ -261,43 +320,75 @@ impl<'s> Checker<'s> {
                         .get("additionalProperties")
                         .filter(|schema| schema.is_object())
                 });
-            let Some(entry) = entry else {
-                let known = properties.into_iter().flat_map(|properties| properties.keys());
-                mistakes.add(
-                    key.at,
-                    format!("`{}` is not a key here", key.text),
-                    suggest(&key.text, known.map(String::as_str), "the keys"),
-                );
+            if let Some(entry) = entry {
+                kept.push((key.clone(), self.node(entry, value, mistakes)));
                 continue;
-            };
-            if let Some(value) = self.node(entry, value, mistakes) {
-                kept.push((key.clone(), value));
+            }
+            let known = || properties.into_iter().flat_map(|properties| properties.keys());
+            mistakes.add(
+                key.at,
+                format!("`{}` is not a key here", key.text),
+                suggest(&key.text, known().map(String::as_str), "the keys"),
+            );
+            let meant = nearest(&key.text, known().map(String::as_str)).filter(|meant| {
+                let mut keys = map.iter().chain(&kept).map(|(key, _)| key.text.as_str());
+                !keys.any(|key| key == *meant)
+            });
+            let entry = meant.and_then(|meant| Some((meant, properties?.get(meant)?)));
+            // At the top nothing is doubted: absent keys are reported there.
+            let top = std::ptr::eq(schema, self.root);
+            match entry {
+                Some((meant, entry)) => {
+                    let value = if self.admits(self.resolve(entry), value) {
+                        self.node(entry, value, mistakes)
+                    } else {
+                        self.stand_in(entry)
+                    };
+                    if !top {
+                        mistakes.doubt(key.at);
+                    }
+                    if matches!(value.value, Value::Integer(_) | Value::Bool(_)) {
+                        mistakes.doubt(value.at);
+                    }
+                    let key = Key {
+                        at: key.at,
+                        text: meant.to_owned(),
+                    };
+                    kept.push((key, value));
+                }
+                None if !top => mistakes.doubt(node.at),
+                None => {}
             }
         }
-        let required = schema.get("required").and_then(Json::as_array);
-        let mut complete = true;
-        for name in required.into_iter().flatten().filter_map(Json::as_str) {
-            if !map.iter().any(|(key, _)| key.text == name) {
-                let property = properties.and_then(|properties| properties.get(name));
-                let meaning = property
-                    .and_then(|property| property.get("description"))
-                    .and_then(Json::as_str);
-                mistakes.add(
-                    node.at,
-                    format!("`{name}` is missing"),
-                    meaning.map_or_else(
-                        || format!("add `{name}: ..`"),
-                        |meaning| format!("add `{name}: ..` ({})", meaning.trim_end_matches('.')),
-                    ),
-                );
+        for name in required(schema) {
+            if kept.iter().any(|(key, _)| key.text == name) {
+                continue;
             }
-            complete &= kept.iter().any(|(key, _)| key.text == name);
+            let property = properties.and_then(|properties| properties.get(name));
+            let meaning = property
+                .and_then(|property| property.get("description"))
+                .and_then(Json::as_str);
+            mistakes.add(
+                node.at,
+                format!("`{name}` is missing"),
+                meaning.map_or_else(
+                    || format!("add `{name}: ..`"),
+                    |meaning| format!("add `{name}: ..` ({})", meaning.trim_end_matches('.')),
+                ),
+            );
+            kept.push(self.absent(schema, name));
         }
-        complete.then_some(Node {
+        Node {
             at: node.at,
             value: Value::Map(kept),
-        })
+        }
     }
+}
+
+/// The keys that a schema requires.
+fn required(schema: &Json) -> impl Iterator<Item = &str> {
+    let names = schema.get("required").and_then(Json::as_array);
+    names.into_iter().flatten().filter_map(Json::as_str)
 }
 
 /// The schema of a key by its beginning: the patterns here are `^prefix\..+$`.

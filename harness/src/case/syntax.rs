@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::document::{Entries, Located};
-use super::value::{
-    Bytes, Expected, FieldValues, Number, ObservationName, Paths, RequirementId, SaveAreaValues,
-};
+use super::observation::Expectation;
+use super::raise::Raises;
+use super::value::{Bytes, FieldValues, Number, Paths, RequirementId, SaveAreaValues};
 
 /// A conformance case: one fact about a processor, the payload that shows it, and what
 /// must be seen.
@@ -337,20 +337,6 @@ pub(super) enum ShadowName {
     MovSs,
 }
 
-/// What the host raises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Raise {
-    /// A non-maskable interrupt.
-    Nmi,
-    /// A system-management interrupt.
-    Smi,
-}
-
-/// One or several of them.
-#[derive(Clone, Debug)]
-pub(super) struct Raises(pub(super) Vec<Raise>);
-
 /// A range of guest-physical memory.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -374,20 +360,4 @@ pub(super) struct LimitsEntry {
     /// Instructions without a point before the model calls the guest stuck.
     #[serde(default)]
     pub(super) instructions: Option<u32>,
-}
-
-/// What must be seen at a point. Beside the keys below, every key is the name of
-/// something observed.
-#[derive(Debug)]
-pub(super) struct Expectation {
-    /// Name of the point, or how the run ends.
-    pub(super) at: Located<String>,
-    /// Only the n-th time, counted from 1.
-    pub(super) nth: Option<Located<u32>>,
-    /// Only when this processor reaches it.
-    pub(super) vcpu: Option<Located<u8>>,
-    /// The requirement that it follows from.
-    pub(super) because: Option<Located<RequirementId>>,
-    /// What is observed and what is allowed.
-    pub(super) fields: Vec<(Located<ObservationName>, Located<Expected>)>,
 }

@@ -74,7 +74,7 @@ impl<'a> Builder<'a, '_> {
                 }
                 (event, span) => {
                     let node = self.node(event, span)?;
-                    self.nothing_follows()?;
+                    self.nothing_follows(node.at)?;
                     return Some(node);
                 }
             }
@@ -82,15 +82,20 @@ impl<'a> Builder<'a, '_> {
     }
 
     /// Reads to the end, so that syntax errors further down are found too.
-    fn nothing_follows(&mut self) -> Option<()> {
+    ///
+    /// What the first document lacks may be in the second: its beginning is doubted.
+    fn nothing_follows(&mut self, first: Position) -> Option<()> {
         loop {
             match self.next()? {
                 (Event::StreamEnd, _) => return Some(()),
-                (Event::DocumentStart(..), span) => self.mistakes.add(
-                    begin(&span),
-                    "a second document starts here",
-                    "one file holds one case; put it into a file of its own",
-                ),
+                (Event::DocumentStart(..), span) => {
+                    self.mistakes.doubt(first);
+                    self.mistakes.add(
+                        begin(&span),
+                        "a second document starts here",
+                        "one file holds one case; put it into a file of its own",
+                    );
+                }
                 _ => {}
             }
         }
@@ -242,7 +247,7 @@ pub(super) fn integer(text: &str) -> Option<i128> {
 
 /// Whether a text was written over several lines without `|`, which makes one line of it.
 pub(super) fn is_folded(source: &str, key: &Position, name: &str) -> bool {
-    let line = source.lines().nth(key.line - 1).unwrap_or_default();
+    let line = source.lines().nth(key.line.saturating_sub(1)).unwrap_or_default();
     let value = line
         .chars()
         .skip(key.column + name.chars().count())
@@ -259,7 +264,10 @@ pub(super) fn is_folded(source: &str, key: &Position, name: &str) -> bool {
 /// Where a place in a text lies in the file. `at` is where the text begins there, `line`
 /// and `column` count from 1 inside the text.
 pub(super) fn in_text(source: &str, at: Position, line: usize, column: usize) -> Position {
-    let first = source.lines().nth(at.line - 1).unwrap_or_default();
+    if at == Position::NOWHERE {
+        return at;
+    }
+    let first = source.lines().nth(at.line.saturating_sub(1)).unwrap_or_default();
     let quoted = matches!(first.chars().nth(at.column - 1), Some('"' | '\''));
     Position {
         line: at.line + line - 1,

@@ -6,12 +6,10 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Visitor};
 use spec_model::requirement;
-use spec_model::transcript::STACK_SLOTS;
 use spec_model::x86::field::FIELDS;
 use spec_model::x86::save_area::LAYOUTS;
 
 use super::document::{Entries, Located};
-use super::syntax::{Expectation, Raise, Raises};
 
 /// Id of a requirement.
 pub(super) type RequirementId = Name<RequirementIds>;
@@ -131,7 +129,8 @@ impl<N: Names> JsonSchema for Values<N> {
     }
 }
 
-fn properties<S: Into<String>>(
+/// The same schema for each of some keys.
+pub(super) fn properties<S: Into<String>>(
     names: impl IntoIterator<Item = S>,
     schema: &Schema,
 ) -> serde_json::Map<String, serde_json::Value> {
@@ -367,121 +366,5 @@ impl JsonSchema for Paths {
             { "type": "object", "additionalProperties": false, "required": ["any-of"],
               "properties": { "any-of": { "type": "array", "items": path, "minItems": 1 } } },
         ]})
-    }
-}
-
-impl<'de> Deserialize<'de> for Raises {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RaisesVisitor;
-        impl<'de> Visitor<'de> for RaisesVisitor {
-            type Value = Raises;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(RAISES)
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Raises, E> {
-                let word = de::value::StrDeserializer::new(text);
-                Ok(Raises(vec![Raise::deserialize(word)?]))
-            }
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Raises, A::Error> {
-                let mut raises = Vec::new();
-                while let Some(raise) = list.next_element()? {
-                    raises.push(raise);
-                }
-                Ok(Raises(raises))
-            }
-        }
-        deserializer.deserialize_any(RaisesVisitor)
-    }
-}
-
-const RAISES: &str = "`nmi`, `smi` or a list of them";
-
-impl JsonSchema for Raises {
-    fn schema_name() -> Cow<'static, str> {
-        "events to raise".into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let one = generator.subschema_for::<Raise>();
-        json_schema!({ "title": RAISES, "anyOf": [one.clone(), { "type": "array", "items": one }] })
-    }
-}
-
-impl<'de> Deserialize<'de> for Expectation {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ExpectationVisitor;
-        impl<'de> Visitor<'de> for ExpectationVisitor {
-            type Value = Expectation;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a map with `at` and the names of what is observed")
-            }
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Expectation, A::Error> {
-                let (mut at, mut nth, mut vcpu, mut because) = (None, None, None, None);
-                let mut fields = Vec::new();
-                while let Some(key) = map.next_key::<Located<String>>()? {
-                    match key.value.as_str() {
-                        "at" => at = Some(map.next_value()?),
-                        "nth" => nth = map.next_value()?,
-                        "vcpu" => vcpu = map.next_value()?,
-                        "because" => because = map.next_value()?,
-                        _ => fields.push((key, map.next_value()?)),
-                    }
-                }
-                Ok(Expectation {
-                    at: at.ok_or_else(|| de::Error::missing_field("at"))?,
-                    nth,
-                    vcpu,
-                    because,
-                    fields,
-                })
-            }
-        }
-        deserializer.deserialize_map(ExpectationVisitor)
-    }
-}
-
-impl JsonSchema for Expectation {
-    fn schema_name() -> Cow<'static, str> {
-        "expectation".into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let value = generator.subschema_for::<Expected>();
-        let stack = (0..STACK_SLOTS).map(|slot| format!("stack.{slot}"));
-        let save = SaveAreaRows::names().into_iter().map(|row| format!("save.{row}"));
-        let state = StateFields::names().into_iter().map(str::to_owned);
-        let mut known = properties(state.chain(stack).chain(save), &value);
-        let own = [
-            (
-                "at",
-                json_schema!({ "type": "string" }),
-                "Name of the point, or how the run ends: halted, shutdown, stuck.",
-            ),
-            (
-                "nth",
-                generator.subschema_for::<u32>(),
-                "Only the n-th time, counted from 1.",
-            ),
-            (
-                "vcpu",
-                generator.subschema_for::<u8>(),
-                "Only when this processor reaches it.",
-            ),
-            (
-                "because",
-                generator.subschema_for::<RequirementId>(),
-                "The requirement that it follows from.",
-            ),
-        ];
-        for (name, mut schema, description) in own {
-            schema.insert("description".to_owned(), description.into());
-            known.insert(name.to_owned(), schema.to_value());
-        }
-        json_schema!({
-            "description": "What must be seen at a point, by the name of what is observed.",
-            "type": "object",
-            "additionalProperties": false,
-            "required": ["at"],
-            "properties": known,
-            "patternProperties": { "^watch\\..+$": value },
-        })
     }
 }
