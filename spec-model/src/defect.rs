@@ -79,7 +79,7 @@ defects! {
         "RSM shuts down when the CR3 image holds a PCID.";
     RsmAcceptsIllegalImage "rsm-accepts-illegal-image" SMM_RSM_003
         "RSM loads an illegal CR0, CR4, EFER, DR6 or DR7 image instead of shutting down.";
-    RsmReloadsDescriptors "rsm-reloads-attributes" SMM_RSM_009
+    RsmReloadsAttributes "rsm-reloads-attributes" SMM_RSM_009
         "RSM restores selectors and bases, and gives every segment the access rights it would have in real mode.";
     RsmScalesLimits "rsm-scales-limits" SMM_RSM_009
         "RSM takes the low 20 bits of each saved limit and scales them by the saved G.";

@@ -67,6 +67,7 @@ pub struct RunOptions {
 /// Something that runs scenarios.
 pub trait Target {
     /// Runs all scenarios and hands each result to `sink` with the scenario's index, as
-    /// soon as it is there and exactly once. Results may come in any order.
+    /// soon as it is there, in any order and exactly once. A target that was told to stop (see
+    /// [`booted::BootedConfig`]) leaves out those that have not run.
     fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run));
 }

@@ -5,7 +5,6 @@ use spec_model::x86::field::Field;
 use spec_model::x86::save_area::{KVM_32, KVM_64, Layout, SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
 use spec_model::x86::state::Shadow;
 
-use super::super::Backend;
 use super::failure::Failure;
 use super::session::{Part, Session};
 
@@ -54,10 +53,6 @@ impl Session<'_> {
         match action {
             Action::Nmi { vcpu } => {
                 self.machine.vcpu(*vcpu)?.nmi()?;
-                // To find the moment for a held NMI, SVM single-steps the guest with a TF of
-                // its own, and no ioctl tells or ends that (Linux arch/x86/kvm/svm/svm.c,
-                // nmi_singlestep): the next scenario would see the TF in a frame.
-                self.reusable &= self.backend != Backend::Svm;
                 if let Some(Part::Halted { nmi, .. }) = self.parts.get_mut(usize::from(*vcpu)) {
                     *nmi = true;
                 }

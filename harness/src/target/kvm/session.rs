@@ -21,14 +21,14 @@ pub(super) struct Session<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) machine: &'a mut Machine,
     watchdog: &'a Watchdog,
-    pub(super) backend: Backend,
+    backend: Backend,
     /// What each processor can still do.
     pub(super) parts: Vec<Part>,
     /// How often each point was reached.
     pub(super) reached: Vec<u32>,
     accesses: Vec<Access>,
     observations: Vec<Observation>,
-    pub(super) reusable: bool,
+    reusable: bool,
 }
 
 /// What a processor can still do in this run.

@@ -1,10 +1,11 @@
 //! Touching all memory of a new virtual machine before the first scenario runs on it.
 //!
 //! What a scenario does must not depend on which guest pages the hypervisor has mapped so
-//! far. On SVM without NRIPS it does: when the delivery of INT n meets a page that is not
-//! mapped in the nested tables, KVM moves RIP behind the instruction and injects the event
-//! again, and a fault of that delivery then reports the wrong RIP (Linux
-//! `arch/x86/kvm/svm/svm.c`, `svm_update_soft_interrupt_rip`).
+//! far. On KVM/SVM under QEMU it does: when the delivery of INT n meets pages that are not
+//! mapped in the nested tables, a fault of that delivery reports RIP behind the instruction
+//! (seen on 6.12 and 7.2 with exceptions/gate-beyond-idt in a fresh machine). A suspect is
+//! KVM's injection without NRIPS (Linux `arch/x86/kvm/svm/svm.c`,
+//! `svm_update_soft_interrupt_rip`); it has not been told apart from QEMU's.
 
 use spec_model::scenario::{Blob, Limits, MemoryRegion, Scenario};
 use spec_model::x86::segment::{Segment, SegmentAttributes, SegmentName};

@@ -68,7 +68,7 @@ impl Row {
         usize::from(self.offset - FIRST_OFFSET)
     }
 
-    /// Whether it is more than 8 bytes of padding.
+    /// Whether its bytes have no meaning.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         self.name == "reserved"

@@ -108,7 +108,7 @@ impl Processor<'_, '_> {
         } else if self.rules.broken(Defect::SmbaseAligned) {
             new.smbase &= !0x7fff;
         }
-        if self.rules.broken(Defect::RsmReloadsDescriptors) {
+        if self.rules.broken(Defect::RsmReloadsAttributes) {
             for name in &SegmentName::ALL[..6] {
                 new.segment_mut(*name).attributes = SegmentAttributes(0x93);
             }
