@@ -160,7 +160,7 @@ impl std::str::FromStr for Defect {
 
 /// A set of defects that are switched on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct DefectSet(u64);
+pub struct DefectSet(u128);
 
 impl DefectSet {
     /// The pure model.
@@ -193,4 +193,4 @@ impl FromIterator<Defect> for DefectSet {
     }
 }
 
-const _: () = assert!(Defect::ALL.len() <= 64, "DefectSet has 64 bits");
+const _: () = assert!(Defect::ALL.len() <= 128, "DefectSet has 128 bits");

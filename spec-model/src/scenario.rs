@@ -13,8 +13,8 @@ pub const SYNC_PORT: u8 = 0xc0;
 /// Number of sync points that one scenario can have: the ports up to FFh.
 pub const SYNC_POINTS: usize = 64;
 
-/// A complete, self-contained run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A complete, self-contained run. The default has nothing in it, not even a processor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scenario {
     /// Name of the case, for instance `nmi/iret-in-smm-unmasks`.
     pub name: String,
@@ -38,7 +38,7 @@ pub struct Scenario {
 }
 
 /// The part of the guest's CPUID that scenarios choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cpuid {
     /// Long mode, CPUID 80000001h EDX bit 29. KVM chooses the format of the state-save
     /// area by it (Linux `arch/x86/kvm/smm.c`, `enter_smm`).

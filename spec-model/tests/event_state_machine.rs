@@ -21,6 +21,7 @@ use spec_model::choice::Choices;
 use spec_model::defect::DefectSet;
 use spec_model::profile::KVM_SVM;
 use spec_model::scenario::Scenario;
+use spec_model::x86::decode_cache::DecodeCache;
 use spec_model::x86::exception::Exception;
 use spec_model::x86::memory::{Image, PhysicalMemory};
 use spec_model::x86::processor::{Processor, Rules, Vcpu};
@@ -137,10 +138,11 @@ impl Guest {
             choices: Choices::default(),
             facilities: Vec::new(),
         };
-        let mut accesses = Vec::new();
+        let (mut accesses, mut decoded) = (Vec::new(), DecodeCache::default());
         let mut processor = Processor {
             vcpu: &mut self.vcpu,
             memory: &mut memory,
+            decoded: &mut decoded,
             rules: &mut rules,
             accesses: &mut accesses,
         };

@@ -42,15 +42,13 @@ fn scenario() -> Scenario {
         }],
         vcpus: vec![VcpuState::default()],
         points: vec![point("before"), point("in-smi")],
-        events: Vec::new(),
-        schedule: Vec::new(),
-        limits: Limits::default(),
         watches: vec![Watch {
             name: "frame".to_owned(),
             address: 0x8000,
             length: 4,
             smm: false,
         }],
+        ..Scenario::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use harness::target::kvm::Kvm;
 use harness::target::{Run, RunOptions};
 use spec_model::scenario::{
-    Action, AddressSpace, Blob, Cpuid, HostEvent, Limits, MemoryRegion, Point, PointId, PointKind, Scenario,
+    Action, AddressSpace, Blob, Cpuid, HostEvent, MemoryRegion, Point, PointId, PointKind, Scenario,
 };
 use spec_model::transcript::{Stop, Transcript};
 use spec_model::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
@@ -85,10 +85,7 @@ pub fn scenario(contents: Vec<Blob>, points: &[PointKind]) -> Scenario {
         }],
         vcpus: vec![real_mode()],
         points: points.collect(),
-        events: Vec::new(),
-        schedule: Vec::new(),
-        limits: Limits::default(),
-        watches: Vec::new(),
+        ..Scenario::default()
     }
 }
 

@@ -42,7 +42,12 @@ static SOURCES: &[(&str, &str)] = &[
     ("x86/execute/string.rs", include_str!("../x86/execute/string.rs")),
     ("x86/execute/system.rs", include_str!("../x86/execute/system.rs")),
     ("x86/field.rs", include_str!("../x86/field.rs")),
-    ("x86/machine.rs", include_str!("../x86/machine.rs")),
+    ("x86/machine/mod.rs", include_str!("../x86/machine/mod.rs")),
+    ("x86/machine/host.rs", include_str!("../x86/machine/host.rs")),
+    (
+        "x86/machine/observe.rs",
+        include_str!("../x86/machine/observe.rs"),
+    ),
     ("x86/memory.rs", include_str!("../x86/memory.rs")),
     ("x86/mod.rs", include_str!("../x86/mod.rs")),
     ("x86/paging.rs", include_str!("../x86/paging.rs")),

@@ -27,7 +27,7 @@ impl Processor<'_, '_> {
             .memory
             .rest_of_page(physical, in_smm)
             .ok_or_else(|| no_code(physical))?;
-        if let Some(instruction) = self.vcpu.decoded.find(rip, bits, memory) {
+        if let Some(instruction) = self.decoded.find(rip, bits, memory) {
             self.code_address(rip, instruction.len())?;
             return Ok(instruction);
         }
@@ -43,7 +43,7 @@ impl Processor<'_, '_> {
             });
         }
         self.code_address(rip, instruction.len())?;
-        self.vcpu.decoded.keep(rip, bits, bytes, instruction);
+        self.decoded.keep(rip, bits, bytes, instruction);
         Ok(instruction)
     }
 

@@ -1,10 +1,14 @@
 //! Guest-physical memory: regions, address spaces and what changed.
 
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
 use crate::error::ModelError;
 use crate::scenario::{AddressSpace, Blob, Scenario};
 
 const PAGE: usize = 4096;
-type Page = Box<[u8; PAGE]>;
+/// Pages are shared between a memory and its copies until one of them writes.
+type Page = Arc<[u8; PAGE]>;
 
 /// What a scenario's memory holds at the start. Pages of zeros take no room.
 #[derive(Debug)]
@@ -88,8 +92,8 @@ fn fill(region: &mut Region, blob: &Blob) -> Result<(), ModelError> {
     while !rest.is_empty() {
         let start = offset % PAGE;
         let (now, later) = rest.split_at(rest.len().min(PAGE - start));
-        let page = region.pages[offset / PAGE].get_or_insert_with(|| Box::new(ZERO_PAGE));
-        page[start..start + now.len()].copy_from_slice(now);
+        let page = region.pages[offset / PAGE].get_or_insert_with(|| Arc::new(ZERO_PAGE));
+        Arc::make_mut(page)[start..start + now.len()].copy_from_slice(now);
         offset += now.len();
         rest = later;
     }
@@ -102,10 +106,25 @@ fn offset(address: u64, base: u64) -> usize {
 }
 
 /// Guest-physical memory during a run: the image and the pages written since.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PhysicalMemory<'image> {
     image: &'image Image,
     written: Vec<Vec<Option<Page>>>,
+}
+
+impl PartialEq for PhysicalMemory<'_> {
+    /// Whether two memories over the same image have the same pages written.
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.image, other.image) && self.written == other.written
+    }
+}
+
+impl Eq for PhysicalMemory<'_> {}
+
+impl Hash for PhysicalMemory<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.written.hash(state);
+    }
 }
 
 impl<'image> PhysicalMemory<'image> {
@@ -188,7 +207,9 @@ impl<'image> PhysicalMemory<'image> {
         if pages.is_empty() {
             pages.resize_with(original.len(), || None);
         }
-        pages[page].get_or_insert_with(|| original[page].clone().unwrap_or_else(|| Box::new(ZERO_PAGE)))
+        let written =
+            pages[page].get_or_insert_with(|| original[page].clone().unwrap_or_else(|| Arc::new(ZERO_PAGE)));
+        Arc::make_mut(written)
     }
 
     /// Reads bytes; `None` unless all of it is RAM.

@@ -27,7 +27,7 @@ pub enum Activity {
 }
 
 /// A virtual processor.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Vcpu {
     /// Registers and events.
     pub state: VcpuState,
@@ -47,8 +47,6 @@ pub struct Vcpu {
     pub frame_shows_tf: bool,
     /// Rows of the last state-save area that hold leftovers, with the bits that mean nothing.
     pub save_area_leftovers: Vec<(&'static str, u64)>,
-    /// Instructions decoded so far.
-    pub decoded: DecodeCache,
 }
 
 /// The rules in force: implementation, defects, CPUID and the choices made so far.
@@ -106,6 +104,8 @@ pub struct Processor<'a, 'image> {
     pub vcpu: &'a mut Vcpu,
     /// Guest-physical memory, shared by all processors.
     pub memory: &'a mut PhysicalMemory<'image>,
+    /// Instructions decoded so far.
+    pub decoded: &'a mut DecodeCache,
     /// The rules.
     pub rules: &'a mut Rules,
     /// Accesses that reach the host.

@@ -5,7 +5,7 @@
 //! They need QEMU and Debian's 6.12 (`conform provision debian:6.12`) and take seconds
 //! each: `cargo test -p harness --lib booted -- --ignored --test-threads=1`.
 
-use spec_model::scenario::{Cpuid, Limits, PointId};
+use spec_model::scenario::{Cpuid, PointId};
 use spec_model::transcript::{Observation, Stop, Transcript};
 use spec_model::x86::state::VcpuState;
 
@@ -109,13 +109,7 @@ fn scenario(name: &str) -> Scenario {
     Scenario {
         name: name.to_owned(),
         cpuid: Cpuid { long_mode: true },
-        memory: Vec::new(),
-        vcpus: Vec::new(),
-        points: Vec::new(),
-        events: Vec::new(),
-        schedule: Vec::new(),
-        limits: Limits::default(),
-        watches: Vec::new(),
+        ..Scenario::default()
     }
 }
 

@@ -7,7 +7,7 @@
 //! KVM's injection without NRIPS (Linux `arch/x86/kvm/svm/svm.c`,
 //! `svm_update_soft_interrupt_rip`); it has not been told apart from QEMU's.
 
-use spec_model::scenario::{Blob, Limits, MemoryRegion, Scenario};
+use spec_model::scenario::{Blob, MemoryRegion, Scenario};
 use spec_model::x86::segment::{Segment, SegmentAttributes, SegmentName};
 use spec_model::x86::state::VcpuState;
 
@@ -45,11 +45,7 @@ pub(super) fn like(scenario: &Scenario) -> Option<Scenario> {
         cpuid: scenario.cpuid,
         memory,
         vcpus: scenario.vcpus.iter().map(|_| real_mode()).collect(),
-        points: Vec::new(),
-        events: Vec::new(),
-        schedule: Vec::new(),
-        limits: Limits::default(),
-        watches: Vec::new(),
+        ..Scenario::default()
     })
 }
 

@@ -1,0 +1,83 @@
+//! What the host does to the machine at a point.
+
+use super::Machine;
+use crate::error::ModelError;
+use crate::scenario::{Action, PointId};
+use crate::x86::field::Field;
+use crate::x86::processor::Vcpu;
+use crate::x86::save_area::SAVE_AREA_OFFSET;
+use crate::x86::smm;
+
+impl Machine<'_> {
+    pub(super) fn host_events(&mut self, index: usize, point: PointId) -> Result<(), ModelError> {
+        let scenario = self.scenario;
+        let count = self.state.reached.get_mut(usize::from(point.0)).ok_or_else(|| {
+            ModelError::BadScenario(format!(
+                "the guest reached sync point {}, which is not declared",
+                point.0
+            ))
+        })?;
+        *count += 1;
+        let count = *count;
+        for event in &scenario.events {
+            let here = event.at == point
+                && event.occurrence.is_none_or(|occurrence| occurrence == count)
+                && event.by.is_none_or(|vcpu| usize::from(vcpu) == index);
+            if here {
+                for action in &event.actions {
+                    self.act(action)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, action: &Action) -> Result<(), ModelError> {
+        match action {
+            Action::Nmi { vcpu } => {
+                self.vcpu(*vcpu)?;
+                self.processor(usize::from(*vcpu)).latch_nmi();
+            }
+            Action::Smi { vcpu } => {
+                self.vcpu(*vcpu)?;
+                self.processor(usize::from(*vcpu)).latch_smi()?;
+            }
+            Action::Shadow { vcpu, shadow } => self.vcpu(*vcpu)?.state.events.shadow = *shadow,
+            Action::SetField { vcpu, field, value } => {
+                let field = Field::named(field)
+                    .ok_or_else(|| ModelError::BadScenario(format!("no field is called `{field}`")))?;
+                field.write(&mut self.vcpu(*vcpu)?.state, *value);
+            }
+            Action::WriteMemory { address, bytes, smm } => {
+                if !self.state.memory.write_bytes(*address, bytes, *smm) {
+                    let message = format!("the host writes to {address:#x}, where there is no memory");
+                    return Err(ModelError::BadScenario(message));
+                }
+            }
+            Action::WriteSaveArea { vcpu, field, value } => {
+                let layout = smm::layout(&self.rules);
+                let row = layout.row(field).ok_or_else(|| {
+                    ModelError::BadScenario(format!("the layout {} has no field `{field}`", layout.name))
+                })?;
+                let address = self.vcpu(*vcpu)?.state.smbase.wrapping_add(SAVE_AREA_OFFSET);
+                let bytes = &value.to_le_bytes()[..usize::from(row.width).min(8)];
+                if !self
+                    .state
+                    .memory
+                    .write_bytes(address.wrapping_add(row.index() as u64), bytes, true)
+                {
+                    let message = format!("the state-save area at {address:#x} is not in RAM");
+                    return Err(ModelError::BadScenario(message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn vcpu(&mut self, index: u8) -> Result<&mut Vcpu, ModelError> {
+        self.state
+            .vcpus
+            .get_mut(usize::from(index))
+            .ok_or_else(|| ModelError::BadScenario(format!("there is no processor {index}")))
+    }
+}

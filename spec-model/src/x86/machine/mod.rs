@@ -1,0 +1,289 @@
+//! The machine: processors taking turns, the host's events, and what is observed.
+//!
+//! [`Machine::run`] follows the scenario's schedule to the end. Whoever looks at more than one
+//! schedule takes single turns with [`Machine::advance`], and keeps and restores the
+//! [`MachineState`] in between.
+
+mod host;
+mod observe;
+
+use iced_x86::{Formatter, Instruction, NasmFormatter};
+
+use super::decode_cache::DecodeCache;
+use super::exception::{Exception, Interruption};
+use super::execute::After;
+use super::memory::{Image, PhysicalMemory};
+use super::processor::{Activity, Processor, Rules, Vcpu};
+use super::segment::SegmentName;
+use super::state::VcpuState;
+use crate::error::ModelError;
+use crate::outcome::Allowance;
+use crate::scenario::{PointId, PointKind, Scenario};
+use crate::transcript::{Access, Observation, Stop, Transcript};
+
+/// One line of a trace: an instruction about to execute, or an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceLine {
+    /// The processor.
+    pub vcpu: u8,
+    /// Number of observations made before it.
+    pub observation: usize,
+    /// Linear address of the instruction, or of the next one for an event.
+    pub address: u64,
+    /// Disassembly, or what happened.
+    pub text: String,
+}
+
+/// A machine in the middle of a run.
+pub struct Machine<'run> {
+    scenario: &'run Scenario,
+    state: MachineState<'run>,
+    /// Instructions that each processor has decoded so far.
+    decoded: Vec<DecodeCache>,
+    /// The rules in force and the choices made so far.
+    pub rules: Rules,
+    trace: Option<Vec<TraceLine>>,
+}
+
+/// Everything about a machine that a run changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MachineState<'run> {
+    /// Guest-physical memory.
+    pub memory: PhysicalMemory<'run>,
+    /// The processors.
+    pub vcpus: Vec<Vcpu>,
+    /// Whose part in the run is over.
+    pub finished: Vec<bool>,
+    accesses: Vec<Vec<Access>>,
+    /// How often each point was reached.
+    pub reached: Vec<u32>,
+    /// Number of observations made.
+    pub observed: usize,
+}
+
+/// One turn of one processor: from where it was to its next stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// What is observed there, before the host acts.
+    pub observation: Observation,
+    /// Where more than the one value is allowed.
+    pub allowances: Vec<Allowance>,
+}
+
+/// What a run leaves behind.
+pub struct Finished {
+    /// What was observed.
+    pub transcript: Transcript,
+    /// Where more than one value is allowed.
+    pub allowances: Vec<Allowance>,
+    /// The rules with the choices that were made.
+    pub rules: Rules,
+    /// Every instruction, if asked for.
+    pub trace: Vec<TraceLine>,
+}
+
+/// KVM_INTERNAL_ERROR_EMULATION (KVM API, "The kvm_run structure").
+const EMULATION: u32 = 1;
+
+impl<'run> Machine<'run> {
+    /// A machine at the start of the scenario.
+    #[must_use]
+    pub fn new(scenario: &'run Scenario, image: &'run Image, rules: Rules, trace: bool) -> Self {
+        let vcpu = |state: &VcpuState| Vcpu {
+            state: state.clone(),
+            ..Vcpu::default()
+        };
+        Self {
+            scenario,
+            state: MachineState {
+                memory: PhysicalMemory::new(image),
+                vcpus: scenario.vcpus.iter().map(vcpu).collect(),
+                finished: vec![false; scenario.vcpus.len()],
+                accesses: vec![Vec::new(); scenario.vcpus.len()],
+                reached: vec![0; scenario.points.len()],
+                observed: 0,
+            },
+            decoded: scenario.vcpus.iter().map(|_| DecodeCache::default()).collect(),
+            rules,
+            trace: trace.then(Vec::new),
+        }
+    }
+
+    /// The state between two turns.
+    #[must_use]
+    pub fn state(&self) -> &MachineState<'run> {
+        &self.state
+    }
+
+    /// Goes back, or over, to a state of a machine for the same scenario.
+    pub fn set_state(&mut self, state: &MachineState<'run>) {
+        self.state.clone_from(state);
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// If the scenario is inconsistent or uses what the model does not know.
+    pub fn run(mut self) -> Result<Finished, ModelError> {
+        let mut schedule = self.scenario.schedule.iter();
+        let (mut observations, mut allowances) = (Vec::new(), Vec::new());
+        while let Some(index) = self.next_vcpu(&mut schedule) {
+            let stretch = self.advance(index)?;
+            observations.push(stretch.observation);
+            allowances.extend(stretch.allowances);
+        }
+        let (memory_changes, smm_memory_changes) = self.state.memory.changes();
+        Ok(Finished {
+            transcript: Transcript {
+                observations,
+                memory_changes,
+                smm_memory_changes,
+            },
+            allowances,
+            rules: self.rules,
+            trace: self.trace.unwrap_or_default(),
+        })
+    }
+
+    /// One turn: lets a processor run to its next stop, records what is observed there, and
+    /// lets the host act.
+    ///
+    /// # Errors
+    /// If the scenario is inconsistent or uses what the model does not know.
+    ///
+    /// # Panics
+    /// If there is no such processor.
+    pub fn advance(&mut self, index: usize) -> Result<Stretch, ModelError> {
+        let mut stop = self.run_until_stop(index)?;
+        if self.state.observed + 1 >= self.scenario.limits.observations as usize {
+            stop = Stop::LimitReached;
+            self.state.finished.fill(true);
+        }
+        let stretch = self.observe(index, stop);
+        self.state.observed += 1;
+        match stop {
+            Stop::Sync(point) | Stop::Halted(Some(point)) => self.host_events(index, point)?,
+            _ => self.state.finished[index] = true,
+        }
+        Ok(stretch)
+    }
+
+    /// The processor that the schedule names next, passing over those that cannot run; when
+    /// the schedule is used up, the lowest-numbered one that can.
+    fn next_vcpu(&self, schedule: &mut std::slice::Iter<'_, u8>) -> Option<usize> {
+        let scheduled = schedule
+            .map(|vcpu| usize::from(*vcpu))
+            .find(|vcpu| self.can_run(*vcpu));
+        scheduled.or_else(|| self.runnable().next())
+    }
+
+    /// The processors that can take a turn, in ascending order.
+    pub fn runnable(&self) -> impl Iterator<Item = usize> {
+        (0..self.state.vcpus.len()).filter(|vcpu| self.can_run(*vcpu))
+    }
+
+    fn can_run(&self, index: usize) -> bool {
+        let Some(vcpu) = self.state.vcpus.get(index) else {
+            return false;
+        };
+        let events = &vcpu.state.events;
+        let wakes = events.smi_pending && !events.in_smm || events.nmi_pending > 0 && !events.nmi_masked;
+        !self.state.finished[index]
+            && match vcpu.activity {
+                Activity::Running => true,
+                Activity::Halted => wakes,
+                Activity::Shutdown | Activity::GivenUp => false,
+            }
+    }
+
+    fn processor(&mut self, index: usize) -> Processor<'_, 'run> {
+        Processor {
+            vcpu: &mut self.state.vcpus[index],
+            memory: &mut self.state.memory,
+            decoded: &mut self.decoded[index],
+            rules: &mut self.rules,
+            accesses: &mut self.state.accesses[index],
+        }
+    }
+
+    fn run_until_stop(&mut self, index: usize) -> Result<Stop, ModelError> {
+        self.state.vcpus[index].just_entered = true;
+        for _ in 0..self.scenario.limits.instructions {
+            if let Some(event) = self.processor(index).take_event()? {
+                self.note(index, || event.to_owned());
+            }
+            match self.state.vcpus[index].activity {
+                Activity::Running => {}
+                Activity::Halted => return Ok(Stop::Halted(self.halt_point(index))),
+                Activity::Shutdown => return Ok(Stop::Shutdown),
+                Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
+            }
+            match self.step(index)? {
+                After::Continue => {}
+                After::Sync(point) => return Ok(Stop::Sync(point)),
+                After::Halt => {
+                    self.state.vcpus[index].activity = Activity::Halted;
+                    return Ok(Stop::Halted(self.halt_point(index)));
+                }
+            }
+        }
+        Ok(Stop::Stuck)
+    }
+
+    fn step(&mut self, index: usize) -> Result<After, ModelError> {
+        let points = self.scenario.points.len();
+        let instruction = match self.processor(index).fetch() {
+            Ok(instruction) => instruction,
+            Err(Interruption::Model(error)) => return Err(error),
+            Err(Interruption::Exception(exception)) => {
+                self.note(index, || describe(exception));
+                self.processor(index).raise(exception)?;
+                return Ok(After::Continue);
+            }
+        };
+        self.note(index, || disassemble(&instruction));
+        let mut processor = self.processor(index);
+        match processor.complete(&instruction, points)? {
+            Ok(after) => Ok(after),
+            Err(exception) => {
+                processor.raise(exception)?;
+                self.note(index, || describe(exception));
+                Ok(After::Continue)
+            }
+        }
+    }
+
+    fn note(&mut self, index: usize, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let state = &self.state.vcpus[index].state;
+            let base = state.segment(SegmentName::Cs).base;
+            trace.push(TraceLine {
+                vcpu: index as u8,
+                observation: self.state.observed,
+                address: base.wrapping_add(state.rip),
+                text: text(),
+            });
+        }
+    }
+
+    fn halt_point(&self, index: usize) -> Option<PointId> {
+        let state = &self.state.vcpus[index].state;
+        let after = state.segment(SegmentName::Cs).base.wrapping_add(state.rip);
+        let is_here = |kind: PointKind| kind == PointKind::Halt { resume: after };
+        let position = self.scenario.points.iter().position(|point| is_here(point.kind));
+        position.map(|point| PointId(point as u16))
+    }
+}
+
+fn disassemble(instruction: &Instruction) -> String {
+    let mut text = String::new();
+    NasmFormatter::new().format(instruction, &mut text);
+    text
+}
+
+fn describe(exception: Exception) -> String {
+    match exception.error_code {
+        Some(code) => format!("exception {}, error code {code:#x}", exception.vector),
+        None => format!("exception {}", exception.vector),
+    }
+}

@@ -1,0 +1,112 @@
+//! What the host sees when a processor stops.
+
+use super::{Machine, Stretch};
+use crate::defect::Defect;
+use crate::outcome::Allowance;
+use crate::profile::ShadowKinds;
+use crate::requirement::{EXC_FLAGS_001, SEG_CACHE_002};
+use crate::transcript::{Observation, STACK_SLOTS, Stop};
+use crate::x86::processor::Vcpu;
+use crate::x86::smm;
+use crate::x86::state::Shadow;
+
+impl Machine<'_> {
+    /// Records a stop, with the number of pending NMIs and the shadow as the host reads them
+    /// (NMI-API-001, SHADOW-KIND-001).
+    pub(super) fn observe(&mut self, index: usize, stop: Stop) -> Stretch {
+        self.notice_at_exit(index);
+        let mut allowances = Vec::new();
+        let observation = self.state.observed;
+        let vcpu = &self.state.vcpus[index];
+        let visible = !matches!(stop, Stop::Shutdown | Stop::Stuck | Stop::InternalError(_));
+        let state = visible.then(|| {
+            let mut state = Box::new(vcpu.state.clone().observable());
+            for segment in &mut state.segments {
+                *segment = self.rules.cached(*segment);
+            }
+            if self.rules.profile.shadow_kinds == ShadowKinds::One && state.events.shadow == Shadow::Sti {
+                state.events.shadow = Shadow::MovSs;
+            }
+            if self.rules.broken(Defect::PendingNmisReportedAsOne) {
+                state.events.nmi_pending = state.events.nmi_pending.min(1);
+            }
+            state
+        });
+        if visible && vcpu.undefined_flags != 0 {
+            allowances.push(Allowance {
+                observation,
+                field: "rflags".to_owned(),
+                any_bits: vcpu.undefined_flags,
+                requirement: &EXC_FLAGS_001,
+            });
+        }
+        let in_smm = vcpu.state.events.in_smm;
+        if visible && in_smm {
+            let leftovers = vcpu.save_area_leftovers.iter().map(|(row, bits)| Allowance {
+                observation,
+                field: format!("save.{row}"),
+                any_bits: *bits,
+                requirement: &SEG_CACHE_002,
+            });
+            allowances.extend(leftovers);
+        }
+        let stack = if visible { self.stack(vcpu) } else { Vec::new() };
+        let save_area = if visible && in_smm {
+            smm::save_area(&vcpu.state, &self.state.memory)
+        } else {
+            None
+        };
+        let watch = |watch: &crate::scenario::Watch| {
+            let bytes = self
+                .state
+                .memory
+                .read_bytes(watch.address, watch.length as usize, watch.smm);
+            bytes.unwrap_or_default()
+        };
+        let watches = self.scenario.watches.iter().map(watch).collect();
+        let accesses = std::mem::take(&mut self.state.accesses[index]);
+        let observation = Observation {
+            vcpu: index as u8,
+            stop,
+            state,
+            stack,
+            save_area,
+            watches,
+            accesses,
+        };
+        Stretch {
+            observation,
+            allowances,
+        }
+    }
+
+    /// What an exit to the host and its reading of the event state change by themselves:
+    /// nothing, by rights (NMI-API-002).
+    fn notice_at_exit(&mut self, index: usize) {
+        let drops_nmi = self.rules.broken(Defect::ReadingEventsDropsNmi);
+        let vcpu = &mut self.state.vcpus[index];
+        if std::mem::take(&mut vcpu.nmi_unblocks_at_exit) {
+            vcpu.state.events.nmi_masked = false;
+        }
+        let events = &mut vcpu.state.events;
+        if drops_nmi && events.nmi_masked {
+            events.nmi_pending = events.nmi_pending.min(1);
+        }
+    }
+
+    fn stack(&self, vcpu: &Vcpu) -> Vec<u64> {
+        let width = vcpu.state.stack_width();
+        let in_smm = vcpu.state.events.in_smm;
+        let bytes = self
+            .state
+            .memory
+            .read_bytes(vcpu.state.stack_top(), STACK_SLOTS * width, in_smm);
+        let slot = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .rev()
+                .fold(0, |value, byte| value << 8 | u64::from(*byte))
+        };
+        bytes.map_or_else(Vec::new, |bytes| bytes.chunks(width).map(slot).collect())
+    }
+}
