@@ -17,7 +17,7 @@ use harness::cli::suite::Suite;
 use harness::judge::case::profile;
 use harness::target::kvm::Kvm;
 use harness::target::kvm::bare::BareSequence;
-use harness::target::{Run, RunOptions};
+use harness::target::{Mode, Run, RunOptions};
 use spec_model::defect::DefectSet;
 use spec_model::profile::KVM_SVM;
 use spec_model::run::outcomes;
@@ -36,8 +36,14 @@ code:
 path: [here, halted]
 ";
 
-const REUSED: RunOptions = RunOptions { fresh_vm: false };
-const FRESH: RunOptions = RunOptions { fresh_vm: true };
+const REUSED: RunOptions = RunOptions {
+    fresh_vm: false,
+    mode: Mode::Normal,
+};
+const FRESH: RunOptions = RunOptions {
+    fresh_vm: true,
+    mode: Mode::Normal,
+};
 
 fn main() {
     let mut criterion = Criterion::default()

@@ -17,7 +17,7 @@ use harness::cli::suite::Suite;
 use harness::deviation::applicable;
 use harness::judge::case::profile;
 use harness::target::kvm::Kvm;
-use harness::target::{Identity, Run, RunOptions, Target};
+use harness::target::{Identity, Mode, Run, RunOptions, Target};
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
 use spec_model::run::outcomes;
@@ -31,8 +31,14 @@ use provisioned::Kernel;
 /// Seeds of the orders on the local device.
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
-const FRESH: RunOptions = RunOptions { fresh_vm: true };
-const REUSED: RunOptions = RunOptions { fresh_vm: false };
+const FRESH: RunOptions = RunOptions {
+    fresh_vm: true,
+    mode: Mode::Normal,
+};
+const REUSED: RunOptions = RunOptions {
+    fresh_vm: false,
+    mode: Mode::Normal,
+};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();

@@ -8,6 +8,7 @@ use spec_model::profile::Profile;
 
 use super::target_name::TargetName;
 use crate::provision::KernelName;
+use crate::target::Mode;
 
 /// Runs conformance cases on the reference model and on real KVM.
 ///
@@ -81,6 +82,14 @@ pub(super) struct RunArguments {
     /// A new virtual machine for every case, rather than one that is reset.
     #[arg(long)]
     pub(super) fresh_vm: bool,
+    /// At every point, read the whole state through the KVM API and go on with it in a new
+    /// virtual machine. Nothing may change by that.
+    #[arg(long, conflicts_with = "userspace_rewrite")]
+    pub(super) migrate: bool,
+    /// At every point, read the whole state through the KVM API and put it back. Nothing may
+    /// change by that.
+    #[arg(long)]
+    pub(super) userspace_rewrite: bool,
     /// Show the model's instructions and stops beside what the target did.
     #[arg(long)]
     pub(super) trace: bool,
@@ -96,6 +105,17 @@ pub(super) struct RunArguments {
     /// The implementation whose choices the target `model` makes.
     #[arg(long, value_name = "NAME", default_value = "kvm-svm", value_parser = profile)]
     pub(super) profile: &'static Profile,
+}
+
+impl RunArguments {
+    /// What the host does at every point.
+    pub(super) fn mode(&self) -> Mode {
+        match (self.migrate, self.userspace_rewrite) {
+            (true, _) => Mode::Migrate,
+            (_, true) => Mode::UserspaceRewrite,
+            _ => Mode::Normal,
+        }
+    }
 }
 
 fn profile(name: &str) -> Result<&'static Profile, String> {

@@ -160,6 +160,7 @@ impl Runner<'_> {
         let scenarios: Vec<Scenario> = suite.cases.iter().map(|case| case.scenario.clone()).collect();
         let options = RunOptions {
             fresh_vm: self.arguments.fresh_vm,
+            mode: self.arguments.mode(),
         };
         self.progress.show(&format!("{}: starting", summary.target));
         let events = target.start(scenarios, options);

@@ -62,6 +62,38 @@ pub enum Run {
 pub struct RunOptions {
     /// A new virtual machine for every scenario, rather than one that is reset.
     pub fresh_vm: bool,
+    /// What the host does at every point, beside observing and what the scenario says.
+    pub mode: Mode,
+}
+
+/// What the host does with the whole state at every point, once it has observed and acted.
+/// None of it may change what a run shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Nothing.
+    #[default]
+    Normal,
+    /// Reads all of it through the KVM API and puts it back into the same virtual machine.
+    UserspaceRewrite,
+    /// Reads all of it through the KVM API and goes on with it in a new virtual machine, as
+    /// a migration does.
+    Migrate,
+}
+
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Normal, Self::UserspaceRewrite, Self::Migrate];
+
+    /// Name in reports and deviation files, and of the option on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::UserspaceRewrite => "userspace-rewrite",
+            Self::Migrate => "migrate",
+        }
+    }
 }
 
 /// Something that runs scenarios.

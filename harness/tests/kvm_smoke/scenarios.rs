@@ -1,7 +1,7 @@
 //! Scenarios written by hand, and access to what came of them.
 
 use harness::target::kvm::Kvm;
-use harness::target::{Run, RunOptions};
+use harness::target::{Mode, Run, RunOptions};
 use spec_model::scenario::{
     Action, AddressSpace, Blob, Cpuid, HostEvent, MemoryRegion, Point, PointId, PointKind, Scenario,
 };
@@ -12,9 +12,15 @@ use spec_model::x86::state::{RSP, VcpuState};
 /// Where code starts, guest-physical and linear.
 pub const CODE: u64 = 0x1000;
 /// On a machine that ran another scenario before.
-pub const REUSED: RunOptions = RunOptions { fresh_vm: false };
+pub const REUSED: RunOptions = RunOptions {
+    fresh_vm: false,
+    mode: Mode::Normal,
+};
 /// On a new machine.
-pub const FRESH: RunOptions = RunOptions { fresh_vm: true };
+pub const FRESH: RunOptions = RunOptions {
+    fresh_vm: true,
+    mode: Mode::Normal,
+};
 
 /// The device, or a note on why the test did not run.
 pub fn open() -> Option<Kvm> {

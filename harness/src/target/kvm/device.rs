@@ -32,6 +32,9 @@ pub enum OpenError {
     /// KVM does not say what CPUID a guest may have.
     #[error("KVM_GET_SUPPORTED_CPUID failed ({0}); see the kernel log")]
     Cpuid(io::Error),
+    /// KVM does not say which MSRs it saves.
+    #[error("KVM_GET_MSR_INDEX_LIST failed ({0}); see the kernel log")]
+    MsrIndexList(io::Error),
     /// The thread that stops runaway guests could not be started.
     #[error("the watchdog cannot be started ({0}); raise the limit on threads")]
     Watchdog(io::Error),
@@ -53,6 +56,8 @@ pub(super) struct Device {
     pub(super) identity: Identity,
     /// What `KVM_GET_SUPPORTED_CPUID` says, the same for every virtual machine.
     pub(super) cpuid: CpuId,
+    /// What `KVM_GET_MSR_INDEX_LIST` says: the MSRs that a saved state consists of.
+    pub(super) msr_indices: Vec<u32>,
 }
 
 impl Device {
@@ -76,6 +81,8 @@ impl Device {
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(|error| OpenError::Cpuid(error.into()))?;
+        let msrs = kvm.get_msr_index_list();
+        let msrs = msrs.map_err(|error| OpenError::MsrIndexList(error.into()))?;
         let identity = Identity {
             name: "kvm".to_owned(),
             backend: backend(),
@@ -83,7 +90,12 @@ impl Device {
             kernel: kernel_release(),
             smm: kvm.check_extension(Cap::X86Smm),
         };
-        Ok(Self { kvm, identity, cpuid })
+        Ok(Self {
+            kvm,
+            identity,
+            cpuid,
+            msr_indices: msrs.as_slice().to_vec(),
+        })
     }
 }
 

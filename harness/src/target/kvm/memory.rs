@@ -131,6 +131,20 @@ impl GuestMemory {
         true
     }
 
+    /// Takes over the contents of memory of the same shape, as far as it was ever touched;
+    /// the rest is zero on both sides. What counts as changed is still counted from what was
+    /// last loaded here.
+    pub(super) fn copy_from(&mut self, source: &mut Self) {
+        for (own, other) in self.regions.iter_mut().zip(&mut source.regions) {
+            other.find_touched(source.pagemap.as_ref());
+            let (target, contents) = (own.mapping.bytes_mut(), other.mapping.bytes());
+            for (page, _) in other.touched.iter().enumerate().filter(|(_, touched)| **touched) {
+                target[bytes_of(page)].copy_from_slice(&contents[bytes_of(page)]);
+                own.touched[page] = true;
+            }
+        }
+    }
+
     /// Index of the region at a guest-physical address, and the offset in it.
     fn find(&self, address: u64, smm: bool) -> Option<(usize, usize)> {
         self.regions.iter().enumerate().find_map(|(index, region)| {
@@ -362,6 +376,33 @@ mod tests {
         assert_eq!(byte, [0, 2]);
         assert!(!memory.read(0x1fff, true, &mut byte), "beyond RAM");
         assert!(!memory.read(u64::MAX, false, &mut byte), "wraps around");
+    }
+
+    #[test]
+    fn a_copy_holds_the_same_and_counts_changes_from_the_same_start() {
+        let regions = [
+            region(
+                0x1000,
+                0x3000,
+                AddressSpace::Normal,
+                vec![blob(0x1ffe, &[1, 2, 3, 4])],
+            ),
+            region(0x1000, 0x1000, AddressSpace::Smm, vec![blob(0x1000, &[5])]),
+        ];
+        let mut source = GuestMemory::new(&regions).expect("memory");
+        source.load(&regions).expect("load");
+        assert!(source.write(0x1fff, false, &[0, 0]));
+        assert!(source.write(0x3fff, false, &[7]));
+        assert!(source.write(0x1001, true, &[6]));
+        let mut copy = GuestMemory::new(&regions).expect("memory");
+        copy.load(&regions).expect("load");
+        copy.copy_from(&mut source);
+        drop(source);
+        let mut bytes = [0xff; 4];
+        assert!(copy.read(0x1ffe, false, &mut bytes));
+        assert_eq!(bytes, [1, 0, 0, 4]);
+        let normal = vec![blob(0x1fff, &[0, 0]), blob(0x3fff, &[7])];
+        assert_eq!(copy.changes(), (normal, vec![blob(0x1001, &[6])]));
     }
 
     #[test]

@@ -16,6 +16,8 @@ mod host_events;
 mod machine;
 mod mapping;
 mod memory;
+mod migrate;
+mod saved_state;
 mod session;
 mod state;
 mod vcpu;
@@ -28,7 +30,7 @@ use spec_model::scenario::{Action, AddressSpace, SYNC_POINTS, Scenario};
 
 pub use device::OpenError;
 
-use super::{Backend, Identity, Run, RunOptions, Target};
+use super::{Backend, Identity, Mode, Run, RunOptions, Target};
 use device::Device;
 use failure::Failure;
 use machine::Machine;
@@ -88,28 +90,15 @@ impl Kvm {
         };
         let mut machine = match kept {
             Some(machine) => machine,
-            None => self.create(scenario)?,
+            None => create(&self.device, &self.watchdog, scenario)?,
         };
         machine.load(scenario)?;
-        let backend = self.device.identity.backend;
         // On any failure the machine is dropped: nobody knows what state it is in.
-        let ended = session::run(scenario, &mut machine, &self.watchdog, backend)?;
+        let ended = session::run(scenario, &mut machine, &self.device, &self.watchdog, options.mode)?;
         if ended.reusable && !options.fresh_vm {
             self.keep(machine);
         }
         Ok(Run::Done(ended.transcript))
-    }
-
-    fn create(&self, scenario: &Scenario) -> Result<Machine, Failure> {
-        let mut machine = Machine::new(&self.device, scenario)?;
-        let backend = self.device.identity.backend;
-        if backend == Backend::Svm
-            && let Some(touching) = warm_up::like(scenario)
-        {
-            machine.load(&touching)?;
-            session::run(&touching, &mut machine, &self.watchdog, backend)?;
-        }
-        Ok(machine)
     }
 
     fn take(&mut self, scenario: &Scenario) -> Option<Machine> {
@@ -123,6 +112,21 @@ impl Kvm {
         }
         self.machines.push(machine);
     }
+}
+
+/// A new machine that the scenario fits into.
+///
+/// # Errors
+/// If the scenario's memory makes no sense or KVM refuses.
+fn create(device: &Device, watchdog: &Watchdog, scenario: &Scenario) -> Result<Machine, Failure> {
+    let mut machine = Machine::new(device, scenario)?;
+    if device.identity.backend == Backend::Svm
+        && let Some(touching) = warm_up::like(scenario)
+    {
+        machine.load(&touching)?;
+        session::run(&touching, &mut machine, device, watchdog, Mode::Normal)?;
+    }
+    Ok(machine)
 }
 
 impl Target for Kvm {

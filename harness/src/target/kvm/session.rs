@@ -6,7 +6,8 @@ use spec_model::x86::save_area::{SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
 use spec_model::x86::segment::SegmentName;
 use spec_model::x86::state::VcpuState;
 
-use super::super::Backend;
+use super::super::{Backend, Mode};
+use super::device::Device;
 use super::exit::{Exit, InternalError};
 use super::failure::Failure;
 use super::machine::Machine;
@@ -20,8 +21,12 @@ const ACCESSES_KEPT: usize = 4096;
 pub(super) struct Session<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) machine: &'a mut Machine,
-    watchdog: &'a Watchdog,
-    backend: Backend,
+    pub(super) device: &'a Device,
+    pub(super) watchdog: &'a Watchdog,
+    /// What the host does at each point beside observing and acting.
+    pub(super) mode: Mode,
+    /// KVM has given the machine up and refuses its ioctls.
+    pub(super) given_up: bool,
     /// What each processor can still do.
     pub(super) parts: Vec<Part>,
     /// How often each point was reached.
@@ -72,8 +77,9 @@ pub(super) struct Ended {
 pub(super) fn run(
     scenario: &Scenario,
     machine: &mut Machine,
+    device: &Device,
     watchdog: &Watchdog,
-    backend: Backend,
+    mode: Mode,
 ) -> Result<Ended, Failure> {
     let mut session = Session {
         parts: vec![Part::Running; machine.vcpus.len()],
@@ -83,8 +89,10 @@ pub(super) fn run(
         reusable: true,
         scenario,
         machine,
+        device,
         watchdog,
-        backend,
+        mode,
+        given_up: false,
     };
     session.run()?;
     let (memory_changes, smm_memory_changes) = session.machine.memory.changes();
@@ -123,6 +131,7 @@ impl Session<'_> {
             if let Stop::Sync(point) | Stop::Halted(Some(point)) = stop {
                 self.host_events(point, vcpu)?;
                 self.wake_halted()?;
+                self.save_and_restore()?;
             }
         }
         Ok(())
@@ -213,7 +222,11 @@ impl Session<'_> {
             Stopped::Shutdown | Stopped::Stuck => None,
         };
         self.reusable &= matches!(stopped, Stopped::Sync(_) | Stopped::Halted);
-        if self.backend == Backend::Pvm {
+        self.given_up |= matches!(
+            stopped,
+            Stopped::InternalError(_) | Stopped::EntryFailed | Stopped::RunFailed(_)
+        );
+        if self.device.identity.backend == Backend::Pvm {
             self.refuse_pvm_failure(&stopped, state.as_ref())?;
         }
         let stop = match stopped {

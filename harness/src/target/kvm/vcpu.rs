@@ -73,6 +73,11 @@ impl Vcpu {
         })
     }
 
+    /// The file descriptor, for [`super::saved_state`].
+    pub(super) fn fd(&mut self) -> &mut VcpuFd {
+        &mut self.fd
+    }
+
     /// What [`super::bare`] needs: the file descriptor, the MSRs that an observation reads
     /// and those that a reset sets, with the values of the last reset.
     pub(super) fn into_parts(self) -> (VcpuFd, Msrs, Msrs) {
@@ -313,7 +318,11 @@ fn existing_msrs(fd: &VcpuFd, indices: &[u32]) -> Result<Vec<(u32, u64)>, Failur
     Ok(existing)
 }
 
-fn msr_list(entries: &[(u32, u64)]) -> Result<Msrs, Failure> {
+/// MSRs with their values, as KVM_GET_MSRS and KVM_SET_MSRS take them.
+///
+/// # Errors
+/// If there are more than KVM takes at once.
+pub(super) fn msr_list(entries: &[(u32, u64)]) -> Result<Msrs, Failure> {
     let entries: Vec<_> = entries
         .iter()
         .map(|(index, data)| kvm_msr_entry {

@@ -1,0 +1,198 @@
+//! The state of a processor as KVM's own structures hold it, read out and put back.
+//!
+//! Nothing here passes through [`VcpuState`](spec_model::x86::state::VcpuState): what KVM
+//! reports is what KVM gets, so that a bit that the suite does not look at cannot be lost
+//! by the suite, and one that KVM loses is seen in what the guest does next.
+
+use kvm_bindings::{
+    KVM_VCPUEVENT_VALID_SMM, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs,
+    kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+};
+use kvm_ioctls::{Cap, KvmNestedStateBuffer, VcpuFd};
+
+use super::device::Device;
+use super::failure::Failure;
+use super::vcpu::msr_list;
+
+/// MSRs that are left alone: DEBUGCTL. Payloads do not use it, and SVM without LBR
+/// virtualization complains in the kernel log about each write, also of 0 (Linux
+/// `arch/x86/kvm/svm/svm.c`, `svm_set_msr`).
+const LEFT_ALONE: [u32; 1] = [0x1d9];
+
+/// Everything that the KVM API tells about one processor.
+pub(super) struct SavedVcpu {
+    mp_state: kvm_mp_state,
+    events: kvm_vcpu_events,
+    regs: kvm_regs,
+    sregs: kvm_sregs,
+    xsave: Option<Box<kvm_xsave>>,
+    xcrs: Option<Box<kvm_xcrs>>,
+    debug_registers: kvm_debugregs,
+    /// There with an in-kernel interrupt controller only.
+    lapic: Option<Box<kvm_lapic_state>>,
+    msrs: Vec<kvm_msr_entry>,
+    nested: Option<Box<KvmNestedStateBuffer>>,
+}
+
+impl SavedVcpu {
+    /// Reads the state of a processor whose last exit is complete.
+    ///
+    /// The order matters twice. KVM_GET_MP_STATE carries out a pending INIT or SIPI (Linux
+    /// `arch/x86/kvm/x86.c`, `kvm_arch_vcpu_ioctl_get_mpstate`), so it comes before all that
+    /// these change. KVM_GET_VCPU_EVENTS moves the payload of a pending #DB into DR6 and of
+    /// a #PF into CR2 (`kvm_vcpu_ioctl_x86_get_vcpu_events`), so it comes before the
+    /// registers.
+    ///
+    /// # Errors
+    /// If an ioctl fails, as all do on a virtual machine that KVM has given up.
+    pub(super) fn read(fd: &VcpuFd, device: &Device) -> Result<Self, Failure> {
+        let has = |capability| device.kvm.check_extension(capability);
+        let mp_state = fd.get_mp_state().map_err(Failure::ioctl("KVM_GET_MP_STATE"))?;
+        let events = fd
+            .get_vcpu_events()
+            .map_err(Failure::ioctl("KVM_GET_VCPU_EVENTS"))?;
+        let mut nested = has(Cap::NestedState).then(|| Box::new(KvmNestedStateBuffer::empty()));
+        if let Some(nested) = &mut nested {
+            // The header counts even where it is all there is: it holds the GIF.
+            fd.nested_state(nested)
+                .map_err(Failure::ioctl("KVM_GET_NESTED_STATE"))?;
+        }
+        let lapic = match fd.get_lapic() {
+            Ok(lapic) => Some(Box::new(lapic)),
+            Err(error) if error.errno() == libc::EINVAL => None,
+            Err(error) => return Err(Failure::ioctl("KVM_GET_LAPIC")(error)),
+        };
+        let xsave = has(Cap::Xsave).then(|| fd.get_xsave()).transpose();
+        let xcrs = has(Cap::Xcrs).then(|| fd.get_xcrs()).transpose();
+        Ok(Self {
+            mp_state,
+            events,
+            regs: fd.get_regs().map_err(Failure::ioctl("KVM_GET_REGS"))?,
+            sregs: fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?,
+            xsave: xsave.map_err(Failure::ioctl("KVM_GET_XSAVE"))?.map(Box::new),
+            xcrs: xcrs.map_err(Failure::ioctl("KVM_GET_XCRS"))?.map(Box::new),
+            debug_registers: fd.get_debug_regs().map_err(Failure::ioctl("KVM_GET_DEBUGREGS"))?,
+            lapic,
+            msrs: read_msrs(fd, &device.msr_indices)?,
+            nested,
+        })
+    }
+
+    /// Puts the state back into the processor that it was read from. Nested state is left
+    /// as it is.
+    ///
+    /// # Errors
+    /// If KVM refuses what it reported itself.
+    pub(super) fn rewrite(&self, fd: &mut VcpuFd, vcpu: usize) -> Result<(), Failure> {
+        self.write_special_registers(fd)?;
+        self.write_rest(fd, vcpu)
+    }
+
+    /// Puts the state into a processor of another virtual machine, whose memory is in place.
+    ///
+    /// # Errors
+    /// If KVM refuses what it reported itself.
+    pub(super) fn restore(&self, fd: &mut VcpuFd, vcpu: usize) -> Result<(), Failure> {
+        if self.events.smi.smm != 0 {
+            // KVM_SET_SREGS reads the page directory pointers of PAE paging from the address
+            // space that the processor is in, so it has to be in SMM before.
+            let mut in_smm = kvm_vcpu_events {
+                flags: KVM_VCPUEVENT_VALID_SMM,
+                ..kvm_vcpu_events::default()
+            };
+            in_smm.smi.smm = 1;
+            fd.set_vcpu_events(&in_smm)
+                .map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))?;
+        }
+        self.write_special_registers(fd)?;
+        // After EFER: KVM checks the state against EFER.SVME (Linux
+        // arch/x86/kvm/svm/nested.c, svm_set_nested_state).
+        if let Some(nested) = &self.nested {
+            fd.set_nested_state(nested)
+                .map_err(Failure::ioctl("KVM_SET_NESTED_STATE"))?;
+        }
+        self.write_rest(fd, vcpu)
+    }
+
+    fn write_special_registers(&self, fd: &mut VcpuFd) -> Result<(), Failure> {
+        fd.set_sregs(&self.sregs)
+            .map_err(Failure::ioctl("KVM_SET_SREGS"))?;
+        // Without an in-kernel APIC, KVM_RUN takes CR8 from here (KVM API 5, `cr8`).
+        fd.get_kvm_run().cr8 = self.sregs.cr8;
+        // The APIC base, with the mode of the APIC, is in the special registers.
+        if let Some(lapic) = &self.lapic {
+            fd.set_lapic(lapic).map_err(Failure::ioctl("KVM_SET_LAPIC"))?;
+        }
+        Ok(())
+    }
+
+    /// All that follows the special registers. The events come after the general registers,
+    /// because KVM_SET_REGS drops a pending exception (Linux `arch/x86/kvm/x86.c`,
+    /// `__set_regs`), and before the MP state, because KVM refuses some of its values by
+    /// whether the processor is in SMM (`kvm_arch_vcpu_ioctl_set_mpstate`).
+    fn write_rest(&self, fd: &VcpuFd, vcpu: usize) -> Result<(), Failure> {
+        fd.set_regs(&self.regs).map_err(Failure::ioctl("KVM_SET_REGS"))?;
+        if let Some(xsave) = &self.xsave {
+            // SAFETY: the structure has the 4096 bytes that KVM reads as long as the process
+            // has asked for no dynamic feature (arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM), which
+            // this program never does (KVM API, KVM_SET_XSAVE).
+            unsafe { fd.set_xsave(xsave) }.map_err(Failure::ioctl("KVM_SET_XSAVE"))?;
+        }
+        if let Some(xcrs) = &self.xcrs {
+            fd.set_xcrs(xcrs).map_err(Failure::ioctl("KVM_SET_XCRS"))?;
+        }
+        write_msrs(fd, vcpu, &self.msrs)?;
+        fd.set_debug_regs(&self.debug_registers)
+            .map_err(Failure::ioctl("KVM_SET_DEBUGREGS"))?;
+        fd.set_vcpu_events(&self.events)
+            .map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))?;
+        fd.set_mp_state(self.mp_state)
+            .map_err(Failure::ioctl("KVM_SET_MP_STATE"))
+    }
+}
+
+/// Those of `indices` that this processor has, with their values. KVM_GET_MSRS stops at the
+/// first one that it does not have.
+fn read_msrs(fd: &VcpuFd, indices: &[u32]) -> Result<Vec<kvm_msr_entry>, Failure> {
+    let wanted: Vec<(u32, u64)> = indices
+        .iter()
+        .filter(|index| !LEFT_ALONE.contains(index))
+        .map(|index| (*index, 0))
+        .collect();
+    let mut read = Vec::with_capacity(wanted.len());
+    let mut rest = wanted.as_slice();
+    while !rest.is_empty() {
+        let mut msrs = msr_list(rest)?;
+        let count = fd
+            .get_msrs(&mut msrs)
+            .map_err(Failure::ioctl("KVM_GET_MSRS"))?
+            .min(rest.len());
+        read.extend(msrs.as_slice().iter().take(count));
+        rest = rest.get(count + 1..).unwrap_or_default();
+    }
+    Ok(read)
+}
+
+/// Writes every MSR. KVM_SET_MSRS stops at the first one that it refuses, which is fine for
+/// one that only tells and already tells the same.
+fn write_msrs(fd: &VcpuFd, vcpu: usize, entries: &[kvm_msr_entry]) -> Result<(), Failure> {
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let wanted: Vec<(u32, u64)> = rest.iter().map(|entry| (entry.index, entry.data)).collect();
+        let msrs = msr_list(&wanted)?;
+        let count = fd.set_msrs(&msrs).map_err(Failure::ioctl("KVM_SET_MSRS"))?;
+        let Some(refused) = rest.get(count) else {
+            return Ok(());
+        };
+        let there = read_msrs(fd, &[refused.index])?;
+        if there.first().map(|entry| entry.data) != Some(refused.data) {
+            return Err(Failure::MsrRefused {
+                vcpu,
+                index: refused.index,
+                value: refused.data,
+            });
+        }
+        rest = rest.get(count + 1..).unwrap_or_default();
+    }
+    Ok(())
+}
