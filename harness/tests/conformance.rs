@@ -25,7 +25,7 @@ use harness::judge::Verdict;
 use harness::judge::case::{judge_own, judge_run};
 use harness::provision::Cache;
 use harness::report::{Judgement, text};
-use harness::target::{Identity, Run};
+use harness::target::{Identity, Mode, Run};
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
 use spec_model::profile::KVM_SVM;
@@ -157,7 +157,7 @@ fn in_a_name(reason: &str) -> String {
 }
 
 fn judge(case: &Case, identity: &Identity, deviations: &[Deviation], run: &Run) -> Result<(), Failed> {
-    let verdict = judge_run(case, identity, deviations, DefectSet::NONE, run);
+    let verdict = judge_run(case, identity, Mode::Normal, deviations, DefectSet::NONE, run);
     finish(case, &identity.name, verdict)
 }
 

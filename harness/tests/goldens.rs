@@ -21,7 +21,7 @@ use harness::judge::Verdict;
 use harness::judge::case::judge_run;
 use harness::judge::layout;
 use harness::report::{Judgement, text};
-use harness::target::{Identity, Run, RunOptions};
+use harness::target::{Identity, Mode, Run, RunOptions};
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
 use spec_model::outcome::Outcome;
@@ -272,7 +272,7 @@ fn kvm_agrees(suite: &Suite, kernel: &Kernel) -> Result<(), Failed> {
 /// The run must be right, and the area byte for byte that of the model, with the defects on
 /// by which the run is a known deviation.
 fn compare(case: &Case, run: &Run, suite: &Suite, identity: &Identity) -> Result<&'static str, String> {
-    let verdict = judge_run(case, identity, &suite.deviations, DefectSet::NONE, run);
+    let verdict = judge_run(case, identity, Mode::Normal, &suite.deviations, DefectSet::NONE, run);
     let (defects, remark) = match &verdict {
         Verdict::Conforms => (DefectSet::NONE, "the golden, byte for byte"),
         Verdict::KnownDeviation(deviations) => {

@@ -77,7 +77,7 @@ fn ignored(name: &str, reason: &str) -> Trial {
 /// The scenarios of all cases but those in which it depends on timing what the target does:
 /// where its known deviations make the model allow more than it allows without them.
 fn timeless(suite: &Suite, target: &Identity) -> Result<Vec<Scenario>, Failed> {
-    let known = applicable(&suite.deviations, target);
+    let known = applicable(&suite.deviations, target, Mode::Normal);
     let defects: DefectSet = known
         .iter()
         .flat_map(|deviation| deviation.defects.iter().copied())

@@ -137,6 +137,14 @@ defects! {
         "A page walk sets the accessed bit, which is reserved, in PAE's page-directory-pointer entries.";
     MovSsShadowMissing "mov-ss-shadow-missing" NMI_MASK_007
         "MOV SS and POP SS do not hold off NMIs.";
+    RestoreMergesNmis "restore-merges-nmis" STATE_002
+        "When the host reads and puts back the event state at a point, two pending NMIs become one.";
+    RestoreDropsSmi "restore-drops-smi" STATE_003
+        "When the host reads and puts back the event state at a point, a pending SMI is lost.";
+    RestoreDropsInsideNmi "restore-drops-inside-nmi" STATE_004
+        "When the host reads and puts back the event state at a point, it is forgotten that SMM interrupted an NMI handler.";
+    RestoreDropsShadow "restore-drops-shadow" STATE_005
+        "When the host reads and puts back the event state at a point, the interrupt shadow is lost.";
 }
 
 impl fmt::Display for Defect {

@@ -25,7 +25,7 @@ use crate::provision::{Cache, KernelName, provision};
 use crate::report::json::{TargetEntry, write_case, write_footer, write_header};
 use crate::report::summary::{self, TargetSummary};
 use crate::report::{Judgement, text, trace as trace_report};
-use crate::target::{Identity, Run, RunOptions};
+use crate::target::{Identity, Mode, Run, RunOptions};
 
 /// What `--provision` fetches when no target is named.
 const DEFAULT_KERNEL: &str = "debian:6.12";
@@ -60,6 +60,14 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Status, Failure> {
 /// The targets of this run, made ready.
 fn targets(arguments: &RunArguments, cache: &Cache) -> Result<Vec<Prepared>, Failure> {
     let mut names = arguments.targets.clone();
+    let mode = arguments.mode();
+    if mode != Mode::Normal && names.contains(&TargetName::Model) {
+        return Err(Failure::wrong(format_args!(
+            "the model has no state that goes through the KVM API, so --{} means nothing to it; \
+             leave `--target model` out",
+            mode.name()
+        )));
+    }
     if arguments.provision {
         let wanted = kernels_to_provision(&names)?;
         let mut progress = Progress::new();
@@ -67,6 +75,7 @@ fn targets(arguments: &RunArguments, cache: &Cache) -> Result<Vec<Prepared>, Fai
     }
     if names.is_empty() {
         names = default_targets(cache);
+        names.retain(|name| mode == Mode::Normal || *name != TargetName::Model);
     }
     let mut distinct: Vec<TargetName> = Vec::new();
     for name in names {
@@ -111,7 +120,7 @@ impl Runner<'_> {
             .map(|argument| argument.to_string_lossy().into_owned())
             .collect();
         let mut writer = BufWriter::new(file);
-        write_header(&mut writer, &command, &entries)?;
+        write_header(&mut writer, &command, self.arguments.mode(), &entries)?;
         self.json = Some(writer);
         Ok(())
     }
@@ -175,7 +184,14 @@ impl Runner<'_> {
             let Some(case) = suite.cases.get(index) else {
                 continue;
             };
-            let verdict = judge_run(case, identity, &suite.deviations, self.defects, &run);
+            let verdict = judge_run(
+                case,
+                identity,
+                options.mode,
+                &suite.deviations,
+                self.defects,
+                &run,
+            );
             let transcript = match &run {
                 Run::Done(transcript) => Some(transcript),
                 Run::Unsupported(_) | Run::Broken(_) => None,
@@ -264,7 +280,11 @@ impl Runner<'_> {
             let complete = summaries.iter().all(TargetSummary::is_complete);
             write_footer(json, complete && status != Status::Incomplete, summaries)?;
         }
-        let mut out = String::new();
+        let mut out = match self.arguments.mode() {
+            Mode::Normal => String::new(),
+            Mode::UserspaceRewrite => "all state read and written back at every point:\n".to_owned(),
+            Mode::Migrate => "all state moved to a new virtual machine at every point:\n".to_owned(),
+        };
         // Writing to a string does not fail.
         let _ = summary::write(&mut out, summaries);
         self.say(&out)?;

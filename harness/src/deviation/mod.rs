@@ -16,7 +16,7 @@ use spec_model::requirement::Requirement;
 pub use kernel_range::{BadKernelRange, KernelRange, KernelVersion};
 pub use parse::{Mistake, deviation_schema, parse};
 
-use crate::target::{Backend, Identity, Processor};
+use crate::target::{Backend, Identity, Mode, Processor};
 
 /// One known deviation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Deviation {
     pub targets: Vec<Backend>,
     /// Only where KVM runs on this processor: the deviation is the processor's. Any if absent.
     pub processor: Option<Processor>,
+    /// The modes of a run in which it shows; all of them if empty.
+    pub modes: Vec<Mode>,
     /// The kernels that do it.
     pub kernels: KernelRange,
     /// The defects that make the model do the same.
@@ -44,11 +46,12 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// Whether a target is known to do this.
+    /// Whether a target is known to do this in runs of that mode.
     #[must_use]
-    pub fn applies_to(&self, target: &Identity) -> bool {
+    pub fn applies_to(&self, target: &Identity, mode: Mode) -> bool {
         let version = KernelVersion::of_release(&target.kernel);
         self.targets.contains(&target.backend)
+            && (self.modes.is_empty() || self.modes.contains(&mode))
             && self
                 .processor
                 .is_none_or(|processor| processor == target.processor)
@@ -60,10 +63,10 @@ impl Deviation {
     }
 }
 
-/// The deviations that apply to a target.
+/// The deviations that apply to a target in runs of a mode.
 #[must_use]
-pub fn applicable<'d>(deviations: &'d [Deviation], target: &Identity) -> Vec<&'d Deviation> {
-    let applies = |deviation: &&Deviation| deviation.applies_to(target);
+pub fn applicable<'d>(deviations: &'d [Deviation], target: &Identity, mode: Mode) -> Vec<&'d Deviation> {
+    let applies = |deviation: &&Deviation| deviation.applies_to(target, mode);
     deviations.iter().filter(applies).collect()
 }
 

@@ -10,7 +10,7 @@ use spec_model::defect::Defect;
 use spec_model::requirement;
 
 use super::{Deviation, KernelRange};
-use crate::target::{Backend, Processor};
+use crate::target::{Backend, Mode, Processor};
 
 /// A known deviation: what targets are known to do against the manuals.
 // Field names are the keys, and the comments become the schema's descriptions.
@@ -26,6 +26,9 @@ struct File {
     targets: Spanned<Vec<Spanned<String>>>,
     /// The processor whose deviation it is rather than KVM's.
     processor: Option<ProcessorName>,
+    /// The only modes of a run in which it shows; every mode if absent.
+    #[schemars(with = "Option<Vec<ModeName>>", length(min = 1))]
+    modes: Option<Spanned<Vec<Spanned<String>>>>,
     /// The kernels that do it, for instance `>=5.10, <6.2`; all of them if absent.
     #[schemars(with = "Option<String>")]
     kernels: Option<Spanned<String>>,
@@ -54,6 +57,16 @@ enum BackendName {
     Svm,
     Vmx,
     Pvm,
+}
+
+/// The names of [`Mode::ALL`], for the schema.
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum ModeName {
+    Normal,
+    UserspaceRewrite,
+    Migrate,
 }
 
 /// Processors that deviate by themselves.
@@ -157,6 +170,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(mut self, written: File) -> Result<Deviation, Vec<Mistake>> {
         let targets = self.targets(&written.targets);
+        let modes = written.modes.as_ref().map(|modes| self.modes(modes));
         let defects = self.defects(&written.defects);
         let kernels = match &written.kernels {
             None => KernelRange::default(),
@@ -196,6 +210,7 @@ impl Reader<'_> {
             title: written.title.value,
             targets,
             processor: written.processor.map(|ProcessorName::QemuTcg| Processor::QemuTcg),
+            modes: modes.unwrap_or_default(),
             kernels,
             defects,
             requirement,
@@ -224,6 +239,27 @@ impl Reader<'_> {
             }
         }
         targets
+    }
+
+    fn modes(&mut self, written: &Spanned<Vec<Spanned<String>>>) -> Vec<Mode> {
+        if written.value.is_empty() {
+            let message = "name at least one mode, or leave `modes` out for all of them";
+            self.mistake(written, message.to_owned());
+        }
+        let mut modes = Vec::new();
+        for name in &written.value {
+            match Mode::ALL.into_iter().find(|mode| mode.name() == name.value) {
+                Some(mode) if modes.contains(&mode) => {
+                    self.mistake(name, format!("`{}` is named twice", name.value));
+                }
+                Some(mode) => modes.push(mode),
+                None => {
+                    let known = Mode::ALL.map(Mode::name).join(", ");
+                    self.mistake(name, format!("no mode is called `{}`; there are {known}", name.value));
+                }
+            }
+        }
+        modes
     }
 
     fn defects(&mut self, written: &Spanned<Vec<Spanned<String>>>) -> Vec<Defect> {

@@ -52,8 +52,32 @@ fn it_applies_by_backend_and_kernel() {
         (Backend::Svm, "unknown", false),
     ] {
         let target = identity(backend, kernel);
-        assert_eq!(deviation.applies_to(&target), applies, "{backend:?} {kernel}");
+        assert_eq!(deviation.applies_to(&target, Mode::Normal), applies, "{backend:?} {kernel}");
     }
+}
+
+#[test]
+fn it_applies_in_every_mode_or_in_those_that_it_names() {
+    let target = identity(Backend::Svm, "6.1.0");
+    let in_modes = |text: &str| {
+        let deviation = parse(Path::new("d.yaml"), text.as_bytes()).expect("valid");
+        Mode::ALL.map(|mode| deviation.applies_to(&target, mode))
+    };
+    assert_eq!(in_modes(EXAMPLE), [true, true, true]);
+    let some = format!("{EXAMPLE}modes: [migrate, userspace-rewrite]\n");
+    assert_eq!(in_modes(&some), [false, true, true]);
+    let one = format!("{EXAMPLE}modes: [migrate]\n");
+    assert_eq!(in_modes(&one), [false, false, true]);
+    let mut found = mistakes(&format!("{EXAMPLE}modes: [migrate, migrate, live]\n"));
+    found.extend(mistakes(&format!("{EXAMPLE}modes: []\n")));
+    assert_eq!(
+        found,
+        [
+            "d.yaml:9:18: `migrate` is named twice",
+            "d.yaml:9:27: no mode is called `live`; there are normal, userspace-rewrite, migrate",
+            "d.yaml:9:8: name at least one mode, or leave `modes` out for all of them",
+        ]
+    );
 }
 
 #[test]

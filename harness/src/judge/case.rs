@@ -10,7 +10,7 @@ use spec_model::transcript::Transcript;
 use super::{AllowedOutcomes, CaseView, Verdict, judge, judge_model, layout};
 use crate::case::Case;
 use crate::deviation::{self, Deviation};
-use crate::target::{Backend, Identity, Run};
+use crate::target::{Backend, Identity, Mode, Run};
 
 /// The choices that a backend of KVM makes; none are known for an unknown one.
 #[must_use]
@@ -35,11 +35,12 @@ pub fn view<'a>(case: &'a Case, profile: &'static Profile) -> CaseView<'a> {
     }
 }
 
-/// Judges what a target did. `defects` are switched on in the model, normally none.
+/// Judges what a target did in a run of that mode. `defects` are switched on in the model, normally none.
 #[must_use]
 pub fn judge_run<'d>(
     case: &Case,
     target: &Identity,
+    mode: Mode,
     deviations: &'d [Deviation],
     defects: DefectSet,
     run: &Run,
@@ -52,7 +53,7 @@ pub fn judge_run<'d>(
     let Some(profile) = profile(target.backend) else {
         return Verdict::Unsupported("the model has no profile for this KVM backend".to_owned());
     };
-    let applicable = deviation::applicable(deviations, target);
+    let applicable = deviation::applicable(deviations, target, mode);
     match AllowedOutcomes::of(&case.scenario, profile, defects, &applicable) {
         Ok(allowed) => judge(&view(case, profile), &allowed, run),
         Err(error) => Verdict::Broken(model_failed(&error)),

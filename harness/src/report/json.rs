@@ -12,7 +12,7 @@ use super::Judgement;
 use super::summary::TargetSummary;
 use crate::deviation::Deviation;
 use crate::judge::{Against, Difference, Verdict, VerdictKind};
-use crate::target::Identity;
+use crate::target::{Identity, Mode};
 
 /// Number of this format; it rises when a reader has to change.
 pub const FORMAT: u32 = 1;
@@ -25,6 +25,7 @@ enum Record<'a> {
         format: u32,
         version: &'static str,
         command: &'a [String],
+        mode: Mode,
         targets: &'a [TargetEntry],
     },
     Case(CaseRecord<'a>),
@@ -84,7 +85,12 @@ impl<'a> From<&&'a Deviation> for DeviationRecord<'a> {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_header(out: &mut impl Write, command: &[String], targets: &[TargetEntry]) -> io::Result<()> {
+pub fn write_header(
+    out: &mut impl Write,
+    command: &[String],
+    mode: Mode,
+    targets: &[TargetEntry],
+) -> io::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     write_line(
         out,
@@ -92,6 +98,7 @@ pub fn write_header(out: &mut impl Write, command: &[String], targets: &[TargetE
             format: FORMAT,
             version,
             command,
+            mode,
             targets,
         },
     )

@@ -48,6 +48,10 @@ static SOURCES: &[(&str, &str)] = &[
         "x86/machine/observe.rs",
         include_str!("../x86/machine/observe.rs"),
     ),
+    (
+        "x86/machine/saved_state.rs",
+        include_str!("../x86/machine/saved_state.rs"),
+    ),
     ("x86/memory.rs", include_str!("../x86/memory.rs")),
     ("x86/mod.rs", include_str!("../x86/mod.rs")),
     ("x86/paging.rs", include_str!("../x86/paging.rs")),

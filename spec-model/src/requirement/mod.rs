@@ -7,12 +7,14 @@ mod exceptions;
 mod implemented;
 mod ist;
 mod nmi;
+mod saved_state;
 mod smm;
 
 pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
 pub use ist::*;
 pub use nmi::*;
+pub use saved_state::*;
 pub use smm::*;
 
 /// How binding a requirement is.
@@ -69,7 +71,7 @@ use requirements;
 
 /// Every requirement, area by area.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
-    [SMM, NMI, EXCEPTIONS, IST].into_iter().flatten().copied()
+    [SMM, NMI, EXCEPTIONS, IST, SAVED_STATE].into_iter().flatten().copied()
 }
 
 /// The requirement with that id.

@@ -6,6 +6,7 @@
 
 mod host;
 mod observe;
+mod saved_state;
 
 use iced_x86::{Formatter, Instruction, NasmFormatter};
 
@@ -162,7 +163,10 @@ impl<'run> Machine<'run> {
         let stretch = self.observe(index, stop);
         self.state.observed += 1;
         match stop {
-            Stop::Sync(point) | Stop::Halted(Some(point)) => self.host_events(index, point)?,
+            Stop::Sync(point) | Stop::Halted(Some(point)) => {
+                self.host_events(index, point)?;
+                self.save_and_restore();
+            }
             _ => self.state.finished[index] = true,
         }
         Ok(stretch)
