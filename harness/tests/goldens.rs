@@ -272,7 +272,14 @@ fn kvm_agrees(suite: &Suite, kernel: &Kernel) -> Result<(), Failed> {
 /// The run must be right, and the area byte for byte that of the model, with the defects on
 /// by which the run is a known deviation.
 fn compare(case: &Case, run: &Run, suite: &Suite, identity: &Identity) -> Result<&'static str, String> {
-    let verdict = judge_run(case, identity, Mode::Normal, &suite.deviations, DefectSet::NONE, run);
+    let verdict = judge_run(
+        case,
+        identity,
+        Mode::Normal,
+        &suite.deviations,
+        DefectSet::NONE,
+        run,
+    );
     let (defects, remark) = match &verdict {
         Verdict::Conforms => (DefectSet::NONE, "the golden, byte for byte"),
         Verdict::KnownDeviation(deviations) => {

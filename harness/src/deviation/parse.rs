@@ -255,7 +255,10 @@ impl Reader<'_> {
                 Some(mode) => modes.push(mode),
                 None => {
                     let known = Mode::ALL.map(Mode::name).join(", ");
-                    self.mistake(name, format!("no mode is called `{}`; there are {known}", name.value));
+                    self.mistake(
+                        name,
+                        format!("no mode is called `{}`; there are {known}", name.value),
+                    );
                 }
             }
         }

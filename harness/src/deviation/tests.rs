@@ -52,7 +52,11 @@ fn it_applies_by_backend_and_kernel() {
         (Backend::Svm, "unknown", false),
     ] {
         let target = identity(backend, kernel);
-        assert_eq!(deviation.applies_to(&target, Mode::Normal), applies, "{backend:?} {kernel}");
+        assert_eq!(
+            deviation.applies_to(&target, Mode::Normal),
+            applies,
+            "{backend:?} {kernel}"
+        );
     }
 }
 
