@@ -138,6 +138,25 @@ mod tests {
     }
 
     #[test]
+    fn the_modes_of_a_run_exclude_each_other() {
+        let mode = |options: &[&str]| {
+            let arguments = ["conform", "run"].iter().chain(options);
+            Arguments::try_parse_from(arguments).map(|arguments| match arguments.command {
+                Command::Run(run) => run.mode(),
+                other => panic!("{other:?}"),
+            })
+        };
+        assert_eq!(mode(&[]).expect("right"), Mode::Normal);
+        assert_eq!(mode(&["--migrate"]).expect("right"), Mode::Migrate);
+        assert_eq!(
+            mode(&["--userspace-rewrite"]).expect("right"),
+            Mode::UserspaceRewrite
+        );
+        let error = mode(&["--userspace-rewrite", "--migrate"]).expect_err("wrong");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
     fn wrong_values_are_refused_with_a_remedy() {
         for (arguments, remedy) in [
             (["conform", "run", "--target", "vmx"], "svm@debian:6.12"),

@@ -133,6 +133,7 @@ fn deviation(title: &str, defect: Defect) -> Deviation {
         title: title.to_owned(),
         targets: vec![Backend::Svm],
         processor: None,
+        modes: Vec::new(),
         kernels: KernelRange::default(),
         defects: vec![defect],
         requirement: &SMM_RSM_008,
