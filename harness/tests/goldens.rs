@@ -138,7 +138,7 @@ impl Area {
     fn differences(&self, layout: &Layout, other: &[u8]) -> String {
         let mut differences = String::new();
         for row in layout.rows {
-            let range = row.index()..row.index() + usize::from(row.width);
+            let range = row.range(layout.size());
             let (one, two) = (self.bytes.get(range.clone()), other.get(range));
             let excused = || {
                 !row.is_reserved() && (row.read(&self.bytes) ^ row.read(other)) & !self.free_bits(row) == 0

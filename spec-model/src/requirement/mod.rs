@@ -8,15 +8,17 @@ mod implemented;
 mod ist;
 mod nmi;
 mod smm;
+mod smm_formats;
 
 pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
 pub use ist::*;
 pub use nmi::*;
 pub use smm::*;
+pub use smm_formats::*;
 
 /// How binding a requirement is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Strength {
     /// Both vendors' manuals say so.
     Architectural,
@@ -37,7 +39,7 @@ impl std::fmt::Display for Strength {
 }
 
 /// One rule.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Requirement {
     /// Identifier, for instance `SMM-RSM-003`.
     pub id: &'static str,
@@ -69,7 +71,10 @@ use requirements;
 
 /// Every requirement, area by area.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
-    [SMM, NMI, EXCEPTIONS, IST].into_iter().flatten().copied()
+    [SMM, SMM_FORMATS, NMI, EXCEPTIONS, IST]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// The requirement with that id.
