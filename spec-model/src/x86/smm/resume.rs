@@ -3,7 +3,7 @@
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::profile::NmiMaskAfterRsm;
+use crate::profile::{Choice, NmiMaskAfterRsm};
 use crate::requirement::NMI_SMM_002;
 use crate::x86::control::{
     PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, efer, efer_is_legal, flag,
@@ -56,21 +56,25 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
-    /// NMI-SMM-002, NMI-SMM-004, NMI-SMM-005.
+    /// NMI-SMM-002, NMI-SMM-004, NMI-SMM-005. One implementation does the same every time, and
+    /// where every choice comes to the same there is none.
     fn leave_smm_events(&mut self) {
-        let profile = self.rules.profile;
-        let rule = self
-            .rules
-            .choices
-            .settle(profile.nmi_mask_after_rsm, &NMI_SMM_002);
-        let clears = self.rules.broken(Defect::RsmClearsNmiMask);
-        let events = &mut self.state_mut().events;
-        events.nmi_masked = match rule {
-            _ if clears => false,
+        let events = self.state().events;
+        let masked = |rule| match rule {
             NmiMaskAfterRsm::Restored => events.smm_inside_nmi,
             NmiMaskAfterRsm::KeptInsideNmi => events.nmi_masked && events.smm_inside_nmi,
             NmiMaskAfterRsm::Cleared => false,
         };
+        let choice = match self.rules.profile.nmi_mask_after_rsm {
+            Choice::AnyOf(rules) if rules.iter().all(|rule| masked(*rule) == masked(rules[0])) => {
+                Choice::Always(rules[0])
+            }
+            choice => choice,
+        };
+        let rule = self.rules.choices.settle_for_good(choice, &NMI_SMM_002);
+        let clears = self.rules.broken(Defect::RsmClearsNmiMask);
+        let events = &mut self.state_mut().events;
+        events.nmi_masked = !clears && masked(rule);
         events.in_smm = false;
         events.smm_inside_nmi = false;
     }
