@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use spec_model::defect::Defect;
 use spec_model::profile::Profile;
 
+use super::layout::LayoutArguments;
 use super::target_name::TargetName;
 use crate::provision::KernelName;
 
@@ -48,11 +49,8 @@ pub(super) enum Command {
     },
     /// List the defects that can be switched on in the model.
     Defects,
-    /// Print a layout of the state-save area.
-    Layout {
-        /// Its name; all names if absent.
-        name: Option<String>,
-    },
+    /// Print a layout of the state-save area, decode a dump by it, or compare two.
+    Layout(LayoutArguments),
     /// List the cases.
     List {
         /// Only these, for instance `smm/*`.

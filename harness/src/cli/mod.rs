@@ -6,6 +6,7 @@ mod console;
 mod exit;
 mod explain;
 mod glob;
+mod layout;
 mod listing;
 mod provision;
 mod run;
@@ -32,7 +33,7 @@ pub fn main() -> ExitCode {
         Command::Provision { kernels } => provision::provision(&kernels),
         Command::Explain { requirement, cases } => explain::explain(requirement.as_deref(), &cases),
         Command::Defects => listing::defects(),
-        Command::Layout { name } => listing::layout(name.as_deref()),
+        Command::Layout(arguments) => layout::layout(&arguments),
         Command::List { cases, globs } => listing::cases(&cases, &globs),
     };
     match result {
