@@ -158,8 +158,13 @@ fn watches() -> impl Strategy<Value = Vec<Watch>> {
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
-    (prop::collection::vec(vcpu(), 1..4), points(), any::<bool>()).prop_flat_map(
-        |(vcpus, points, long_mode)| {
+    (
+        prop::collection::vec(vcpu(), 1..4),
+        points(),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_flat_map(|(vcpus, points, long_mode, shadow_stack)| {
             let count = u8::try_from(vcpus.len()).expect("there are at most three");
             let last = u16::try_from(points.len()).expect("there are at most five");
             (
@@ -171,7 +176,10 @@ fn scenario() -> impl Strategy<Value = Scenario> {
             )
                 .prop_map(move |(memory, events, schedule, limits, watches)| Scenario {
                     name: "generated/scenario".to_owned(),
-                    cpuid: Cpuid { long_mode },
+                    cpuid: Cpuid {
+                        long_mode,
+                        shadow_stack,
+                    },
                     memory,
                     vcpus: vcpus.clone(),
                     points: points.clone(),
@@ -183,8 +191,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
                     },
                     watches,
                 })
-        },
-    )
+        })
 }
 
 proptest! {

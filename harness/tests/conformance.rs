@@ -22,13 +22,12 @@ use harness::cli::suite::Suite;
 use harness::cli::target_name::TargetName;
 use harness::deviation::Deviation;
 use harness::judge::Verdict;
-use harness::judge::case::{judge_own, judge_run};
+use harness::judge::case::{judge_own, judge_run, not_about};
 use harness::provision::Cache;
 use harness::report::{Judgement, text};
 use harness::target::{Identity, Mode, Run};
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
-use spec_model::profile::KVM_SVM;
 
 use results::Results;
 use wanted::Wanted;
@@ -99,8 +98,16 @@ fn model(suite: &Arc<Suite>) -> Vec<Trial> {
         let suite = Arc::clone(suite);
         let run = move || {
             let case = &suite.cases[index];
-            let (verdict, _) = judge_own(case, &KVM_SVM, DefectSet::NONE);
-            finish(case, "model", verdict)
+            let own = [case.own_profile()];
+            for profile in if case.profiles.is_empty() {
+                &own[..]
+            } else {
+                &case.profiles
+            } {
+                let (verdict, _) = judge_own(case, profile, DefectSet::NONE);
+                finish(case, &format!("model as {}", profile.name), verdict)?;
+            }
+            Ok(())
         };
         Trial::test(format!("model::{}", case.name), run).with_kind("model")
     };
@@ -112,6 +119,7 @@ fn kvm(suite: &Arc<Suite>, identity: &Identity, results: &Results) -> Vec<Trial>
         let run = results.of(index);
         let name = format!("{}::{}", identity.name, case.name);
         let ignored = match &run {
+            _ if not_about(case, identity).is_some() => not_about(case, identity),
             Run::Unsupported(reason) => Some(reason.clone()),
             Run::Done(_) | Run::Broken(_) => None,
         };

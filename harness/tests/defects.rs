@@ -17,7 +17,6 @@ use harness::judge::VerdictKind;
 use harness::judge::case::judge_own;
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::{Defect, DefectSet};
-use spec_model::profile::KVM_SVM;
 
 /// Time that the model gets for one case; it takes about a millisecond.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -104,7 +103,7 @@ fn verdicts(suite: &Arc<Suite>, defects: DefectSet) -> Result<Vec<VerdictKind>, 
     let judged = Arc::clone(suite);
     std::thread::spawn(move || {
         for case in &judged.cases {
-            let (verdict, _) = judge_own(case, &KVM_SVM, defects);
+            let (verdict, _) = judge_own(case, case.own_profile(), defects);
             // A receiver that is gone has given up; so does this thread.
             if sender.send(verdict.kind()).is_err() {
                 return;

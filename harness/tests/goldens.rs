@@ -3,7 +3,8 @@
 //! Every case `smm/whole-area-MODE-BITS` raises one SMI in a machine whose registers all have
 //! values of their own. The area that the model writes is kept in golden/state-save, decoded
 //! and as bytes, so that a change of the model shows as a change of that file. The trial named
-//! after a kernel demands of the KVM in it the very same bytes.
+//! after a kernel demands of the KVM in it the very same bytes. The same cases under the other
+//! profiles give the goldens of the other layouts, `PROFILE-MODE-BITS`.
 //!
 //! `INSTA_UPDATE=always cargo test -p harness --test goldens` writes the files anew.
 
@@ -25,7 +26,7 @@ use harness::target::{Identity, Mode, Run, RunOptions};
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
 use spec_model::outcome::Outcome;
-use spec_model::profile::KVM_SVM;
+use spec_model::profile::{AMD, BOCHS, INTEL, KVM_SVM, Profile, QEMU_TCG};
 use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
 use spec_model::transcript::Transcript;
@@ -51,6 +52,9 @@ const WANTED: [&str; 10] = [
     "64-bit-64",
 ];
 
+/// Profiles whose layouts are not KVM's.
+static OTHERS: [&Profile; 4] = [&AMD, &INTEL, &QEMU_TCG, &BOCHS];
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let suite = match Suite::load_folders(&[root().join("cases")]) {
@@ -60,12 +64,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let profiles = || std::iter::once(&KVM_SVM).chain(OTHERS);
     let mut trials: Vec<Trial> = goldens(&suite)
-        .map(|case| {
+        .flat_map(|case| profiles().map(move |profile| (case, profile)))
+        .map(|(case, profile)| {
             let (suite, name) = (Arc::clone(&suite), case.name.clone());
-            Trial::test(format!("model::{}", short(case)), move || {
+            Trial::test(format!("model::{}", golden_name(case, profile)), move || {
                 let case = suite.cases.iter().find(|case| case.name == name);
-                model_agrees(case.ok_or("the case is gone")?)
+                model_agrees(case.ok_or("the case is gone")?, profile)
             })
         })
         .collect();
@@ -96,6 +102,15 @@ fn short(case: &Case) -> &str {
     case.name.strip_prefix(CASES).unwrap_or(&case.name)
 }
 
+/// Name of the snapshot. KVM's are named after mode and format alone.
+fn golden_name(case: &Case, profile: &Profile) -> String {
+    if profile.is_kvm() {
+        short(case).to_owned()
+    } else {
+        format!("{}-{}", profile.name, short(case))
+    }
+}
+
 /// A state-save area, and in which bits of it a target may differ.
 struct Area {
     bytes: Vec<u8>,
@@ -115,16 +130,20 @@ fn area_of(transcript: &Transcript) -> Option<(usize, &Vec<u8>)> {
 }
 
 impl Area {
-    fn of(outcome: &Outcome) -> Result<Self, Failed> {
+    fn of(outcome: &Outcome, layout: &Layout) -> Result<Self, Failed> {
         let (stop, bytes) = area_of(&outcome.transcript).ok_or("the model never stops in SMM")?;
-        if bytes.len() != SAVE_AREA_SIZE {
-            return Err(format!("the area has {} bytes instead of {SAVE_AREA_SIZE}", bytes.len()).into());
+        let size = layout.size();
+        if bytes.len() != size {
+            return Err(format!("the area has {} bytes instead of {size}", bytes.len()).into());
         }
         let mut free: BTreeMap<String, u64> = BTreeMap::new();
         for allowance in outcome.allowances.iter().filter(|one| one.observation == stop) {
             if let Some(row) = allowance.field.strip_prefix("save.") {
                 *free.entry(row.to_owned()).or_default() |= allowance.any_bits;
             }
+        }
+        for row in layout.rows.iter().filter(|row| layout.leaves_open(row)) {
+            free.insert(row.name.to_owned(), u64::MAX >> (64 - 8 * row.width.min(8)));
         }
         let bytes = bytes.clone();
         Ok(Self { bytes, free })
@@ -138,7 +157,7 @@ impl Area {
     fn differences(&self, layout: &Layout, other: &[u8]) -> String {
         let mut differences = String::new();
         for row in layout.rows {
-            let range = row.index()..row.index() + usize::from(row.width);
+            let range = row.range(layout.size());
             let (one, two) = (self.bytes.get(range.clone()), other.get(range));
             let excused = || {
                 !row.is_reserved() && (row.read(&self.bytes) ^ row.read(other)) & !self.free_bits(row) == 0
@@ -159,9 +178,12 @@ impl Area {
 }
 
 /// The one area that the model writes with these defects on.
-fn model_area(case: &Case, defects: DefectSet) -> Result<Area, Failed> {
-    let outcomes = outcomes(&case.scenario, &KVM_SVM, defects).map_err(|error| error.to_string())?;
-    let mut areas: Vec<Area> = outcomes.iter().map(Area::of).collect::<Result<_, _>>()?;
+fn model_area(case: &Case, profile: &'static Profile, defects: DefectSet) -> Result<Area, Failed> {
+    let outcomes = outcomes(&case.scenario, profile, defects).map_err(|error| error.to_string())?;
+    let mut areas: Vec<Area> = outcomes
+        .iter()
+        .map(|outcome| Area::of(outcome, layout(&case.scenario, profile)))
+        .collect::<Result<_, _>>()?;
     let area = areas.pop().ok_or("the model allows no outcome")?;
     if areas.iter().any(|other| other.bytes != area.bytes) {
         return Err("the model allows several areas; a golden must not depend on a choice".into());
@@ -169,9 +191,9 @@ fn model_area(case: &Case, defects: DefectSet) -> Result<Area, Failed> {
     Ok(area)
 }
 
-fn model_agrees(case: &Case) -> Result<(), Failed> {
-    let area = model_area(case, DefectSet::NONE)?;
-    let layout = layout(&case.scenario, &KVM_SVM);
+fn model_agrees(case: &Case, profile: &'static Profile) -> Result<(), Failed> {
+    let area = model_area(case, profile, DefectSet::NONE)?;
+    let layout = layout(&case.scenario, profile);
     every_value_is_its_own(layout, &area)?;
     let shown = show(layout, &area)?;
     insta::with_settings!({
@@ -180,7 +202,7 @@ fn model_agrees(case: &Case) -> Result<(), Failed> {
         omit_expression => true,
         description => format!("{} ({})", case.title, layout.name),
     }, {
-        insta::assert_snapshot!(short(case), shown);
+        insta::assert_snapshot!(golden_name(case, profile), shown);
     });
     Ok(())
 }
@@ -234,6 +256,10 @@ fn hex(bytes: &[u8]) -> String {
 /// Nothing is missing and nothing is left over.
 fn complete(suite: &Suite) -> Result<(), Failed> {
     let wanted: BTreeSet<String> = WANTED.iter().map(|name| (*name).to_owned()).collect();
+    let others = OTHERS
+        .iter()
+        .flat_map(|profile| WANTED.map(|name| format!("{}-{name}", profile.name)));
+    let wanted_files: BTreeSet<String> = wanted.iter().cloned().chain(others).collect();
     let cases: BTreeSet<String> = goldens(suite).map(|case| short(case).to_owned()).collect();
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(root().join(SNAPSHOTS))? {
@@ -241,8 +267,8 @@ fn complete(suite: &Suite) -> Result<(), Failed> {
         // An unreviewed `.snap.new` is the business of the trial that wrote it.
         files.extend(name.strip_suffix(".snap").map(str::to_owned));
     }
-    for (what, found) in [("cases", &cases), ("snapshots", &files)] {
-        if *found != wanted {
+    for (what, found, wanted) in [("cases", &cases, &wanted), ("snapshots", &files, &wanted_files)] {
+        if found != wanted {
             let missing: Vec<_> = wanted.difference(found).collect();
             let surplus: Vec<_> = found.difference(&wanted).collect();
             return Err(format!("{what} missing: {missing:?}, without a place here: {surplus:?}").into());
@@ -303,7 +329,8 @@ fn compare(case: &Case, run: &Run, suite: &Suite, identity: &Identity) -> Result
         return Err("judged without a transcript".to_owned());
     };
     let (_, seen) = area_of(transcript).ok_or("it never stopped in SMM")?;
-    let area = model_area(case, defects).map_err(|error| error.message().unwrap_or_default().to_owned())?;
+    let area = model_area(case, &KVM_SVM, defects)
+        .map_err(|error| error.message().unwrap_or_default().to_owned())?;
     let differences = area.differences(layout(&case.scenario, &KVM_SVM), seen);
     if differences.is_empty() {
         Ok(remark)

@@ -91,6 +91,8 @@ defects! {
         "RSM outside SMM does nothing.";
     SaveAreaAttributesShifted "save-area-attributes-shifted" SMM_SAVE_003
         "The 32-bit state-save area holds segment flags shifted right by 8, as QEMU TCG writes them.";
+    SspLostAcrossSmm "ssp-lost-across-smm" SMM_SSP_001
+        "The state-save area does not hold SSP, and RSM restores none.";
     SaveAreaKeepsReserved "save-area-keeps-reserved" SMM_SAVE_007
         "Reserved bytes of the state-save area keep what memory held.";
     IstIgnored "ist-ignored" IST_001

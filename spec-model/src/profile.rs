@@ -3,7 +3,10 @@
 //! What contradicts a manual is not a choice but a [`crate::defect::Defect`]. There is
 //! no default: a profile that does not make a choice does not compile.
 
-use crate::x86::save_area::{KVM_32, KVM_64, Layout};
+use crate::scenario::Cpuid;
+use crate::x86::save_area::{
+    AMD_64, BOCHS_32, BOCHS_64, INTEL_32, INTEL_64, KVM_32, KVM_64, Layout, QEMU_32, QEMU_64,
+};
 
 /// What an implementation may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +38,41 @@ pub enum InShadow {
     Held,
 }
 
-/// IDTR on entry to SMM (SMM-ENTRY-010).
+/// IDTR on entry to SMM (SMM-ENTRY-010, SMM-IDTR-001).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdtrOnEntry {
     /// As it was.
     Kept,
     /// Base 0 and limit 0.
     Zero,
+}
+
+/// EFER on entry to SMM, where there is long mode (SMM-EFER-001).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EferOnEntry {
+    /// 0.
+    Zero,
+    /// 0 but for SVME, which is as it was.
+    SvmeKept,
+}
+
+/// DR6 on entry to SMM (SMM-DR6-001).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dr6OnEntry {
+    /// As it was.
+    Kept,
+    /// Anything.
+    Undefined,
+}
+
+/// I/O instruction restart (SMM-IO-001, SMM-IO-002). The manuals leave it to the processor,
+/// and bit 16 of the revision identifier says which way it went (SMM-FORMAT-005).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoRestart {
+    /// The area records the instruction, and RSM can execute it again.
+    Implemented,
+    /// Neither.
+    Absent,
 }
 
 /// G of a cached descriptor, which nothing but a state-save area shows (SEG-CACHE-001).
@@ -117,6 +148,12 @@ pub struct Profile {
     pub nmi_in_sti_shadow: Choice<InShadow>,
     /// SMM-ENTRY-010.
     pub idtr_on_entry: Choice<IdtrOnEntry>,
+    /// SMM-EFER-001.
+    pub efer_on_entry: EferOnEntry,
+    /// SMM-DR6-001.
+    pub dr6_on_entry: Dr6OnEntry,
+    /// SMM-IO-001, SMM-IO-002.
+    pub io_restart: IoRestart,
     /// NMI-MASK-005.
     pub nmi_latch: NmiLatch,
     /// SEG-CACHE-001.
@@ -170,6 +207,9 @@ const fn kvm_like() -> Profile {
         smi_in_mov_ss_shadow: Choice::Always(InShadow::Taken),
         nmi_in_sti_shadow: Choice::Always(InShadow::Held),
         idtr_on_entry: Choice::Always(IdtrOnEntry::Zero),
+        efer_on_entry: EferOnEntry::Zero,
+        dr6_on_entry: Dr6OnEntry::Kept,
+        io_restart: IoRestart::Absent,
         nmi_latch: NmiLatch::OneBehindTheNext,
         cached_granularity: CachedGranularity::Kept,
         shadow_kinds: ShadowKinds::Two,
@@ -178,10 +218,140 @@ const fn kvm_like() -> Profile {
     }
 }
 
+const EITHER_IN_SHADOW: Choice<InShadow> = Choice::AnyOf(&[InShadow::Taken, InShadow::Held]);
+const EITHER_SHADOW_IN_SHADOW: Choice<ShadowInShadow> =
+    Choice::AnyOf(&[ShadowInShadow::Started, ShadowInShadow::Ignored]);
+
+/// Intel's processors, as far as the manual tells.
+pub static INTEL: Profile = Profile {
+    name: "intel",
+    smm: true,
+    save_areas: SaveAreas {
+        long_mode: &INTEL_64,
+        legacy: &INTEL_32,
+    },
+    // The mask is not in the save map, and the manual warns that an NMI may be serviced at RSM
+    // although the first handler has not finished (SDM vol. 3C, "NMI Handling While in SMM").
+    nmi_mask_after_rsm: Choice::AnyOf(&[
+        NmiMaskAfterRsm::KeptInsideNmi,
+        NmiMaskAfterRsm::Restored,
+        NmiMaskAfterRsm::Cleared,
+    ]),
+    smi_in_sti_shadow: EITHER_IN_SHADOW,
+    smi_in_mov_ss_shadow: EITHER_IN_SHADOW,
+    nmi_in_sti_shadow: EITHER_IN_SHADOW,
+    idtr_on_entry: Choice::Always(IdtrOnEntry::Kept),
+    efer_on_entry: EferOnEntry::Zero,
+    dr6_on_entry: Dr6OnEntry::Undefined,
+    io_restart: IoRestart::Implemented,
+    nmi_latch: NmiLatch::One,
+    cached_granularity: CachedGranularity::Kept,
+    shadow_kinds: ShadowKinds::Two,
+    shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
+    stack_segment_on_ist: EITHER_STACK_SEGMENT,
+};
+
+/// AMD's processors with long mode, as far as the manual tells.
+pub static AMD: Profile = Profile {
+    name: "amd",
+    smm: true,
+    // The manual knows one format for them, whatever the mode.
+    save_areas: SaveAreas {
+        long_mode: &AMD_64,
+        legacy: &AMD_64,
+    },
+    // APM vol. 2, 15.30.3 has RSM restore the mask; whether an IRET in SMM counts is open.
+    nmi_mask_after_rsm: Choice::AnyOf(&[NmiMaskAfterRsm::KeptInsideNmi, NmiMaskAfterRsm::Restored]),
+    smi_in_sti_shadow: EITHER_IN_SHADOW,
+    smi_in_mov_ss_shadow: EITHER_IN_SHADOW,
+    nmi_in_sti_shadow: EITHER_IN_SHADOW,
+    idtr_on_entry: Choice::Always(IdtrOnEntry::Kept),
+    efer_on_entry: EferOnEntry::SvmeKept,
+    dr6_on_entry: Dr6OnEntry::Kept,
+    io_restart: IoRestart::Implemented,
+    nmi_latch: NmiLatch::One,
+    cached_granularity: CachedGranularity::Kept,
+    shadow_kinds: ShadowKinds::One,
+    shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
+    stack_segment_on_ist: EITHER_STACK_SEGMENT,
+};
+
+/// QEMU's TCG: `qemu-system-x86_64`, and `qemu-system-i386` where CPUID has no long mode.
+///
+/// `qemu-system-x86_64` writes its one format also for a processor model without long mode;
+/// that machine is not among the two.
+pub static QEMU_TCG: Profile = Profile {
+    name: "qemu-tcg",
+    smm: true,
+    save_areas: SaveAreas {
+        long_mode: &QEMU_64,
+        legacy: &QEMU_32,
+    },
+    // target/i386/tcg/system/smm_helper.c, helper_rsm: the scheme that KVM has too.
+    nmi_mask_after_rsm: Choice::Always(NmiMaskAfterRsm::KeptInsideNmi),
+    // target/i386/cpu.c, x86_cpu_pending_interrupt: only interrupts look at the shadow.
+    smi_in_sti_shadow: Choice::Always(InShadow::Taken),
+    smi_in_mov_ss_shadow: Choice::Always(InShadow::Taken),
+    nmi_in_sti_shadow: Choice::Always(InShadow::Taken),
+    idtr_on_entry: Choice::Always(IdtrOnEntry::Kept),
+    efer_on_entry: EferOnEntry::Zero,
+    dr6_on_entry: Dr6OnEntry::Kept,
+    io_restart: IoRestart::Absent,
+    // A pending NMI is one bit of interrupt_request.
+    nmi_latch: NmiLatch::One,
+    cached_granularity: CachedGranularity::Kept,
+    shadow_kinds: ShadowKinds::One,
+    shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
+    stack_segment_on_ist: EITHER_STACK_SEGMENT,
+};
+
+/// Bochs with x86-64 support, and without it where CPUID has no long mode.
+pub static BOCHS: Profile = Profile {
+    name: "bochs",
+    smm: true,
+    save_areas: SaveAreas {
+        long_mode: &BOCHS_64,
+        legacy: &BOCHS_32,
+    },
+    // cpu/smm.cc, RSM: it unmasks NMIs first of all.
+    nmi_mask_after_rsm: Choice::Always(NmiMaskAfterRsm::Cleared),
+    // cpu/event.cc, handleAsyncEvent: SMI comes before the test of the shadow, NMI after it.
+    smi_in_sti_shadow: Choice::Always(InShadow::Taken),
+    smi_in_mov_ss_shadow: Choice::Always(InShadow::Taken),
+    nmi_in_sti_shadow: Choice::Always(InShadow::Held),
+    idtr_on_entry: Choice::Always(IdtrOnEntry::Kept),
+    efer_on_entry: EferOnEntry::SvmeKept,
+    dr6_on_entry: Dr6OnEntry::Kept,
+    io_restart: IoRestart::Absent,
+    // A pending NMI is one bit of pending_event.
+    nmi_latch: NmiLatch::One,
+    cached_granularity: CachedGranularity::Kept,
+    shadow_kinds: ShadowKinds::Two,
+    shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
+    stack_segment_on_ist: EITHER_STACK_SEGMENT,
+};
+
 /// Every profile.
-pub static PROFILES: &[&Profile] = &[&KVM_SVM, &KVM_VMX, &KVM_PVM];
+pub static PROFILES: &[&Profile] = &[&KVM_SVM, &KVM_VMX, &KVM_PVM, &INTEL, &AMD, &QEMU_TCG, &BOCHS];
 
 impl Profile {
+    /// Whether it is KVM on whatever hardware.
+    #[must_use]
+    pub fn is_kvm(&self) -> bool {
+        self.name.starts_with("kvm-")
+    }
+
+    /// The format of the state-save area that a processor with this CPUID writes
+    /// (SMM-SAVE-002).
+    #[must_use]
+    pub fn layout(&self, cpuid: Cpuid) -> &'static Layout {
+        if cpuid.long_mode {
+            self.save_areas.long_mode
+        } else {
+            self.save_areas.legacy
+        }
+    }
+
     /// The profile of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Profile> {

@@ -43,6 +43,9 @@ pub struct Cpuid {
     /// Long mode, CPUID 80000001h EDX bit 29. KVM chooses the format of the state-save
     /// area by it (Linux `arch/x86/kvm/smm.c`, `enter_smm`).
     pub long_mode: bool,
+    /// Shadow stacks, CPUID (EAX=7,ECX=0) ECX bit 7. With it SSP is part of the state.
+    #[serde(default)]
+    pub shadow_stack: bool,
 }
 
 /// Which processors see a memory region.

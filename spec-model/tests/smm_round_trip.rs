@@ -53,7 +53,7 @@ fn held(layout: &Layout) -> Vec<&'static Field> {
     let in_layout = |field: &&Field| {
         layout
             .row(field.name)
-            .is_some_and(|row| row.restored && row.content != Content::Shadow)
+            .is_some_and(|row| row.restored && !matches!(row.content, Content::Shadow | Content::ShadowStack))
     };
     FIELDS.iter().filter(in_layout).collect()
 }

@@ -20,6 +20,7 @@ mod observation;
 mod observe;
 mod preset;
 mod print;
+mod profiles;
 mod raise;
 mod resolve;
 mod schema;
@@ -30,9 +31,9 @@ mod value;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use spec_model::profile::{KVM_SVM, Profile};
 use spec_model::requirement::{self, Requirement};
 use spec_model::scenario::{Cpuid, Limits, Point, PointKind, Scenario, Watch};
-use spec_model::x86::save_area::{KVM_32, KVM_64, Layout};
 
 pub use expectation::{AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep};
 pub use folder::load_folder;
@@ -62,6 +63,8 @@ pub struct Case {
     pub title: String,
     /// The requirements that it checks.
     pub checks: Vec<&'static Requirement>,
+    /// The implementations for which the expectations hold; every KVM if there are none.
+    pub profiles: Vec<&'static Profile>,
     /// What runs.
     pub scenario: Scenario,
     /// What must be seen.
@@ -208,8 +211,12 @@ fn build(
         .long_mode_cpuid
         .as_ref()
         .is_none_or(|cpuid| cpuid.value);
-    let cpuid = Cpuid { long_mode };
-    let layout = layout(cpuid);
+    let cpuid = Cpuid {
+        long_mode,
+        shadow_stack: written.machine.shadow_stack_cpuid.unwrap_or(false),
+    };
+    let profiles = profiles::profiles(&written.profiles, resolver.mistakes);
+    let layout = profiles.first().unwrap_or(&&KVM_SVM).layout(cpuid);
     let watches = watches(&written.watch, &mut resolver);
     let tables = machine::tables(&written.machine, &code, &mut resolver);
     let vcpus = machine::vcpus(&written.machine, &code, tables.task_state.limit, &mut resolver);
@@ -254,6 +261,7 @@ fn build(
         limits: limits(written.limits.as_ref()),
         watches,
     };
+    profiles::check_rows(&written.profiles, &profiles, &scenario, &expectations, mistakes);
     let checks = written
         .checks
         .iter()
@@ -262,6 +270,7 @@ fn build(
         name,
         title: written.title.value.trim().to_owned(),
         checks: checks.collect(),
+        profiles,
         scenario,
         expectations,
         explore,
@@ -287,11 +296,6 @@ fn claim(written: &ExploreEntry, resolver: &mut Resolver<'_>) -> Claim {
         stranded: written.stranded == Some(Possibility::Possible),
         endings: written.endings.map(usize::from),
     }
-}
-
-/// The layout of the state-save area that a guest with this CPUID gets from KVM.
-fn layout(cpuid: Cpuid) -> &'static Layout {
-    if cpuid.long_mode { &KVM_64 } else { &KVM_32 }
 }
 
 /// Title, requirements and path.

@@ -38,6 +38,9 @@ fn write_case(text: &mut String, scenario: &Scenario) -> fmt::Result {
     if !scenario.cpuid.long_mode {
         writeln!(text, "  long-mode-cpuid: false")?;
     }
+    if scenario.cpuid.shadow_stack {
+        writeln!(text, "  shadow-stack-cpuid: true")?;
+    }
     if scenario.vcpus.len() != 1 {
         writeln!(text, "  vcpus: {}", scenario.vcpus.len())?;
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::document::{Entries, Located};
 use super::observation::Expectation;
 use super::raise::Raises;
-use super::value::{Bytes, FieldValues, Number, Paths, RequirementId, SaveAreaValues};
+use super::value::{Bytes, FieldValues, Number, Paths, ProfileName, RequirementId, SaveAreaValues};
 
 /// A conformance case: one fact about a processor, the payload that shows it, and what
 /// must be seen.
@@ -22,6 +22,9 @@ pub(super) struct CaseFile {
     /// Ids of the requirements that the case checks.
     #[serde(default)]
     pub(super) checks: Vec<Located<RequirementId>>,
+    /// The implementations for which the fact holds; KVM's unless given.
+    #[serde(default)]
+    pub(super) profiles: Vec<Located<ProfileName>>,
     /// The machine at the start.
     pub(super) machine: Machine,
     /// Sections of assembly text by name. `start` is where execution starts, `smi` the SMI
@@ -63,6 +66,9 @@ pub(super) struct Machine {
     /// Whether CPUID reports long mode. Without it KVM writes the 32-bit save area.
     #[serde(default)]
     pub(super) long_mode_cpuid: Option<Located<bool>>,
+    /// Whether CPUID reports shadow stacks, so that an SMI saves `ssp`. Not unless given.
+    #[serde(default)]
+    pub(super) shadow_stack_cpuid: Option<bool>,
     /// Registers of processor 0 that differ from the mode's preset.
     #[serde(default)]
     pub(super) registers: FieldValues,

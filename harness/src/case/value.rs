@@ -5,6 +5,7 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Visitor};
+use spec_model::profile::PROFILES;
 use spec_model::requirement;
 use spec_model::x86::field::FIELDS;
 use spec_model::x86::save_area::LAYOUTS;
@@ -13,6 +14,8 @@ use super::document::{Entries, Located};
 
 /// Id of a requirement.
 pub(super) type RequirementId = Name<RequirementIds>;
+/// Name of an implementation whose choices the model knows.
+pub(super) type ProfileName = Name<ProfileNames>;
 /// Name of something observed.
 pub(super) type ObservationName = String;
 
@@ -54,6 +57,17 @@ impl Names for RequirementIds {
     const TITLE: &'static str = "requirement id";
     fn names() -> Vec<&'static str> {
         requirement::all().map(|requirement| requirement.id).collect()
+    }
+}
+
+/// The profiles of the model.
+#[derive(Clone, Debug)]
+pub(super) struct ProfileNames;
+
+impl Names for ProfileNames {
+    const TITLE: &'static str = "profile";
+    fn names() -> Vec<&'static str> {
+        PROFILES.iter().map(|profile| profile.name).collect()
     }
 }
 

@@ -1,10 +1,8 @@
-//! `conform targets`, `defects`, `layout` and `list`.
+//! `conform targets`, `defects` and `list`.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use spec_model::defect::Defect;
-use spec_model::x86::save_area::{LAYOUTS, Layout};
 
 use super::console::print;
 use super::exit::{Failure, Status};
@@ -12,7 +10,6 @@ use super::session::{Kind, Prepared, cached_kernels, own_executable};
 use super::suite::Suite;
 use super::target_name::TargetName;
 use crate::provision::Cache;
-use crate::report;
 use crate::target::{Backend, Identity};
 
 pub(super) fn targets() -> Result<Status, Failure> {
@@ -76,30 +73,6 @@ pub(super) fn defects() -> Result<Status, Failure> {
     for defect in Defect::ALL {
         let (name, id) = (defect.name(), defect.requirement().id);
         out += &format!("{name:width$}  {id:14}  {}\n", defect.sentence());
-    }
-    print(&out)?;
-    Ok(Status::Conforms)
-}
-
-pub(super) fn layout(name: Option<&str>) -> Result<Status, Failure> {
-    let mut out = String::new();
-    match name {
-        Some(name) => {
-            let layout = Layout::named(name).ok_or_else(|| {
-                let known: Vec<&str> = LAYOUTS.iter().map(|layout| layout.name).collect();
-                Failure::wrong(format_args!(
-                    "no layout is called `{name}`; there are {}",
-                    known.join(", ")
-                ))
-            })?;
-            // Writing to a string does not fail.
-            let _ = report::layout::write(&mut out, layout);
-        }
-        None => {
-            for layout in LAYOUTS {
-                let _ = writeln!(out, "{}  {}", layout.name, layout.title);
-            }
-        }
     }
     print(&out)?;
     Ok(Status::Conforms)

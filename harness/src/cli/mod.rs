@@ -7,6 +7,7 @@ mod exit;
 mod explain;
 mod explore;
 mod glob;
+mod layout;
 mod listing;
 mod provision;
 mod run;
@@ -34,7 +35,7 @@ pub fn main() -> ExitCode {
         Command::Provision { kernels } => provision::provision(&kernels),
         Command::Explain { requirement, cases } => explain::explain(requirement.as_deref(), &cases),
         Command::Defects => listing::defects(),
-        Command::Layout { name } => listing::layout(name.as_deref()),
+        Command::Layout(arguments) => layout::layout(&arguments),
         Command::List { cases, globs } => listing::cases(&cases, &globs),
     };
     match result {

@@ -6,6 +6,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Instant;
 
 use spec_model::defect::DefectSet;
+use spec_model::profile::Profile;
 use spec_model::run::{outcomes, trace};
 use spec_model::scenario::Scenario;
 use spec_model::transcript::Transcript;
@@ -150,7 +151,7 @@ impl Runner<'_> {
             if interrupt::interrupted() {
                 break;
             }
-            let (verdict, transcript) = judge_own(case, self.arguments.profile, self.defects);
+            let (verdict, transcript) = judge_own(case, self.own_profile(case), self.defects);
             self.verdict(summary, case, verdict, transcript.as_ref())?;
             if self.arguments.trace {
                 self.trace(case, None)?;
@@ -241,6 +242,11 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// The implementation that the model takes the place of.
+    fn own_profile(&self, case: &Case) -> &'static Profile {
+        self.arguments.profile.unwrap_or_else(|| case.own_profile())
+    }
+
     /// Shows what the model did, and beside it what the target did.
     fn trace(
         &mut self,
@@ -249,7 +255,7 @@ impl Runner<'_> {
     ) -> Result<(), Failure> {
         let profile = target
             .and_then(|(identity, _)| profile(identity.backend))
-            .unwrap_or(self.arguments.profile);
+            .unwrap_or_else(|| self.own_profile(case));
         let scenario = &case.scenario;
         let lines = trace(scenario, profile, self.defects).unwrap_or_default();
         let first = outcomes(scenario, profile, self.defects)

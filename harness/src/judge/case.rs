@@ -8,7 +8,7 @@ use spec_model::run::outcomes;
 use spec_model::transcript::Transcript;
 
 use super::{AllowedOutcomes, CaseView, Verdict, judge, judge_model, layout};
-use crate::case::Case;
+use crate::case::{Case, Expectations};
 use crate::deviation::{self, Deviation};
 use crate::target::{Backend, Identity, Mode, Run};
 
@@ -23,14 +23,40 @@ pub fn profile(backend: Backend) -> Option<&'static Profile> {
     }
 }
 
-/// The part of a case that judging looks at.
+/// What nobody expects anything of.
+static NOTHING_EXPECTED: Expectations = Expectations {
+    paths: Vec::new(),
+    fields: Vec::new(),
+};
+
+/// Why a case says nothing about a target, if it does not.
+#[must_use]
+pub fn not_about(case: &Case, target: &Identity) -> Option<String> {
+    let profile = profile(target.backend)?;
+    if case.is_about(profile) {
+        return None;
+    }
+    let names: Vec<&str> = case.profiles.iter().map(|profile| profile.name).collect();
+    Some(format!(
+        "the case is about what {} may choose, and this is {}",
+        names.join(" and "),
+        profile.name
+    ))
+}
+
+/// The part of a case that judging looks at. What was written by hand counts only for the
+/// implementations that the case is about.
 #[must_use]
 pub fn view<'a>(case: &'a Case, profile: &'static Profile) -> CaseView<'a> {
     CaseView {
         name: &case.name,
         checks: &case.checks,
         scenario: &case.scenario,
-        expectations: &case.expectations,
+        expectations: if case.is_about(profile) {
+            &case.expectations
+        } else {
+            &NOTHING_EXPECTED
+        },
         layout: layout(&case.scenario, profile),
     }
 }
@@ -45,6 +71,9 @@ pub fn judge_run<'d>(
     defects: DefectSet,
     run: &Run,
 ) -> Verdict<'d> {
+    if let Some(reason) = not_about(case, target) {
+        return Verdict::Unsupported(reason);
+    }
     match run {
         Run::Unsupported(reason) => return Verdict::Unsupported(reason.clone()),
         Run::Broken(reason) => return Verdict::Broken(reason.clone()),
@@ -67,6 +96,14 @@ pub fn judge_own(
     profile: &'static Profile,
     defects: DefectSet,
 ) -> (Verdict<'static>, Option<Transcript>) {
+    if let Some(row) = case.row_missing_in(profile) {
+        let layout = layout(&case.scenario, profile);
+        let reason = format!(
+            "the host writes `{row}`, which the save area {} does not have",
+            layout.name
+        );
+        return (Verdict::Unsupported(reason), None);
+    }
     match own_outcomes(case, profile, defects) {
         Ok((pure, own)) => {
             let verdict = judge_model(&view(case, profile), &pure, &own);

@@ -5,7 +5,7 @@ use spec_model::requirement::Requirement;
 use spec_model::scenario::Scenario;
 use spec_model::transcript::{Access, AccessSpace, Observation, Transcript};
 use spec_model::x86::field::FIELDS;
-use spec_model::x86::save_area::{Layout, Row, SAVE_AREA_SIZE};
+use spec_model::x86::save_area::{Layout, Row};
 use spec_model::x86::state::VcpuState;
 
 use super::CaseView;
@@ -171,7 +171,8 @@ impl Comparer<'_> {
     }
 
     fn save_area(&mut self, index: usize, allowed: &Observation, seen: &Observation) {
-        match (area_of(allowed), area_of(seen)) {
+        let layout = self.case.layout;
+        match (area_of(allowed, layout), area_of(seen, layout)) {
             (Some(allowed), Some(seen)) => {
                 if allowed != seen {
                     self.save_area_rows(index, allowed, seen);
@@ -190,7 +191,7 @@ impl Comparer<'_> {
 
     fn save_area_rows(&mut self, index: usize, allowed: &[u8], seen: &[u8]) {
         let layout = self.case.layout;
-        for row in layout.rows {
+        for row in layout.rows.iter().filter(|row| !layout.leaves_open(row)) {
             let free = free_bits(self.outcome, index, &format!("save.{}", row.name));
             let Some((allowed, seen)) = row_difference(row, allowed, seen, free) else {
                 continue;
@@ -295,9 +296,9 @@ pub(super) fn free_bits(outcome: &Outcome, observation: usize, field: &str) -> u
 }
 
 /// The save area of an observation, if it has its full size.
-fn area_of(observation: &Observation) -> Option<&[u8]> {
+fn area_of<'a>(observation: &'a Observation, layout: &Layout) -> Option<&'a [u8]> {
     let area = observation.save_area.as_deref()?;
-    (area.len() == SAVE_AREA_SIZE).then_some(area)
+    (area.len() == layout.size()).then_some(area)
 }
 
 /// How a difference calls a row.
@@ -312,8 +313,10 @@ pub(super) fn save_row(layout: &'static Layout, row: &'static Row) -> Subject {
 /// Both values of a row if they differ outside the free bits. Both areas are whole.
 fn row_difference(row: &Row, allowed: &[u8], seen: &[u8], free: u64) -> Option<(Value, Value)> {
     if row.width > 8 {
-        let range = row.index()..row.index() + usize::from(row.width);
-        let (allowed, seen) = (allowed.get(range.clone())?, seen.get(range)?);
+        let (allowed, seen) = (
+            allowed.get(row.range(allowed.len()))?,
+            seen.get(row.range(seen.len()))?,
+        );
         let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
         return (allowed != seen).then(|| (bytes(allowed), bytes(seen)));
     }

@@ -29,7 +29,7 @@ pub(super) fn check(case: &CaseView<'_>, seen: &Transcript) -> Checked {
                 continue;
             }
             reached = true;
-            let value = read(&expectation.field, observation);
+            let value = read(&expectation.field, observation, case.layout);
             if !admits(&expectation.allowed, &value) {
                 let difference = failed(case, expectation, number, seen, index, value);
                 differences.push(difference);
@@ -70,7 +70,10 @@ fn failed(
 ) -> Difference {
     let observation = seen.observations.get(index);
     let (subject, bits) = match expectation.field {
-        ObservedField::Save(row) => (super::compare::save_row(case.layout, row), row_bits(row)),
+        ObservedField::Save(row) => {
+            let row = case.layout.row(row.name).unwrap_or(row);
+            (super::compare::save_row(case.layout, row), row_bits(row))
+        }
         ObservedField::State(field) => (
             Subject::Field {
                 name: field.name.to_owned(),

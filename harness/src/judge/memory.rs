@@ -6,7 +6,7 @@ use spec_model::outcome::Outcome;
 use spec_model::requirement::Requirement;
 use spec_model::scenario::{AddressSpace, Blob, Scenario};
 use spec_model::transcript::Transcript;
-use spec_model::x86::save_area::{Row, SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
+use spec_model::x86::save_area::Row;
 
 use super::CaseView;
 use super::difference::{Difference, SavedRow, Source, Subject};
@@ -139,11 +139,8 @@ impl SaveAreas {
 
     fn row_at(&self, case: &CaseView<'_>, address: u64) -> Option<(&'static Row, SavedRow)> {
         self.smbases.iter().find_map(|smbase| {
-            let index = address.checked_sub(smbase.checked_add(SAVE_AREA_OFFSET)?)?;
-            let index = usize::try_from(index)
-                .ok()
-                .filter(|index| *index < SAVE_AREA_SIZE)?;
-            let row = case.layout.row_at(index)?;
+            let index = address.checked_sub(smbase.checked_add(case.layout.offset())?)?;
+            let row = case.layout.row_at(usize::try_from(index).ok()?)?;
             let saved = SavedRow {
                 name: row.name,
                 offset: row.offset,
@@ -172,13 +169,19 @@ fn free_bytes(case: &CaseView<'_>, outcome: &Outcome) -> BTreeMap<u64, u8> {
         let (Some(state), Some(row)) = (state, row) else {
             continue;
         };
-        let start = state
-            .smbase
-            .wrapping_add(SAVE_AREA_OFFSET)
-            .wrapping_add(row.index() as u64);
+        let start = state.smbase.wrapping_add(row.from_smbase());
         let width = usize::from(row.width).min(8);
         for (offset, bits) in allowance.any_bits.to_le_bytes().iter().take(width).enumerate() {
             *free.entry(start.wrapping_add(offset as u64)).or_insert(0) |= bits;
+        }
+    }
+    for observation in &outcome.transcript.observations {
+        let Some(state) = observation.state.as_deref().filter(|state| state.events.in_smm) else {
+            continue;
+        };
+        for row in case.layout.rows.iter().filter(|row| case.layout.leaves_open(row)) {
+            let start = state.smbase.wrapping_add(row.from_smbase());
+            free.extend((0..u64::from(row.width)).map(|byte| (start.wrapping_add(byte), 0xff)));
         }
     }
     free

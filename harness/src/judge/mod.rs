@@ -54,11 +54,7 @@ pub struct CaseView<'a> {
 /// (SMM-SAVE-002).
 #[must_use]
 pub fn layout(scenario: &Scenario, profile: &Profile) -> &'static Layout {
-    if scenario.cpuid.long_mode {
-        profile.save_areas.long_mode
-    } else {
-        profile.save_areas.legacy
-    }
+    profile.layout(scenario.cpuid)
 }
 
 #[cfg(test)]

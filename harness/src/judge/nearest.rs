@@ -61,7 +61,7 @@ fn add_alternatives(
         let Some(observation) = outcome.transcript.observations.get(index) else {
             continue;
         };
-        let value = read(&field, observation);
+        let value = read(&field, observation, case.layout);
         // A value that is allowed only in another combination would read like a
         // contradiction: "allowed 0 or 1, seen 1".
         let new = value != difference.seen && !difference.allowed.contains(&value);

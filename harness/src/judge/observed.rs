@@ -1,14 +1,15 @@
 //! Reads what an expectation names, and decides whether it is allowed.
 
 use spec_model::transcript::Observation;
-use spec_model::x86::save_area::{Row, SAVE_AREA_SIZE};
+use spec_model::x86::save_area::{Layout, Row};
 
 use super::value::Value;
 use crate::case::{AllowedValue, ObservedField};
 
-/// The field's value in an observation; [`Value::Absent`] where it was not observable.
+/// The field's value in an observation; [`Value::Absent`] where it was not observable, or where
+/// the format of the state-save area in force has no such row.
 #[must_use]
-pub fn read(field: &ObservedField, observation: &Observation) -> Value {
+pub fn read(field: &ObservedField, observation: &Observation, layout: &Layout) -> Value {
     match field {
         ObservedField::State(field) => match &observation.state {
             Some(state) => Value::number(field.read(state), field.bits),
@@ -18,8 +19,10 @@ pub fn read(field: &ObservedField, observation: &Observation) -> Value {
             Some(value) => Value::number(*value, stack_bits(observation)),
             None => Value::Absent,
         },
-        ObservedField::Save(row) => match observation.save_area.as_deref() {
-            Some(area) if area.len() == SAVE_AREA_SIZE => Value::number(row.read(area), row_bits(row)),
+        ObservedField::Save(row) => match (observation.save_area.as_deref(), layout.row(row.name)) {
+            (Some(area), Some(row)) if area.len() == layout.size() => {
+                Value::number(row.read(area), row_bits(row))
+            }
             _ => Value::Absent,
         },
         ObservedField::Watch(index) => match observation.watches.get(*index) {

@@ -30,7 +30,10 @@ fn point(name: &str) -> Point {
 fn scenario() -> Scenario {
     Scenario {
         name: "smm/example".to_owned(),
-        cpuid: Cpuid { long_mode: true },
+        cpuid: Cpuid {
+            long_mode: true,
+            ..Cpuid::default()
+        },
         memory: vec![MemoryRegion {
             address: 0,
             size: 0x10_0000,
@@ -222,7 +225,9 @@ fn a_save_area_is_compared_row_by_row() {
         .iter()
         .find(|row| row.is_reserved() && row.width > 8)
         .expect("a wide one");
-    let found = single(|it| it.observations[1].save_area.as_mut().expect("area")[reserved.index() + 9] = 7);
+    let found = single(|it| {
+        it.observations[1].save_area.as_mut().expect("area")[reserved.range(SAVE_AREA_SIZE).start + 9] = 7
+    });
     assert_eq!(found.requirements[0].id, "SMM-SAVE-007");
     assert!(matches!(found.seen, Value::Bytes(bytes) if bytes[9] == 7));
 }
@@ -331,7 +336,7 @@ fn allowances_free_bits_in_state_save_area_and_memory() {
                 u64::from(value),
             );
             it.memory_changes = vec![Blob {
-                address: 0x3_0000 + 0xfe00 + row.index() as u64,
+                address: 0x3_0000 + row.from_smbase(),
                 bytes: vec![value],
             }];
         })

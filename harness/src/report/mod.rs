@@ -4,6 +4,8 @@
 
 pub mod json;
 pub mod layout;
+pub mod layout_difference;
+pub mod layout_dump;
 pub mod summary;
 pub mod text;
 pub mod trace;

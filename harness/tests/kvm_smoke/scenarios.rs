@@ -82,7 +82,10 @@ pub fn scenario(contents: Vec<Blob>, points: &[PointKind]) -> Scenario {
     });
     Scenario {
         name: "smoke".to_owned(),
-        cpuid: Cpuid { long_mode: true },
+        cpuid: Cpuid {
+            long_mode: true,
+            ..Cpuid::default()
+        },
         memory: vec![MemoryRegion {
             address: 0,
             size: 0x10_0000,

@@ -57,6 +57,31 @@ static SOURCES: &[(&str, &str)] = &[
     ("x86/paging.rs", include_str!("../x86/paging.rs")),
     ("x86/processor.rs", include_str!("../x86/processor.rs")),
     (
+        "x86/save_area/amd_64.rs",
+        include_str!("../x86/save_area/amd_64.rs"),
+    ),
+    (
+        "x86/save_area/bochs_32.rs",
+        include_str!("../x86/save_area/bochs_32.rs"),
+    ),
+    (
+        "x86/save_area/bochs_64.rs",
+        include_str!("../x86/save_area/bochs_64.rs"),
+    ),
+    (
+        "x86/save_area/encode.rs",
+        include_str!("../x86/save_area/encode.rs"),
+    ),
+    (
+        "x86/save_area/intel_32.rs",
+        include_str!("../x86/save_area/intel_32.rs"),
+    ),
+    (
+        "x86/save_area/intel_64.rs",
+        include_str!("../x86/save_area/intel_64.rs"),
+    ),
+    ("x86/save_area/io.rs", include_str!("../x86/save_area/io.rs")),
+    (
         "x86/save_area/kvm_32.rs",
         include_str!("../x86/save_area/kvm_32.rs"),
     ),
@@ -65,9 +90,20 @@ static SOURCES: &[(&str, &str)] = &[
         include_str!("../x86/save_area/kvm_64.rs"),
     ),
     ("x86/save_area/mod.rs", include_str!("../x86/save_area/mod.rs")),
+    (
+        "x86/save_area/qemu_32.rs",
+        include_str!("../x86/save_area/qemu_32.rs"),
+    ),
+    (
+        "x86/save_area/qemu_64.rs",
+        include_str!("../x86/save_area/qemu_64.rs"),
+    ),
+    ("x86/save_area/row.rs", include_str!("../x86/save_area/row.rs")),
     ("x86/segment.rs", include_str!("../x86/segment.rs")),
     ("x86/segmentation.rs", include_str!("../x86/segmentation.rs")),
+    ("profile.rs", include_str!("../profile.rs")),
     ("x86/smm/entry.rs", include_str!("../x86/smm/entry.rs")),
+    ("x86/smm/io_restart.rs", include_str!("../x86/smm/io_restart.rs")),
     ("x86/smm/mod.rs", include_str!("../x86/smm/mod.rs")),
     ("x86/smm/resume.rs", include_str!("../x86/smm/resume.rs")),
     ("x86/state.rs", include_str!("../x86/state.rs")),

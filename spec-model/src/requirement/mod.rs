@@ -9,6 +9,7 @@ mod ist;
 mod nmi;
 mod saved_state;
 mod smm;
+mod smm_formats;
 
 pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
@@ -16,9 +17,10 @@ pub use ist::*;
 pub use nmi::*;
 pub use saved_state::*;
 pub use smm::*;
+pub use smm_formats::*;
 
 /// How binding a requirement is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Strength {
     /// Both vendors' manuals say so.
     Architectural,
@@ -39,7 +41,7 @@ impl std::fmt::Display for Strength {
 }
 
 /// One rule.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Requirement {
     /// Identifier, for instance `SMM-RSM-003`.
     pub id: &'static str,
@@ -71,7 +73,7 @@ use requirements;
 
 /// Every requirement, area by area.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
-    [SMM, NMI, EXCEPTIONS, IST, SAVED_STATE]
+    [SMM, SMM_FORMATS, NMI, EXCEPTIONS, IST, SAVED_STATE]
         .into_iter()
         .flatten()
         .copied()

@@ -76,6 +76,8 @@ pub mod cr4 {
     pub const SMEP: u64 = 1 << 20;
     /// Supervisor-mode access prevention.
     pub const SMAP: u64 = 1 << 21;
+    /// Control-flow enforcement: shadow stacks and indirect branch tracking.
+    pub const CET: u64 = 1 << 23;
     /// Bits that some processor defines. Which of them one supports is a matter of its
     /// CPUID; cases that test reserved bits use one outside this set.
     pub const DEFINED: u64 = 0x0fff_ffff;
@@ -91,6 +93,8 @@ pub mod efer {
     pub const LMA: u64 = 1 << 10;
     /// No-execute enable.
     pub const NXE: u64 = 1 << 11;
+    /// Secure virtual machine enable (AMD).
+    pub const SVME: u64 = 1 << 12;
     /// The bits that some processor defines.
     pub const DEFINED: u64 = 0x0000_fd01;
 }

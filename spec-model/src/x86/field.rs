@@ -152,6 +152,7 @@ pub static FIELDS: &[Field] = &[
     member!("cr4", 64, cr4),
     member!("cr8", 64, cr8),
     member!("efer", 64, efer),
+    member!("ssp", 64, ssp),
     member!("dr0", 64, debug_address[0]),
     member!("dr1", 64, debug_address[1]),
     member!("dr2", 64, debug_address[2]),

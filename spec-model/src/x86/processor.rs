@@ -3,12 +3,14 @@
 use super::control::{cr0, efer, flag};
 use super::decode_cache::DecodeCache;
 use super::memory::PhysicalMemory;
+use super::save_area::IoInstruction;
 use super::segment::{Segment, SegmentAttributes, SegmentName};
 use super::state::VcpuState;
 use crate::choice::Choices;
 use crate::defect::{Defect, DefectSet};
 use crate::outcome::Facility;
 use crate::profile::{CachedGranularity, Profile};
+use crate::requirement::Requirement;
 use crate::scenario::Cpuid;
 use crate::transcript::Access;
 
@@ -45,8 +47,18 @@ pub struct Vcpu {
     pub nmi_unblocks_at_exit: bool,
     /// The hypervisor steps over an IRET that faults, and its TF gets into the frame.
     pub frame_shows_tf: bool,
-    /// Rows of the last state-save area that hold leftovers, with the bits that mean nothing.
-    pub save_area_leftovers: Vec<(&'static str, u64)>,
+    /// Rows of the last state-save area that hold leftovers, with the bits that mean nothing
+    /// and the requirement that says so.
+    pub save_area_leftovers: Vec<(&'static str, u64, &'static Requirement)>,
+    /// The I/O instruction that has just completed, where one can be restarted (SMM-IO-001).
+    pub last_io: Option<IoInstruction>,
+    /// The I/O instruction that the last SMI followed.
+    pub interrupted_io: Option<IoInstruction>,
+    /// The state at the last SMI, where the state-save area does not hold all of it
+    /// (SMM-FORMAT-002).
+    pub kept_in_smm: Option<Box<VcpuState>>,
+    /// Entry to SMM left DR6 undefined, and nothing has written it since (SMM-DR6-001).
+    pub dr6_undefined: bool,
 }
 
 /// The rules in force: implementation, defects, CPUID and the choices made so far.

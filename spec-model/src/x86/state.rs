@@ -98,6 +98,9 @@ pub struct VcpuState {
     pub cr8: u64,
     /// Extended feature enables, MSR C0000080h.
     pub efer: u64,
+    /// Shadow-stack pointer, on a processor that has shadow stacks.
+    #[serde(default)]
+    pub ssp: u64,
     /// DR0 to DR3.
     pub debug_address: [u64; 4],
     /// DR6.
@@ -140,6 +143,7 @@ impl Default for VcpuState {
             cr4: 0,
             cr8: 0,
             efer: 0,
+            ssp: 0,
             debug_address: [0; 4],
             dr6: 0xffff_0ff0,
             dr7: 0x400,

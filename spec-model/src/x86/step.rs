@@ -151,6 +151,7 @@ impl Processor<'_, '_> {
         let single_step = before.rflags & flag::TF != 0 && shadow != Shadow::MovSs;
         self.vcpu.was_in_shadow = shadow != Shadow::None;
         self.vcpu.just_entered = false;
+        let io = self.io_instruction(instruction);
         let state = self.state_mut();
         state.events.shadow = Shadow::None;
         state.rip = instruction.next_ip();
@@ -169,10 +170,12 @@ impl Processor<'_, '_> {
                     self.state_mut().rflags &= !flag::RF;
                 }
                 self.vcpu.single_step_pending |= single_step;
+                self.vcpu.last_io = io;
                 Ok(Ok(after))
             }
             Err(Interruption::Model(error)) => Err(error),
             Err(Interruption::Exception(exception)) => {
+                self.vcpu.last_io = None;
                 let repeats = instruction.is_string_instruction();
                 let state = self.state_mut();
                 let events = state.events;

@@ -72,7 +72,10 @@ pub fn scenario(code: &[(u64, &[u8])], points: usize, events: Vec<HostEvent>) ->
     }));
     Scenario {
         name: "test".to_owned(),
-        cpuid: Cpuid { long_mode: true },
+        cpuid: Cpuid {
+            long_mode: true,
+            ..Cpuid::default()
+        },
         memory: vec![MemoryRegion {
             address: 0,
             size: 0x10_0000,

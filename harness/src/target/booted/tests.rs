@@ -108,7 +108,10 @@ fn as_init() {
 fn scenario(name: &str) -> Scenario {
     Scenario {
         name: name.to_owned(),
-        cpuid: Cpuid { long_mode: true },
+        cpuid: Cpuid {
+            long_mode: true,
+            ..Cpuid::default()
+        },
         ..Scenario::default()
     }
 }

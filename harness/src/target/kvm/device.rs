@@ -8,6 +8,7 @@ use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Cap;
 
 use super::super::{Backend, Identity, Processor};
+use super::failure::Failure;
 
 /// Why the device cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,24 @@ impl Device {
             identity,
             cpuid,
             msr_indices: msrs.as_slice().to_vec(),
+        })
+    }
+
+    /// Why a scenario with shadow stacks cannot run here. Where a KVM has them (Linux 6.18 on a
+    /// processor with CET), SSP is read and set through `KVM_GET_ONE_REG` and
+    /// `KVM_SET_ONE_REG`, which this target does not do.
+    pub(super) fn no_shadow_stack(&self) -> Failure {
+        const SHADOW_STACK: u32 = 1 << 7;
+        let leaf = self
+            .cpuid
+            .as_slice()
+            .iter()
+            .find(|entry| entry.function == 7 && entry.index == 0);
+        let there = leaf.is_some_and(|entry| entry.ecx & SHADOW_STACK != 0);
+        Failure::NoShadowStack(if there {
+            "this program cannot set the shadow-stack pointer of a KVM guest yet"
+        } else {
+            "KVM_GET_SUPPORTED_CPUID does not report them; a processor with CET and Linux 6.18 do"
         })
     }
 }

@@ -137,9 +137,8 @@ impl Session<'_> {
         let there = memory.read(address, true, &mut area);
         row.write(&mut area, value);
         // Nothing but the row's own bytes, so that no other byte can count as written.
-        let row_bytes = area.iter().skip(row.index()).take(usize::from(row.width).min(8));
-        let row_bytes: Vec<u8> = row_bytes.copied().collect();
-        if there && memory.write(address.wrapping_add(row.index() as u64), true, &row_bytes) {
+        let row_bytes: Vec<u8> = area[row.range(area.len())].iter().take(8).copied().collect();
+        if there && memory.write(smbase.wrapping_add(row.from_smbase()), true, &row_bytes) {
             Ok(())
         } else {
             Err(Failure::BadScenario(format!(

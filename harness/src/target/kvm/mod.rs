@@ -83,6 +83,9 @@ impl Kvm {
 
     fn try_run(&mut self, scenario: &Scenario, options: RunOptions) -> Result<Run, Failure> {
         check(scenario, &self.device.identity)?;
+        if scenario.cpuid.shadow_stack {
+            return Err(self.device.no_shadow_stack());
+        }
         let kept = if options.fresh_vm {
             None
         } else {

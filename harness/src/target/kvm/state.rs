@@ -309,6 +309,7 @@ mod tests {
             cstar: state.cstar,
             sfmask: state.sfmask,
             smbase: state.smbase,
+            ssp: state.ssp,
             events: from_events(&events(&state.events, true)),
             ..VcpuState::default()
         };

@@ -350,15 +350,17 @@ fn set_msrs(fd: &VcpuFd, vcpu: usize, msrs: &Msrs) -> Result<(), Failure> {
     }
 }
 
-/// What the guest's CPUID says: everything that KVM supports, long mode as the scenario
-/// wants, and APIC ids that do not depend on the processor this happens to run on.
+/// What the guest's CPUID says: everything that KVM supports but shadow stacks, which would
+/// add SSP to the state, long mode as the scenario wants, and APIC ids that do not depend on the processor this happens to run on.
 fn guest_cpuid(device: &Device, index: usize, long_mode: bool) -> kvm_bindings::CpuId {
     const LONG_MODE: u32 = 1 << 29;
+    const SHADOW_STACK: u32 = 1 << 7;
     let apic_id = u32::try_from(index).unwrap_or(0);
     let mut cpuid = device.cpuid.clone();
     for entry in cpuid.as_mut_slice() {
         match entry.function {
             1 => entry.ebx = entry.ebx & 0x00ff_ffff | apic_id << 24,
+            7 if entry.index == 0 => entry.ecx &= !SHADOW_STACK,
             0xb | 0x1f => entry.edx = apic_id,
             0x8000_0001 if long_mode => entry.edx |= LONG_MODE,
             0x8000_0001 => entry.edx &= !LONG_MODE,

@@ -294,6 +294,9 @@ impl Processor<'_, '_> {
         if index >= 4 && value >> 32 != 0 {
             return Err(Exception::GP0.into());
         }
+        if matches!(index, 4 | 6) {
+            self.vcpu.dr6_undefined = false;
+        }
         let state = self.state_mut();
         match index {
             0..=3 => state.debug_address[index] = value,

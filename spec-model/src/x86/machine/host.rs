@@ -5,7 +5,6 @@ use crate::error::ModelError;
 use crate::scenario::{Action, PointId};
 use crate::x86::field::Field;
 use crate::x86::processor::Vcpu;
-use crate::x86::save_area::SAVE_AREA_OFFSET;
 use crate::x86::smm;
 
 impl Machine<'_> {
@@ -59,14 +58,11 @@ impl Machine<'_> {
                 let row = layout.row(field).ok_or_else(|| {
                     ModelError::BadScenario(format!("the layout {} has no field `{field}`", layout.name))
                 })?;
-                let address = self.vcpu(*vcpu)?.state.smbase.wrapping_add(SAVE_AREA_OFFSET);
+                let smbase = self.vcpu(*vcpu)?.state.smbase;
+                let address = smbase.wrapping_add(row.from_smbase());
                 let bytes = &value.to_le_bytes()[..usize::from(row.width).min(8)];
-                if !self
-                    .state
-                    .memory
-                    .write_bytes(address.wrapping_add(row.index() as u64), bytes, true)
-                {
-                    let message = format!("the state-save area at {address:#x} is not in RAM");
+                if !self.state.memory.write_bytes(address, bytes, true) {
+                    let message = format!("the state-save area of SMBASE {smbase:#x} is not in RAM");
                     return Err(ModelError::BadScenario(message));
                 }
             }

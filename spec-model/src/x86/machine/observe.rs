@@ -4,7 +4,7 @@ use super::{Machine, Stretch};
 use crate::defect::Defect;
 use crate::outcome::Allowance;
 use crate::profile::ShadowKinds;
-use crate::requirement::{EXC_FLAGS_001, SEG_CACHE_002};
+use crate::requirement::{EXC_FLAGS_001, SMM_DR6_001};
 use crate::transcript::{Observation, STACK_SLOTS, Stop};
 use crate::x86::processor::Vcpu;
 use crate::x86::smm;
@@ -42,17 +42,28 @@ impl Machine<'_> {
         }
         let in_smm = vcpu.state.events.in_smm;
         if visible && in_smm {
-            let leftovers = vcpu.save_area_leftovers.iter().map(|(row, bits)| Allowance {
-                observation,
-                field: format!("save.{row}"),
-                any_bits: *bits,
-                requirement: &SEG_CACHE_002,
-            });
+            let leftovers = vcpu
+                .save_area_leftovers
+                .iter()
+                .map(|(row, bits, requirement)| Allowance {
+                    observation,
+                    field: format!("save.{row}"),
+                    any_bits: *bits,
+                    requirement,
+                });
             allowances.extend(leftovers);
+            if vcpu.dr6_undefined {
+                allowances.push(Allowance {
+                    observation,
+                    field: "dr6".to_owned(),
+                    any_bits: u64::MAX,
+                    requirement: &SMM_DR6_001,
+                });
+            }
         }
         let stack = if visible { self.stack(vcpu) } else { Vec::new() };
         let save_area = if visible && in_smm {
-            smm::save_area(&vcpu.state, &self.state.memory)
+            smm::save_area(&self.rules, &vcpu.state, &self.state.memory)
         } else {
             None
         };

@@ -3,7 +3,9 @@
 //! The offsets are those of Intel's IA-32 map where that documents them; CR4, the
 //! descriptor caches and the table registers lie where the P6 keeps them undocumented.
 
-use super::{Content, Layout, attributes, reserved, special, state, writable, zero};
+use super::AttributeEncoding::Descriptor;
+use super::row::{attributes, reserved, since, special, state, writable, zero};
+use super::{Content, Layout, Relocation, Rest, Unwritten};
 use crate::requirement;
 use crate::x86::segment::SegmentName;
 
@@ -12,7 +14,12 @@ pub static KVM_32: Layout = Layout {
     name: "kvm-32",
     title: "KVM, guest CPUID without long mode",
     revision: 0x0002_0000,
+    revision_varies: 0,
+    unwritten: Unwritten::Zero,
+    relocation: Relocation::Always,
+    rest: Rest::NotSaved,
     segments: &requirement::SMM_SAVE_003,
+    identifies: &requirement::SMM_SAVE_005,
     rows: &[
         reserved(0x7e00, 248),
         writable(0x7ef8, 4, "smbase"),
@@ -25,37 +32,37 @@ pub static KVM_32: Layout = Layout {
         zero(0x7f10, 4, "io.rip"),
         state(0x7f14, 4, "cr4"),
         reserved(0x7f18, 2),
-        special(0x7f1a, 1, "int-shadow", true, Content::Shadow),
+        since(special(0x7f1a, 1, "int-shadow", true, Content::Shadow), 6, 2),
         reserved(0x7f1b, 17),
-        attributes(0x7f2c, 4, "ds.attributes", SegmentName::Ds, 0),
+        attributes(0x7f2c, 4, "ds.attributes", SegmentName::Ds, Descriptor),
         state(0x7f30, 4, "ds.limit"),
         state(0x7f34, 4, "ds.base"),
-        attributes(0x7f38, 4, "fs.attributes", SegmentName::Fs, 0),
+        attributes(0x7f38, 4, "fs.attributes", SegmentName::Fs, Descriptor),
         state(0x7f3c, 4, "fs.limit"),
         state(0x7f40, 4, "fs.base"),
-        attributes(0x7f44, 4, "gs.attributes", SegmentName::Gs, 0),
+        attributes(0x7f44, 4, "gs.attributes", SegmentName::Gs, Descriptor),
         state(0x7f48, 4, "gs.limit"),
         state(0x7f4c, 4, "gs.base"),
         reserved(0x7f50, 4),
         state(0x7f54, 4, "idtr.limit"),
         state(0x7f58, 4, "idtr.base"),
-        attributes(0x7f5c, 4, "tr.attributes", SegmentName::Tr, 0),
+        attributes(0x7f5c, 4, "tr.attributes", SegmentName::Tr, Descriptor),
         state(0x7f60, 4, "tr.limit"),
         state(0x7f64, 4, "tr.base"),
         reserved(0x7f68, 4),
         reserved(0x7f6c, 4),
         state(0x7f70, 4, "gdtr.limit"),
         state(0x7f74, 4, "gdtr.base"),
-        attributes(0x7f78, 4, "ldtr.attributes", SegmentName::Ldtr, 0),
+        attributes(0x7f78, 4, "ldtr.attributes", SegmentName::Ldtr, Descriptor),
         state(0x7f7c, 4, "ldtr.limit"),
         state(0x7f80, 4, "ldtr.base"),
-        attributes(0x7f84, 4, "es.attributes", SegmentName::Es, 0),
+        attributes(0x7f84, 4, "es.attributes", SegmentName::Es, Descriptor),
         state(0x7f88, 4, "es.limit"),
         state(0x7f8c, 4, "es.base"),
-        attributes(0x7f90, 4, "cs.attributes", SegmentName::Cs, 0),
+        attributes(0x7f90, 4, "cs.attributes", SegmentName::Cs, Descriptor),
         state(0x7f94, 4, "cs.limit"),
         state(0x7f98, 4, "cs.base"),
-        attributes(0x7f9c, 4, "ss.attributes", SegmentName::Ss, 0),
+        attributes(0x7f9c, 4, "ss.attributes", SegmentName::Ss, Descriptor),
         state(0x7fa0, 4, "ss.limit"),
         state(0x7fa4, 4, "ss.base"),
         state(0x7fa8, 4, "es.selector"),

@@ -3,11 +3,11 @@
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::profile::{IdtrOnEntry, ShadowKinds};
-use crate::requirement::SMM_ENTRY_010;
-use crate::x86::control::{cr0, flag};
+use crate::profile::{Dr6OnEntry, EferOnEntry, IdtrOnEntry, ShadowKinds};
+use crate::requirement::{Requirement, SEG_CACHE_002, SMM_ENTRY_010, SMM_FORMAT_004};
+use crate::x86::control::{cr0, efer, flag};
 use crate::x86::processor::{Activity, Processor};
-use crate::x86::save_area::{Content, Extras, Layout, SAVE_AREA_OFFSET};
+use crate::x86::save_area::{AttributeEncoding, Content, Extras, Layout, Rest, Unwritten};
 use crate::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
 use crate::x86::state::{Shadow, VcpuState};
 
@@ -17,29 +17,70 @@ const HANDLER_OFFSET: u64 = 0x8000;
 /// registers hold in SMM, CS included.
 const SMM_SEGMENT: SegmentAttributes = SegmentAttributes(0x8093);
 
-/// Rows of the state-save area that hold leftovers of unusable segment registers, with the
-/// bits that mean nothing (SEG-CACHE-002). P says that the register is unusable; the base
-/// is meaningful in FS and GS.
-fn leftovers(saved: &VcpuState, layout: &Layout) -> Vec<(&'static str, u64)> {
-    let wide = layout.row("es.attributes").is_some_and(|row| row.width == 4);
-    let present = if wide { 0x8000 } else { 0x80 };
+/// A row of the state-save area, bits of it that may be anything, and why.
+type Leftover = (&'static str, u64, &'static Requirement);
+
+/// Bits of the state-save area that mean nothing: leftovers in unusable segment registers
+/// (SEG-CACHE-002), I/O fields when the SMI followed no I/O instruction (SMM-IO-001), bits of
+/// the revision identifier that differ between processors (SMM-FORMAT-005), and the private
+/// ones in Bochs' access rights (SMM-FORMAT-004).
+fn leftovers(saved: &VcpuState, layout: &Layout, followed_io: bool) -> Vec<Leftover> {
+    let mut found = unusable_segments(saved, layout);
+    for row in layout.rows {
+        let bits = match row.content {
+            Content::Io(field) => field.open_bits(followed_io),
+            Content::Revision => u64::from(layout.revision_varies),
+            _ => 0,
+        };
+        if bits != 0 {
+            found.push((row.name, bits, layout.requirement(row)));
+        }
+        if let Content::Attributes { encoding, .. } = row.content
+            && encoding == AttributeEncoding::WithValidBit
+        {
+            found.push((row.name, BOCHS_ACCESS_BITS, &SMM_FORMAT_004));
+        }
+    }
+    found
+}
+
+/// Whether Bochs has checked the segment for reading and writing since it was loaded, ORed over
+/// AVL (Bochs `cpu/descriptor.h`, `SegAccessROK` to `SegAccessWOK4G`, shifted by 8).
+const BOCHS_ACCESS_BITS: u64 = 0x1e00;
+
+/// What says whether the register is usable is meaningful, and so is the base in FS and GS.
+fn unusable_segments(saved: &VcpuState, layout: &Layout) -> Vec<Leftover> {
     let rows = [
-        (SegmentName::Es, "es.attributes", "es.limit", "es.base"),
-        (SegmentName::Ss, "ss.attributes", "ss.limit", "ss.base"),
-        (SegmentName::Ds, "ds.attributes", "ds.limit", "ds.base"),
-        (SegmentName::Fs, "fs.attributes", "fs.limit", ""),
-        (SegmentName::Gs, "gs.attributes", "gs.limit", ""),
-        (SegmentName::Ldtr, "ldtr.attributes", "ldtr.limit", "ldtr.base"),
+        (SegmentName::Es, "es"),
+        (SegmentName::Ss, "ss"),
+        (SegmentName::Ds, "ds"),
+        (SegmentName::Fs, "fs"),
+        (SegmentName::Gs, "gs"),
+        (SegmentName::Ldtr, "ldtr"),
     ];
     let unusable = rows
         .into_iter()
         .filter(|row| saved.segment(row.0).attributes.unusable());
-    unusable
-        .flat_map(|(_, attributes, limit, base)| {
-            [(attributes, !present), (limit, u64::MAX), (base, u64::MAX)]
-        })
-        .filter(|(row, _)| !row.is_empty())
-        .collect()
+    let mut found = Vec::new();
+    for (name, prefix) in unusable {
+        let base_is_observable = matches!(name, SegmentName::Fs | SegmentName::Gs);
+        for row in layout.rows {
+            let bits = match row.name.split_once('.') {
+                Some((register, _)) if register != prefix => 0,
+                Some((_, "attributes")) => match row.content {
+                    Content::Attributes { encoding, .. } => !encoding.usable_bits(),
+                    _ => 0,
+                },
+                Some((_, "limit")) => u64::MAX,
+                Some((_, "base" | "base-low" | "base-high")) if !base_is_observable => u64::MAX,
+                _ => 0,
+            };
+            if bits != 0 {
+                found.push((row.name, bits, &SEG_CACHE_002));
+            }
+        }
+    }
+    found
 }
 
 impl Processor<'_, '_> {
@@ -68,22 +109,33 @@ impl Processor<'_, '_> {
             let cached = self.rules.cached(*saved.segment(name));
             *saved.segment_mut(name) = cached;
         }
-        self.vcpu.save_area_leftovers = leftovers(&saved, layout);
+        let io = self.vcpu.last_io.take();
+        self.vcpu.interrupted_io = io;
+        self.vcpu.save_area_leftovers = leftovers(&saved, layout, io.is_some());
         let extras = Extras {
             halted: halted && !self.rules.broken(Defect::AutoHaltIgnored),
             one_shadow: self.rules.profile.shadow_kinds == ShadowKinds::One,
+            shadow_stack: self.rules.cpuid.shadow_stack && !self.rules.broken(Defect::SspLostAcrossSmm),
+            io,
         };
-        let mut area = layout.encode(&saved, extras);
+        let mut area = match save_area(self.rules, &saved, self.memory) {
+            Some(before) if layout.unwritten != Unwritten::Zero => before,
+            _ => vec![0; layout.size()],
+        };
+        layout.encode_over(&mut area, &saved, extras);
         shift_attributes(layout, &mut area, self.rules, |flags| flags >> 8);
         if self.rules.broken(Defect::SaveAreaKeepsReserved)
-            && let Some(before) = save_area(&saved, self.memory)
+            && let Some(before) = save_area(self.rules, &saved, self.memory)
         {
             for row in layout.rows.iter().filter(|row| row.content == Content::Zero) {
-                let bytes = row.index()..row.index() + usize::from(row.width);
+                let bytes = row.range(layout.size());
                 area[bytes.clone()].copy_from_slice(&before[bytes]);
             }
         }
-        let address = saved.smbase.wrapping_add(SAVE_AREA_OFFSET);
+        let address = saved.smbase.wrapping_add(layout.offset());
+        if layout.rest == Rest::Hidden {
+            self.vcpu.kept_in_smm = Some(Box::new(saved));
+        }
         if self.memory.write_bytes(address, &area, true) {
             Ok(())
         } else {
@@ -106,7 +158,7 @@ impl Processor<'_, '_> {
         events.shadow = Shadow::None;
     }
 
-    /// SMM-ENTRY-002 to SMM-ENTRY-010, and with CR0.PE clear the rules of real mode
+    /// SMM-ENTRY-002 to SMM-ENTRY-010, SMM-IDTR-001, SMM-EFER-001, SMM-DR6-001, and with CR0.PE clear the rules of real mode
     /// (SMM-RUN-001).
     fn enter_smm_registers(&mut self) {
         let idtr = self
@@ -117,6 +169,11 @@ impl Processor<'_, '_> {
         let keeps_cr4 = self.rules.broken(Defect::Cr4KeptOnEntry);
         let keeps_limits = self.rules.broken(Defect::DataLimitsKeptOnEntry);
         let has_efer = self.rules.cpuid.long_mode;
+        let kept_in_efer = match self.rules.profile.efer_on_entry {
+            EferOnEntry::Zero => 0,
+            EferOnEntry::SvmeKept => efer::SVME,
+        };
+        self.vcpu.dr6_undefined = self.rules.profile.dr6_on_entry == Dr6OnEntry::Undefined;
         self.load_flags(flag::FIXED);
         let state = self.state_mut();
         state.rip = HANDLER_OFFSET;
@@ -126,7 +183,7 @@ impl Processor<'_, '_> {
         }
         state.dr7 = 0x400;
         if has_efer {
-            state.efer = 0;
+            state.efer &= kept_in_efer;
         }
         if !keeps_idtr {
             state.idtr = DescriptorTable::default();

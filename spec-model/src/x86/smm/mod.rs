@@ -1,29 +1,26 @@
 //! System-management mode: entry and RSM.
 
 mod entry;
+mod io_restart;
 mod resume;
 
 use super::memory::PhysicalMemory;
 use super::processor::Rules;
-use super::save_area::{Content, Layout, SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
+use super::save_area::{AttributeEncoding, Content, Layout};
 use super::state::VcpuState;
 use crate::defect::Defect;
 
 /// The layout in force (SMM-SAVE-002).
 #[must_use]
 pub fn layout(rules: &Rules) -> &'static Layout {
-    let areas = &rules.profile.save_areas;
-    if rules.cpuid.long_mode {
-        areas.long_mode
-    } else {
-        areas.legacy
-    }
+    rules.profile.layout(rules.cpuid)
 }
 
 /// The state-save area of a processor as it sees it in SMM; `None` if it is not in RAM.
 #[must_use]
-pub fn save_area(state: &VcpuState, memory: &PhysicalMemory<'_>) -> Option<Vec<u8>> {
-    memory.read_bytes(state.smbase.wrapping_add(SAVE_AREA_OFFSET), SAVE_AREA_SIZE, true)
+pub fn save_area(rules: &Rules, state: &VcpuState, memory: &PhysicalMemory<'_>) -> Option<Vec<u8>> {
+    let layout = layout(rules);
+    memory.read_bytes(state.smbase.wrapping_add(layout.offset()), layout.size(), true)
 }
 
 /// Moves the segment flags of a 32-bit area by 8 bits, the confusion between the two
@@ -33,7 +30,8 @@ fn shift_attributes(layout: &Layout, area: &mut [u8], rules: &Rules, shift: impl
         return;
     }
     for row in layout.rows {
-        if matches!(row.content, Content::Attributes { shift: 0, .. }) {
+        let encoding = AttributeEncoding::Descriptor;
+        if matches!(row.content, Content::Attributes { encoding: own, .. } if own == encoding) {
             row.write(area, shift(row.read(area)));
         }
     }

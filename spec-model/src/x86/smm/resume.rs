@@ -3,7 +3,7 @@
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::profile::NmiMaskAfterRsm;
+use crate::profile::{Choice, NmiMaskAfterRsm};
 use crate::requirement::NMI_SMM_002;
 use crate::x86::control::{
     PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, efer, efer_is_legal, flag,
@@ -27,14 +27,15 @@ impl Processor<'_, '_> {
         }
         let layout = layout(self.rules);
         let address = self.state().smbase;
-        let mut area = save_area(self.state(), self.memory).ok_or_else(|| {
+        let mut area = save_area(self.rules, self.state(), self.memory).ok_or_else(|| {
             ModelError::BadScenario(format!(
                 "the state-save area of SMBASE {address:#x} is not in RAM"
             ))
         })?;
         shift_attributes(layout, &mut area, self.rules, |flags| flags << 8);
         self.leave_smm_events();
-        let restored = self.restored(layout, &area);
+        let mut restored = self.restored(layout, &area);
+        self.restart_io(&area, &mut restored)?;
         if !self.image_is_legal(&restored) && !self.rules.broken(Defect::RsmAcceptsIllegalImage) {
             let gives_up = self.rules.broken(Defect::RsmFailureIsInternalError);
             self.vcpu.activity = if gives_up {
@@ -45,6 +46,9 @@ impl Processor<'_, '_> {
             return Ok(());
         }
         *self.state_mut() = restored;
+        self.vcpu.kept_in_smm = None;
+        self.vcpu.interrupted_io = None;
+        self.vcpu.dr6_undefined = false;
         self.vcpu.undefined_flags = 0;
         if restarts_halt(layout, &area) && !self.rules.broken(Defect::AutoHaltIgnored) {
             self.vcpu.activity = Activity::Halted;
@@ -52,30 +56,41 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
-    /// NMI-SMM-002, NMI-SMM-004, NMI-SMM-005.
+    /// NMI-SMM-002, NMI-SMM-004, NMI-SMM-005. One implementation does the same every time, and
+    /// where every choice comes to the same there is none.
     fn leave_smm_events(&mut self) {
-        let profile = self.rules.profile;
-        let rule = self
-            .rules
-            .choices
-            .settle(profile.nmi_mask_after_rsm, &NMI_SMM_002);
-        let clears = self.rules.broken(Defect::RsmClearsNmiMask);
-        let events = &mut self.state_mut().events;
-        events.nmi_masked = match rule {
-            _ if clears => false,
+        let events = self.state().events;
+        let masked = |rule| match rule {
             NmiMaskAfterRsm::Restored => events.smm_inside_nmi,
             NmiMaskAfterRsm::KeptInsideNmi => events.nmi_masked && events.smm_inside_nmi,
             NmiMaskAfterRsm::Cleared => false,
         };
+        let choice = match self.rules.profile.nmi_mask_after_rsm {
+            Choice::AnyOf(rules) if rules.iter().all(|rule| masked(*rule) == masked(rules[0])) => {
+                Choice::Always(rules[0])
+            }
+            choice => choice,
+        };
+        let rule = self.rules.choices.settle_for_good(choice, &NMI_SMM_002);
+        let clears = self.rules.broken(Defect::RsmClearsNmiMask);
+        let events = &mut self.state_mut().events;
+        events.nmi_masked = !clears && masked(rule);
         events.in_smm = false;
         events.smm_inside_nmi = false;
     }
 
-    /// The state that the image describes.
+    /// The state that the image describes, and what the processor keeps besides
+    /// (SMM-FORMAT-002, SMM-SSP-001).
     fn restored(&self, layout: &Layout, area: &[u8]) -> VcpuState {
         let old = self.state();
         let mut new = old.clone();
-        layout.restore(area, &mut new);
+        if let Some(kept) = &self.vcpu.kept_in_smm {
+            for field in layout.missing() {
+                field.write(&mut new, field.read(kept));
+            }
+        }
+        let shadow_stack = self.rules.cpuid.shadow_stack && !self.rules.broken(Defect::SspLostAcrossSmm);
+        layout.restore(area, &mut new, shadow_stack);
         new.rflags |= flag::FIXED;
         new.cr0 = new.cr0 & (cr0::DEFINED | !0xffff_ffff) | cr0::ET;
         if self.rules.cpuid.long_mode {

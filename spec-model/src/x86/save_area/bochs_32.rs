@@ -1,0 +1,107 @@
+//! The format of Bochs without x86-64 support (`cpu/smm.cc`, `init_SMRAM`, `smram_save_state`
+//! and `smram_restore_state`).
+//!
+//! KVM's 32-bit offsets. The slot of the access rights holds the selector in its low and the
+//! rights, with Bochs' private bit, in its high half, and it is from there that RSM takes both;
+//! the documented slots of the selectors are written and not read. EFER lies where Intel's P6
+//! keeps RIP of an I/O instruction. Bochs does not write the auto-HALT field, which contradicts
+//! the manuals and therefore is the defect `auto-halt-ignored`.
+
+use super::AttributeEncoding::WithValidBit;
+use super::row::{attributes, reserved, special, state, writable, zero};
+use super::{Content, Layout, Relocation, Rest, Unwritten};
+use crate::requirement;
+use crate::x86::segment::SegmentName;
+
+/// Bochs without x86-64 support
+pub static BOCHS_32: Layout = Layout {
+    name: "bochs-32",
+    title: "Bochs without x86-64 support",
+    revision: 0x0002_0000,
+    revision_varies: 0,
+    unwritten: Unwritten::Zero,
+    relocation: Relocation::Always,
+    rest: Rest::NotSaved,
+    segments: &requirement::SMM_FORMAT_004,
+    identifies: &requirement::SMM_FORMAT_005,
+    rows: &[
+        reserved(0x7e00, 248),
+        writable(0x7ef8, 4, "smbase"),
+        special(0x7efc, 4, "revision-id", false, Content::Revision),
+        zero(0x7f00, 2, "io-restart"),
+        special(0x7f02, 2, "auto-halt-restart", true, Content::AutoHalt),
+        zero(0x7f04, 4, "io.rdi"),
+        zero(0x7f08, 4, "io.rcx"),
+        zero(0x7f0c, 4, "io.rsi"),
+        state(0x7f10, 4, "efer"),
+        state(0x7f14, 4, "cr4"),
+        reserved(0x7f18, 20),
+        state(0x7f2c, 2, "ds.selector"),
+        attributes(0x7f2e, 2, "ds.attributes", SegmentName::Ds, WithValidBit),
+        state(0x7f30, 4, "ds.limit"),
+        state(0x7f34, 4, "ds.base"),
+        state(0x7f38, 2, "fs.selector"),
+        attributes(0x7f3a, 2, "fs.attributes", SegmentName::Fs, WithValidBit),
+        state(0x7f3c, 4, "fs.limit"),
+        state(0x7f40, 4, "fs.base"),
+        state(0x7f44, 2, "gs.selector"),
+        attributes(0x7f46, 2, "gs.attributes", SegmentName::Gs, WithValidBit),
+        state(0x7f48, 4, "gs.limit"),
+        state(0x7f4c, 4, "gs.base"),
+        reserved(0x7f50, 4),
+        state(0x7f54, 4, "idtr.limit"),
+        state(0x7f58, 4, "idtr.base"),
+        state(0x7f5c, 2, "tr.selector"),
+        attributes(0x7f5e, 2, "tr.attributes", SegmentName::Tr, WithValidBit),
+        state(0x7f60, 4, "tr.limit"),
+        state(0x7f64, 4, "tr.base"),
+        reserved(0x7f68, 4),
+        reserved(0x7f6c, 4),
+        state(0x7f70, 4, "gdtr.limit"),
+        state(0x7f74, 4, "gdtr.base"),
+        state(0x7f78, 2, "ldtr.selector"),
+        attributes(0x7f7a, 2, "ldtr.attributes", SegmentName::Ldtr, WithValidBit),
+        state(0x7f7c, 4, "ldtr.limit"),
+        state(0x7f80, 4, "ldtr.base"),
+        state(0x7f84, 2, "es.selector"),
+        attributes(0x7f86, 2, "es.attributes", SegmentName::Es, WithValidBit),
+        state(0x7f88, 4, "es.limit"),
+        state(0x7f8c, 4, "es.base"),
+        state(0x7f90, 2, "cs.selector"),
+        attributes(0x7f92, 2, "cs.attributes", SegmentName::Cs, WithValidBit),
+        state(0x7f94, 4, "cs.limit"),
+        state(0x7f98, 4, "cs.base"),
+        state(0x7f9c, 2, "ss.selector"),
+        attributes(0x7f9e, 2, "ss.attributes", SegmentName::Ss, WithValidBit),
+        state(0x7fa0, 4, "ss.limit"),
+        state(0x7fa4, 4, "ss.base"),
+        special(0x7fa8, 4, "es.selector-copy", false, Content::Copy("es.selector")),
+        special(0x7fac, 4, "cs.selector-copy", false, Content::Copy("cs.selector")),
+        special(0x7fb0, 4, "ss.selector-copy", false, Content::Copy("ss.selector")),
+        special(0x7fb4, 4, "ds.selector-copy", false, Content::Copy("ds.selector")),
+        special(0x7fb8, 4, "fs.selector-copy", false, Content::Copy("fs.selector")),
+        special(0x7fbc, 4, "gs.selector-copy", false, Content::Copy("gs.selector")),
+        special(
+            0x7fc0,
+            4,
+            "ldtr.selector-copy",
+            false,
+            Content::Copy("ldtr.selector"),
+        ),
+        special(0x7fc4, 4, "tr.selector-copy", false, Content::Copy("tr.selector")),
+        state(0x7fc8, 4, "dr7"),
+        state(0x7fcc, 4, "dr6"),
+        writable(0x7fd0, 4, "rax"),
+        writable(0x7fd4, 4, "rcx"),
+        writable(0x7fd8, 4, "rdx"),
+        writable(0x7fdc, 4, "rbx"),
+        writable(0x7fe0, 4, "rsp"),
+        writable(0x7fe4, 4, "rbp"),
+        writable(0x7fe8, 4, "rsi"),
+        writable(0x7fec, 4, "rdi"),
+        writable(0x7ff0, 4, "rip"),
+        writable(0x7ff4, 4, "rflags"),
+        state(0x7ff8, 4, "cr3"),
+        state(0x7ffc, 4, "cr0"),
+    ],
+};

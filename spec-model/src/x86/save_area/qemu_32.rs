@@ -1,0 +1,92 @@
+//! The format of QEMU's TCG in `qemu-system-i386` (`target/i386/tcg/system/smm_helper.c`,
+//! `do_smm_enter` and `helper_rsm`).
+//!
+//! KVM's 32-bit offsets, but access rights are shifted right by 8, so that neither can use an
+//! area that the other wrote. Nothing is written where nothing is stored. QEMU does not write
+//! the auto-HALT field, which contradicts the manuals and therefore is the defect
+//! `auto-halt-ignored`.
+
+use super::AttributeEncoding::Shifted;
+use super::row::{attributes, reserved, special, state, writable, zero};
+use super::{Content, Layout, Relocation, Rest, Unwritten};
+use crate::requirement;
+use crate::x86::segment::SegmentName;
+
+/// QEMU TCG, qemu-system-i386 (SMM-FORMAT-006)
+pub static QEMU_32: Layout = Layout {
+    name: "qemu-32",
+    title: "QEMU TCG, qemu-system-i386",
+    revision: 0x0002_0000,
+    revision_varies: 0,
+    unwritten: Unwritten::Kept,
+    relocation: Relocation::IfRevisionSays,
+    rest: Rest::NotSaved,
+    segments: &requirement::SMM_FORMAT_006,
+    identifies: &requirement::SMM_FORMAT_005,
+    rows: &[
+        reserved(0x7e00, 248),
+        writable(0x7ef8, 4, "smbase"),
+        special(0x7efc, 4, "revision-id", false, Content::Revision),
+        zero(0x7f00, 2, "io-restart"),
+        special(0x7f02, 2, "auto-halt-restart", true, Content::AutoHalt),
+        zero(0x7f04, 4, "io.rdi"),
+        zero(0x7f08, 4, "io.rcx"),
+        zero(0x7f0c, 4, "io.rsi"),
+        zero(0x7f10, 4, "io.rip"),
+        state(0x7f14, 4, "cr4"),
+        reserved(0x7f18, 20),
+        attributes(0x7f2c, 4, "ds.attributes", SegmentName::Ds, Shifted),
+        state(0x7f30, 4, "ds.limit"),
+        state(0x7f34, 4, "ds.base"),
+        attributes(0x7f38, 4, "fs.attributes", SegmentName::Fs, Shifted),
+        state(0x7f3c, 4, "fs.limit"),
+        state(0x7f40, 4, "fs.base"),
+        attributes(0x7f44, 4, "gs.attributes", SegmentName::Gs, Shifted),
+        state(0x7f48, 4, "gs.limit"),
+        state(0x7f4c, 4, "gs.base"),
+        reserved(0x7f50, 4),
+        state(0x7f54, 4, "idtr.limit"),
+        state(0x7f58, 4, "idtr.base"),
+        attributes(0x7f5c, 4, "tr.attributes", SegmentName::Tr, Shifted),
+        state(0x7f60, 4, "tr.limit"),
+        state(0x7f64, 4, "tr.base"),
+        reserved(0x7f68, 4),
+        reserved(0x7f6c, 4),
+        state(0x7f70, 4, "gdtr.limit"),
+        state(0x7f74, 4, "gdtr.base"),
+        attributes(0x7f78, 4, "ldtr.attributes", SegmentName::Ldtr, Shifted),
+        state(0x7f7c, 4, "ldtr.limit"),
+        state(0x7f80, 4, "ldtr.base"),
+        attributes(0x7f84, 4, "es.attributes", SegmentName::Es, Shifted),
+        state(0x7f88, 4, "es.limit"),
+        state(0x7f8c, 4, "es.base"),
+        attributes(0x7f90, 4, "cs.attributes", SegmentName::Cs, Shifted),
+        state(0x7f94, 4, "cs.limit"),
+        state(0x7f98, 4, "cs.base"),
+        attributes(0x7f9c, 4, "ss.attributes", SegmentName::Ss, Shifted),
+        state(0x7fa0, 4, "ss.limit"),
+        state(0x7fa4, 4, "ss.base"),
+        state(0x7fa8, 4, "es.selector"),
+        state(0x7fac, 4, "cs.selector"),
+        state(0x7fb0, 4, "ss.selector"),
+        state(0x7fb4, 4, "ds.selector"),
+        state(0x7fb8, 4, "fs.selector"),
+        state(0x7fbc, 4, "gs.selector"),
+        state(0x7fc0, 4, "ldtr.selector"),
+        state(0x7fc4, 4, "tr.selector"),
+        state(0x7fc8, 4, "dr7"),
+        state(0x7fcc, 4, "dr6"),
+        writable(0x7fd0, 4, "rax"),
+        writable(0x7fd4, 4, "rcx"),
+        writable(0x7fd8, 4, "rdx"),
+        writable(0x7fdc, 4, "rbx"),
+        writable(0x7fe0, 4, "rsp"),
+        writable(0x7fe4, 4, "rbp"),
+        writable(0x7fe8, 4, "rsi"),
+        writable(0x7fec, 4, "rdi"),
+        writable(0x7ff0, 4, "rip"),
+        writable(0x7ff4, 4, "rflags"),
+        state(0x7ff8, 4, "cr3"),
+        state(0x7ffc, 4, "cr0"),
+    ],
+};
