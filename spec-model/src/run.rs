@@ -31,7 +31,7 @@ pub fn outcomes(
             &image,
             rules(scenario, profile, defects, current),
             false,
-        )
+        )?
         .run()?;
         script = finished.rules.choices.next_script();
         let outcome = Outcome {
@@ -64,7 +64,7 @@ pub fn trace(
 ) -> Result<Vec<TraceLine>, ModelError> {
     let image = Image::new(scenario)?;
     let rules = rules(scenario, profile, defects, Vec::new());
-    Ok(Machine::new(scenario, &image, rules, true).run()?.trace)
+    Ok(Machine::new(scenario, &image, rules, true)?.run()?.trace)
 }
 
 fn rules(scenario: &Scenario, profile: &'static Profile, defects: DefectSet, script: Vec<usize>) -> Rules {

@@ -16,6 +16,7 @@ use super::memory::{Image, PhysicalMemory};
 use super::processor::{Activity, Processor, Rules, Vcpu};
 use super::segment::SegmentName;
 use super::state::VcpuState;
+use crate::chipset::HostBridge;
 use crate::error::ModelError;
 use crate::outcome::Allowance;
 use crate::scenario::{PointId, PointKind, Scenario};
@@ -87,16 +88,27 @@ const EMULATION: u32 = 1;
 
 impl<'run> Machine<'run> {
     /// A machine at the start of the scenario.
-    #[must_use]
-    pub fn new(scenario: &'run Scenario, image: &'run Image, rules: Rules, trace: bool) -> Self {
+    ///
+    /// # Errors
+    /// If the chipset cannot be what the scenario says.
+    pub fn new(
+        scenario: &'run Scenario,
+        image: &'run Image,
+        rules: Rules,
+        trace: bool,
+    ) -> Result<Self, ModelError> {
         let vcpu = |state: &VcpuState| Vcpu {
             state: state.clone(),
             ..Vcpu::default()
         };
-        Self {
+        let bridge = match &scenario.chipset {
+            Some(chipset) => Some(HostBridge::new(chipset, rules.defects)?),
+            None => None,
+        };
+        Ok(Self {
             scenario,
             state: MachineState {
-                memory: PhysicalMemory::new(image),
+                memory: PhysicalMemory::new(image).behind(bridge),
                 vcpus: scenario.vcpus.iter().map(vcpu).collect(),
                 finished: vec![false; scenario.vcpus.len()],
                 accesses: vec![Vec::new(); scenario.vcpus.len()],
@@ -106,7 +118,7 @@ impl<'run> Machine<'run> {
             decoded: scenario.vcpus.iter().map(|_| DecodeCache::default()).collect(),
             rules,
             trace: trace.then(Vec::new),
-        }
+        })
     }
 
     /// The state between two turns.
@@ -221,6 +233,10 @@ impl<'run> Machine<'run> {
             match self.step(index)? {
                 After::Continue => {}
                 After::Sync(point) => return Ok(Stop::Sync(point)),
+                After::GivenUp => {
+                    self.state.vcpus[index].activity = Activity::GivenUp;
+                    return Ok(Stop::InternalError(EMULATION));
+                }
                 After::Halt => {
                     self.state.vcpus[index].activity = Activity::Halted;
                     return Ok(Stop::Halted(self.halt_point(index)));
@@ -235,6 +251,10 @@ impl<'run> Machine<'run> {
         let instruction = match self.processor(index).fetch() {
             Ok(instruction) => instruction,
             Err(Interruption::Model(error)) => return Err(error),
+            Err(Interruption::GivenUp) => {
+                self.note(index, || "no memory to execute from".to_owned());
+                return Ok(After::GivenUp);
+            }
             Err(Interruption::Exception(exception)) => {
                 self.note(index, || describe(exception));
                 self.processor(index).raise(exception)?;
