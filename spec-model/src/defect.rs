@@ -135,6 +135,22 @@ defects! {
         "IRETQ loads a non-canonical RIP, and the fetch there faults, with the address in CR2.";
     PdpteMarkedAccessed "pdpte-marked-accessed" SMM_RSM_018
         "A page walk sets the accessed bit, which is reserved, in PAE's page-directory-pointer entries.";
+    LockCanBeUndone "lock-can-be-undone" CHIPSET_LOCK_002
+        "Registers that D_LCK makes read-only can still be written, D_LCK included.";
+    LockLeavesOpen "lock-leaves-open" CHIPSET_LOCK_001
+        "Setting D_LCK leaves D_OPEN set.";
+    ClosedSmramReadable "closed-smram-readable" CHIPSET_SMRAM_001
+        "A processor outside SMM sees SMRAM although it is closed.";
+    SmramCloseIgnored "smram-close-ignored" CHIPSET_SMRAM_005
+        "D_CLS has no effect.";
+    HighSmramMissing "high-smram-missing" CHIPSET_HIGH_001
+        "H_SMRAME has no effect.";
+    TsegMissing "tseg-missing" CHIPSET_TSEG_001
+        "T_EN has no effect: TSEG is memory like any other.";
+    RsmKeepsSmmAddressSpace "rsm-keeps-smm-address-space" SMM_RSM_018
+        "RSM reads the page-directory-pointer entries of the interrupted program as a processor in SMM sees them.";
+    SmramReadThroughLinearAddress "smram-read-through-linear-address" CHIPSET_RSM_002
+        "RSM takes the address of the state-save area for a linear one and translates it.";
     MovSsShadowMissing "mov-ss-shadow-missing" NMI_MASK_007
         "MOV SS and POP SS do not hold off NMIs.";
 }

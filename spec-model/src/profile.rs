@@ -89,6 +89,16 @@ pub enum NmiLatch {
     OneBehindTheNext,
 }
 
+/// An instruction fetch from an address at which nothing answers (CHIPSET-FETCH-001,
+/// CHIPSET-FETCH-002).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchWithoutMemory {
+    /// The bytes are all ones.
+    AllOnes,
+    /// At CPL 0 the hypervisor gives up; above, the bytes are all ones.
+    GivesUp,
+}
+
 /// The formats of the state-save area (SMM-SAVE-002).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SaveAreas {
@@ -127,6 +137,8 @@ pub struct Profile {
     pub shadow_in_shadow: Choice<ShadowInShadow>,
     /// IST-006.
     pub stack_segment_on_ist: Choice<StackSegmentOnIst>,
+    /// CHIPSET-FETCH-001, CHIPSET-FETCH-002.
+    pub fetch_without_memory: FetchWithoutMemory,
 }
 
 const KVM_SAVE_AREAS: SaveAreas = SaveAreas {
@@ -175,6 +187,7 @@ const fn kvm_like() -> Profile {
         shadow_kinds: ShadowKinds::Two,
         shadow_in_shadow: Choice::AnyOf(&[ShadowInShadow::Started, ShadowInShadow::Ignored]),
         stack_segment_on_ist: EITHER_STACK_SEGMENT,
+        fetch_without_memory: FetchWithoutMemory::GivesUp,
     }
 }
 

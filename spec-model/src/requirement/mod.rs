@@ -3,12 +3,14 @@
 //! Cases and model code name these ids. Manuals are cited by section title, which
 //! survives the renumbering between editions.
 
+mod chipset;
 mod exceptions;
 mod implemented;
 mod ist;
 mod nmi;
 mod smm;
 
+pub use chipset::*;
 pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
 pub use ist::*;
@@ -69,7 +71,7 @@ use requirements;
 
 /// Every requirement, area by area.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
-    [SMM, NMI, EXCEPTIONS, IST].into_iter().flatten().copied()
+    [SMM, NMI, EXCEPTIONS, IST, CHIPSET].into_iter().flatten().copied()
 }
 
 /// The requirement with that id.

@@ -147,8 +147,6 @@ pub const fn nested(first: Class, second: Class) -> Nested {
 pub enum Interruption {
     /// It raised an exception.
     Exception(Exception),
-    /// The hypervisor cannot go on (CHIPSET-FETCH-002).
-    GivenUp,
     /// The model cannot go on.
     Model(ModelError),
 }

@@ -7,7 +7,6 @@ use super::control::{cr0, cr4, efer, flag};
 use super::exception::{Exception, PF, Step};
 use super::processor::Processor;
 use crate::defect::Defect;
-use crate::error::ModelError;
 use crate::transcript::{Access, AccessSpace};
 
 /// Bits of a page-table entry.
@@ -122,7 +121,7 @@ impl Processor<'_, '_> {
         for (depth, level) in levels.iter().enumerate() {
             let mask = if level.is_pdpte { 3 } else { (1 << index_bits) - 1 };
             let address = table + (linear >> level.shift & mask) * width as u64;
-            let value = self.table_entry(address, width)?;
+            let value = self.table_entry(address, width);
             if value & entry::PRESENT == 0 {
                 return Err(self.page_fault(linear, purpose, user, false, false));
             }
@@ -163,31 +162,32 @@ impl Processor<'_, '_> {
         unreachable!("the last level is always a leaf")
     }
 
-    fn table_entry(&self, address: u64, width: usize) -> Step<u64> {
+    /// An entry as the processor's view of memory has it: all ones where nothing answers
+    /// (CHIPSET-WALK-001). The host does not hear of it: only what instructions read and
+    /// write reaches it as an access.
+    fn table_entry(&self, address: u64, width: usize) -> u64 {
         let in_smm = self.state().events.in_smm;
-        self.memory.read(address, width, in_smm).ok_or_else(|| {
-            let message = format!("a page walk reads guest-physical {address:#x}, where there is no memory");
-            ModelError::BadScenario(message).into()
-        })
+        let nothing = u64::MAX >> (64 - 8 * width);
+        self.memory.read(address, width, in_smm).unwrap_or(nothing)
     }
 
     fn mark(&mut self, address: u64, width: usize, value: u64, bits: u64) {
         if value & bits != bits && !self.rules.broken(Defect::AccessedBitNotSet) {
             let in_smm = self.state().events.in_smm;
-            // The entry was just read from here, so this is RAM.
+            // Where nothing answered the write is lost too.
             let _ = self.memory.write(address, width, value | bits, in_smm);
         }
     }
 
     /// Whether the four entries that CR3 points to are legal for PAE paging (SMM-RSM-018). An
-    /// entry outside RAM counts as legal: nothing can be said of it.
+    /// entry where nothing answers is all ones, and so illegal (CHIPSET-WALK-001).
     #[must_use]
     pub(super) fn pdptes_are_legal(&self, cr3: u64, in_smm: bool) -> bool {
         (0..4).all(|index| {
             let entry = self
                 .memory
                 .read((cr3 & 0xffff_ffe0) + index * 8, 8, in_smm)
-                .unwrap_or(0);
+                .unwrap_or(u64::MAX);
             entry & entry::PRESENT == 0 || entry & PDPTE_RESERVED == 0
         })
     }

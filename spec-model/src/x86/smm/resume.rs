@@ -9,8 +9,9 @@ use crate::x86::control::{
     PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, efer, efer_is_legal, flag,
 };
 use crate::x86::exception::{Exception, Step};
+use crate::x86::paging::{Privilege, Purpose};
 use crate::x86::processor::{Activity, Processor};
-use crate::x86::save_area::{Content, Layout};
+use crate::x86::save_area::{Content, Layout, SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
 use crate::x86::segment::{SegmentAttributes, SegmentName};
 use crate::x86::state::VcpuState;
 
@@ -27,7 +28,7 @@ impl Processor<'_, '_> {
         }
         let layout = layout(self.rules);
         let address = self.state().smbase;
-        let mut area = save_area(self.state(), self.memory).ok_or_else(|| {
+        let mut area = self.read_save_area().ok_or_else(|| {
             ModelError::BadScenario(format!(
                 "the state-save area of SMBASE {address:#x} is not in RAM"
             ))
@@ -50,6 +51,21 @@ impl Processor<'_, '_> {
             self.vcpu.activity = Activity::Halted;
         }
         Ok(())
+    }
+
+    /// The state-save area, read at guest-physical addresses whatever the paging of the
+    /// handler (CHIPSET-RSM-002).
+    fn read_save_area(&mut self) -> Option<Vec<u8>> {
+        if !self.rules.broken(Defect::SmramReadThroughLinearAddress) {
+            return save_area(self.state(), self.memory);
+        }
+        let first = self.state().smbase.wrapping_add(SAVE_AREA_OFFSET);
+        let byte = |offset: usize| {
+            let linear = self.wrap(first.wrapping_add(offset as u64));
+            let physical = self.translate(linear, Purpose::Read, Privilege::System).ok()?;
+            self.memory.read(physical, 1, true).map(|byte| byte as u8)
+        };
+        (0..SAVE_AREA_SIZE).map(byte).collect()
     }
 
     /// NMI-SMM-002, NMI-SMM-004, NMI-SMM-005.
@@ -123,6 +139,7 @@ impl Processor<'_, '_> {
         let active = new.efer & efer::LMA != 0;
         let pcid = new.cr4 & cr4::PCIDE != 0;
         let pae = new.cr0 & cr0::PG != 0 && new.cr4 & cr4::PAE != 0 && !active;
+        let smm_view = self.rules.broken(Defect::RsmKeepsSmmAddressSpace);
         let rejects_pcid = self.rules.broken(Defect::RsmRejectsPcid) && pcid && new.cr3 & 0xfff != 0;
         cr0_is_legal(new.cr0)
             && cr4_is_legal(new.cr4)
@@ -130,7 +147,7 @@ impl Processor<'_, '_> {
             && efer_is_legal(new.efer, long_mode)
             && (!active || new.cr4 & cr4::PAE != 0)
             && (!pcid || active)
-            && (!pae || self.pdptes_are_legal(new.cr3, false))
+            && (!pae || self.pdptes_are_legal(new.cr3, smm_view))
             && new.cr3 >> PHYSICAL_ADDRESS_BITS == 0
             && new.dr6 >> 32 == 0
             && new.dr7 >> 32 == 0
