@@ -10,6 +10,12 @@ pub(super) enum Failure {
     /// The scenario needs SMM.
     #[error("KVM_CAP_X86_SMM is 0, and the scenario {0}; a KVM with CONFIG_KVM_SMM=y can run it")]
     NoSmm(&'static str),
+    /// Code and data in SMM would have to see different things.
+    #[error(
+        "SMRAM.D_CLS hides SMRAM from data accesses in SMM and not from instruction fetches; a KVM memory \
+         slot serves both, so no KVM can run this"
+    )]
+    CodeOnlySmram,
     /// The PVM backend has no architectural long mode.
     #[error(
         "the PVM backend runs long mode as a paravirtual interface of its own \
@@ -89,10 +95,17 @@ impl Failure {
     }
 }
 
+impl From<spec_model::chipset::ChipsetError> for Failure {
+    fn from(error: spec_model::chipset::ChipsetError) -> Self {
+        Self::BadScenario(error.to_string())
+    }
+}
+
 impl From<Failure> for Run {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NoSmm(_)
+            | Failure::CodeOnlySmram
             | Failure::ParavirtualLongMode
             | Failure::StateRefused
             | Failure::ShadowNotKept

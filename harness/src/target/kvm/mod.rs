@@ -17,6 +17,7 @@ mod machine;
 mod mapping;
 mod memory;
 mod session;
+mod slots;
 mod state;
 mod vcpu;
 mod warm_up;
