@@ -147,6 +147,12 @@ defects! {
         "H_SMRAME has no effect.";
     TsegMissing "tseg-missing" CHIPSET_TSEG_001
         "T_EN has no effect: TSEG is memory like any other.";
+    UnreadableTableIsNotPresent "unreadable-table-is-not-present" CHIPSET_WALK_001
+        "A page walk that meets a table outside memory ends in #PF with P clear.";
+    AccessAtPageTableEntry "access-at-page-table-entry" CHIPSET_WALK_001
+        "A data access whose page walk meets an entry outside memory is made at the entry, if it has the same offset in its page.";
+    DeliveryWithoutTablesRepeats "delivery-without-tables-repeats" EXC_DF_001
+        "When delivery of an exception meets a page table outside memory, the hypervisor injects an exception again, for ever.";
     RsmKeepsSmmAddressSpace "rsm-keeps-smm-address-space" SMM_RSM_018
         "RSM reads the page-directory-pointer entries of the interrupted program as a processor in SMM sees them.";
     SmramReadThroughLinearAddress "smram-read-through-linear-address" CHIPSET_RSM_002

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chipset::register::Register;
 use crate::chipset::Chipset;
+use crate::chipset::register::Register;
 use crate::x86::state::{Shadow, VcpuState};
 
 /// First I/O port of the sync points. `OUT imm8, AL` to port `SYNC_PORT + n` reports

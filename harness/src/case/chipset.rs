@@ -16,10 +16,7 @@ use super::value::ChipsetValues;
 const TOP_OF_MEMORY: u64 = 4 << 20;
 
 /// The chipset, if the case has one that makes sense.
-pub(super) fn chipset(
-    entry: Option<&Located<ChipsetEntry>>,
-    resolver: &mut Resolver<'_>,
-) -> Option<Chipset> {
+pub(super) fn chipset(entry: Option<&Located<ChipsetEntry>>, resolver: &mut Resolver<'_>) -> Option<Chipset> {
     let Located { at, value: entry } = entry?;
     let top = resolver.number_or(
         entry.top_of_memory.as_ref(),

@@ -218,7 +218,11 @@ fn actions(step: &Step, layout: &'static Layout, resolver: &mut Resolver<'_>) ->
         }
     }
     let registers = chipset::registers(&step.smram, resolver);
-    planned.extend(registers.into_iter().map(|(register, value)| What::Chipset(register, value)));
+    planned.extend(
+        registers
+            .into_iter()
+            .map(|(register, value)| What::Chipset(register, value)),
+    );
     if let Some(shadow) = step.shadow {
         planned.push(What::Shadow(match shadow {
             ShadowName::None => Shadow::None,

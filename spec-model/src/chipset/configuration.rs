@@ -78,10 +78,7 @@ impl HostBridge {
             let mut touched = false;
             for (index, byte) in written.iter_mut().take(register.width().into()).enumerate() {
                 let at = usize::from(register.offset(self.kind)) + index;
-                if let Some(position) = at
-                    .checked_sub(offset.into())
-                    .filter(|position| *position < width)
-                {
+                if let Some(position) = at.checked_sub(offset.into()).filter(|position| *position < width) {
                     *byte = bytes[position];
                     touched = true;
                 }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::defect::{Defect, DefectSet};
 use register::{Register, Registers};
-use window::{View, Window, WINDOWS, windows};
+use window::{View, WINDOWS, Window, windows};
 
 /// A chipset at the start of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -209,8 +209,7 @@ impl HostBridge {
             if !register.exists(self.kind, rules) {
                 return Err(ChipsetError::NoSuchRegister(register.name()));
             }
-            next.registers
-                .write(*register, *value, locked, self.kind, rules);
+            next.registers.write(*register, *value, locked, self.kind, rules);
         }
         if next.registers.locked(rules) && !self.defects.has(Defect::LockLeavesOpen) {
             next.registers.close();

@@ -71,7 +71,10 @@ use requirements;
 
 /// Every requirement, area by area.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
-    [SMM, NMI, EXCEPTIONS, IST, CHIPSET].into_iter().flatten().copied()
+    [SMM, NMI, EXCEPTIONS, IST, CHIPSET]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// The requirement with that id.

@@ -120,9 +120,7 @@ impl PartialEq for PhysicalMemory<'_> {
     /// Whether two memories over the same image have the same pages written behind the same
     /// chipset.
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.image, other.image)
-            && self.written == other.written
-            && self.bridge == other.bridge
+        std::ptr::eq(self.image, other.image) && self.written == other.written && self.bridge == other.bridge
     }
 }
 

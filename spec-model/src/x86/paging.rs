@@ -87,7 +87,6 @@ impl Processor<'_, '_> {
         if state.cr0 & cr0::PG == 0 {
             return Ok(linear);
         }
-        let user = privilege == Privilege::Program && self.cpl() == 3;
         if self.long_mode_active() {
             self.walk(
                 &FOUR_LEVEL,
@@ -95,14 +94,28 @@ impl Processor<'_, '_> {
                 self.state().cr3 & PAGE_FRAME,
                 linear,
                 purpose,
-                user,
+                privilege,
             )
         } else if state.cr4 & cr4::PAE != 0 {
-            self.walk(&PAE, 8, self.state().cr3 & 0xffff_ffe0, linear, purpose, user)
+            self.walk(
+                &PAE,
+                8,
+                self.state().cr3 & 0xffff_ffe0,
+                linear,
+                purpose,
+                privilege,
+            )
         } else {
             let large_pages = self.state().cr4 & cr4::PSE != 0;
             let levels = if large_pages { &TWO_LEVEL } else { &TWO_LEVEL_SMALL };
-            self.walk(levels, 4, self.state().cr3 & 0xffff_f000, linear, purpose, user)
+            self.walk(
+                levels,
+                4,
+                self.state().cr3 & 0xffff_f000,
+                linear,
+                purpose,
+                privilege,
+            )
         }
     }
 
@@ -113,14 +126,18 @@ impl Processor<'_, '_> {
         root: u64,
         linear: u64,
         purpose: Purpose,
-        user: bool,
+        privilege: Privilege,
     ) -> Step<u64> {
+        let user = privilege == Privilege::Program && self.cpl() == 3;
         let index_bits = if width == 8 { 9 } else { 10 };
         let mut table = root;
         let (mut writable, mut user_allowed, mut executable) = (true, true, true);
         for (depth, level) in levels.iter().enumerate() {
             let mask = if level.is_pdpte { 3 } else { (1 << index_bits) - 1 };
             let address = table + (linear >> level.shift & mask) * width as u64;
+            if let Some(end) = self.unreadable(address, linear, purpose, privilege) {
+                return end;
+            }
             let value = self.table_entry(address, width);
             if value & entry::PRESENT == 0 {
                 return Err(self.page_fault(linear, purpose, user, false, false));
@@ -160,6 +177,34 @@ impl Processor<'_, '_> {
             return Ok(frame & !offset_mask | linear & offset_mask);
         }
         unreachable!("the last level is always a leaf")
+    }
+
+    /// With a defect: how a walk ends that meets an entry outside memory.
+    fn unreadable(
+        &mut self,
+        entry: u64,
+        linear: u64,
+        purpose: Purpose,
+        privilege: Privilege,
+    ) -> Option<Step<u64>> {
+        if self
+            .memory
+            .rest_of_page(entry, self.state().events.in_smm)
+            .is_some()
+        {
+            return None;
+        }
+        self.vcpu.walk_met_nothing = self.rules.broken(Defect::DeliveryWithoutTablesRepeats);
+        let is_data = purpose != Purpose::Fetch && privilege == Privilege::Program;
+        let same_offset = (entry ^ linear) & 0xfff == 0;
+        if is_data && same_offset && self.rules.broken(Defect::AccessAtPageTableEntry) {
+            return Some(Ok(entry));
+        }
+        let user = privilege == Privilege::Program && self.cpl() == 3;
+        let fault = self.page_fault(linear, purpose, user, false, false);
+        self.rules
+            .broken(Defect::UnreadableTableIsNotPresent)
+            .then_some(Err(fault))
     }
 
     /// An entry as the processor's view of memory has it: all ones where nothing answers

@@ -24,6 +24,8 @@ pub enum Activity {
     Shutdown,
     /// The hypervisor could not go on.
     GivenUp,
+    /// The hypervisor goes on without the processor getting anywhere.
+    Looping,
 }
 
 /// A virtual processor.
@@ -45,6 +47,8 @@ pub struct Vcpu {
     pub nmi_unblocks_at_exit: bool,
     /// The hypervisor steps over an IRET that faults, and its TF gets into the frame.
     pub frame_shows_tf: bool,
+    /// With a defect: the last page walk met a table outside memory.
+    pub walk_met_nothing: bool,
     /// Rows of the last state-save area that hold leftovers, with the bits that mean nothing.
     pub save_area_leftovers: Vec<(&'static str, u64)>,
 }

@@ -60,7 +60,15 @@ impl Slots {
             let view = View::data(space == 1);
             let wanted = pieces(memory, view);
             for slot in slots.extract_if(.., |slot| !wanted.contains(&slot.piece)) {
-                set(vm, space, slot.number, Piece { size: 0, ..slot.piece })?;
+                set(
+                    vm,
+                    space,
+                    slot.number,
+                    Piece {
+                        size: 0,
+                        ..slot.piece
+                    },
+                )?;
             }
             for piece in wanted {
                 if slots.iter().any(|slot| slot.piece == piece) {

@@ -206,7 +206,7 @@ impl<'run> Machine<'run> {
             && match vcpu.activity {
                 Activity::Running => true,
                 Activity::Halted => wakes,
-                Activity::Shutdown | Activity::GivenUp => false,
+                Activity::Shutdown | Activity::GivenUp | Activity::Looping => false,
             }
     }
 
@@ -235,6 +235,7 @@ impl<'run> Machine<'run> {
                 Activity::Halted => return Ok(Stop::Halted(self.halt_point(index))),
                 Activity::Shutdown => return Ok(Stop::Shutdown),
                 Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
+                Activity::Looping => return Ok(Stop::Stuck),
             }
             match self.step(index)? {
                 After::Continue => {}
