@@ -153,6 +153,8 @@ defects! {
         "A data access whose page walk meets an entry outside memory is made at the entry, if it has the same offset in its page.";
     DeliveryWithoutTablesRepeats "delivery-without-tables-repeats" EXC_DF_001
         "When delivery of an exception meets a page table outside memory, the hypervisor injects an exception again, for ever.";
+    EntryWithoutMemoryIsFatal "entry-without-memory-is-fatal" CHIPSET_ENTRY_001
+        "An SMI whose state-save area lies outside memory makes KVM_RUN fail with EIO, for good.";
     RsmKeepsSmmAddressSpace "rsm-keeps-smm-address-space" SMM_RSM_018
         "RSM reads the page-directory-pointer entries of the interrupted program as a processor in SMM sees them.";
     SmramReadThroughLinearAddress "smram-read-through-linear-address" CHIPSET_RSM_002

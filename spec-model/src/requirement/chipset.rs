@@ -53,6 +53,9 @@ super::requirements! {
     CHIPSET_WALK_001 "CHIPSET-WALK-001" Architectural
         "A page walk sees memory as its processor does: in SMM also SMRAM, outside SMM all ones where SMRAM is closed."
         "Intel SDM vol. 3A, \"Paging\"; Intel 82Q35 datasheet, \"System Management Mode (SMM)\"";
+    CHIPSET_ENTRY_001 "CHIPSET-ENTRY-001" Vendor
+        "Where SMRAM is not enabled, SMM entry writes a state-save area that is lost, and RSM reads all ones, which it cannot load."
+        "Intel 82Q35 datasheet, \"SMRAM\", G_SMRAME; Intel SDM vol. 3C, \"SMRAM\" and \"Exiting From SMM\"";
     CHIPSET_RSM_001 "CHIPSET-RSM-001" Architectural
         "RSM completes although the page tables or the code that it returns to lie in closed SMRAM; what comes after it fails."
         "Intel SDM vol. 3C, \"Exiting From SMM\"";

@@ -2,7 +2,6 @@
 
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
-use crate::error::ModelError;
 use crate::profile::{IdtrOnEntry, ShadowKinds};
 use crate::requirement::SMM_ENTRY_010;
 use crate::x86::control::{cr0, flag};
@@ -44,21 +43,23 @@ fn leftovers(saved: &VcpuState, layout: &Layout) -> Vec<(&'static str, u64)> {
 
 impl Processor<'_, '_> {
     /// Takes an SMI: writes the state-save area and starts the handler (SMM-ENTRY-001 to
-    /// SMM-ENTRY-014, SMM-SAVE-001 to SMM-SAVE-009).
-    ///
-    /// # Errors
-    /// If the state-save area lies outside RAM.
-    pub fn enter_smm(&mut self) -> Result<(), ModelError> {
+    /// SMM-ENTRY-014, SMM-SAVE-001 to SMM-SAVE-009). What of the area finds no memory is lost
+    /// (CHIPSET-ENTRY-001).
+    pub fn enter_smm(&mut self) {
         let halted = self.vcpu.activity == Activity::Halted;
-        self.write_save_area(halted)?;
+        let written = self.write_save_area(halted);
+        if !written && self.rules.broken(Defect::EntryWithoutMemoryIsFatal) {
+            self.vcpu.activity = Activity::Dead;
+            return;
+        }
         self.vcpu.activity = Activity::Running;
         self.vcpu.single_step_pending = false;
         self.enter_smm_events();
         self.enter_smm_registers();
-        Ok(())
     }
 
-    fn write_save_area(&mut self, halted: bool) -> Result<(), ModelError> {
+    /// Says whether all of it was written to memory.
+    fn write_save_area(&mut self, halted: bool) -> bool {
         let layout = layout(self.rules);
         let mut saved = self.state().clone();
         if self.rules.broken(Defect::ShadowLostAcrossSmm) {
@@ -84,13 +85,7 @@ impl Processor<'_, '_> {
             }
         }
         let address = saved.smbase.wrapping_add(SAVE_AREA_OFFSET);
-        if self.memory.write_bytes(address, &area, true) {
-            Ok(())
-        } else {
-            Err(ModelError::BadScenario(format!(
-                "the state-save area at {address:#x} is not in RAM"
-            )))
-        }
+        self.memory.write_bytes(address, &area, true)
     }
 
     /// SMM-ENTRY-011, SMM-ENTRY-013, NMI-SMM-002.

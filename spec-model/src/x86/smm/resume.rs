@@ -2,7 +2,6 @@
 
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
-use crate::error::ModelError;
 use crate::profile::NmiMaskAfterRsm;
 use crate::requirement::NMI_SMM_002;
 use crate::x86::control::{
@@ -16,7 +15,7 @@ use crate::x86::segment::{SegmentAttributes, SegmentName};
 use crate::x86::state::VcpuState;
 
 impl Processor<'_, '_> {
-    /// RSM (SMM-RSM-001 to SMM-RSM-019).
+    /// RSM (SMM-RSM-001 to SMM-RSM-019, CHIPSET-ENTRY-001, CHIPSET-RSM-001).
     pub(in crate::x86) fn resume_from_smm(&mut self) -> Step {
         if !self.state().events.in_smm {
             let ignored = self.rules.broken(Defect::RsmOutsideSmmIgnored);
@@ -27,12 +26,9 @@ impl Processor<'_, '_> {
             };
         }
         let layout = layout(self.rules);
-        let address = self.state().smbase;
-        let mut area = self.read_save_area().ok_or_else(|| {
-            ModelError::BadScenario(format!(
-                "the state-save area of SMBASE {address:#x} is not in RAM"
-            ))
-        })?;
+        // Where nothing answers, all ones are no image that RSM accepts (CHIPSET-ENTRY-001).
+        let nothing = || vec![0xff; SAVE_AREA_SIZE];
+        let mut area = self.read_save_area().unwrap_or_else(nothing);
         shift_attributes(layout, &mut area, self.rules, |flags| flags << 8);
         self.leave_smm_events();
         let restored = self.restored(layout, &area);
