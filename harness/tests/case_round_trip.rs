@@ -4,6 +4,9 @@ use std::path::Path;
 
 use harness::case::{Case, print};
 use proptest::prelude::*;
+use spec_model::chipset::register::Register;
+use spec_model::chipset::{Chipset, HostBridge, Implementation, Kind};
+use spec_model::defect::DefectSet;
 use spec_model::scenario::{
     Action, AddressSpace, Blob, Cpuid, HostEvent, Limits, MemoryRegion, Point, PointId, PointKind, Scenario,
     Watch,
@@ -104,6 +107,8 @@ fn action(vcpus: u8, long_mode: bool) -> impl Strategy<Value = Action> {
                 value: value & (u64::MAX >> (64 - 8 * row.width.min(8))),
             }
         }),
+        register_write().prop_map(|(register, value)| Action::WriteChipset { register, value }),
+        Just(Action::ResetChipset),
         (any::<u64>(), bytes, any::<bool>()).prop_map(|(address, bytes, smm)| Action::WriteMemory {
             address,
             bytes,
@@ -157,6 +162,32 @@ fn watches() -> impl Strategy<Value = Vec<Watch>> {
     })
 }
 
+/// A chipset that can exist, or none.
+fn chipset() -> impl Strategy<Value = Option<Chipset>> {
+    let kind = prop::sample::select(vec![Kind::I440fx, Kind::Q35]);
+    let implementation = prop::sample::select(vec![
+        Implementation::Datasheet,
+        Implementation::Qemu,
+        Implementation::Bochs,
+    ]);
+    let registers = prop::collection::vec(register_write(), 0..4);
+    (kind, implementation, 2..64_u64, registers).prop_map(|(kind, implementation, mebibytes, registers)| {
+        let chipset = Chipset {
+            kind,
+            implementation,
+            top_of_memory: mebibytes << 20,
+            registers,
+        };
+        let exists = HostBridge::new(&chipset, DefectSet::NONE).is_ok();
+        exists.then_some(chipset)
+    })
+}
+
+fn register_write() -> impl Strategy<Value = (Register, u16)> {
+    (prop::sample::select(Register::ALL.to_vec()), any::<u16>())
+        .prop_map(|(register, value)| (register, value & (u16::MAX >> (16 - 8 * register.width()))))
+}
+
 fn scenario() -> impl Strategy<Value = Scenario> {
     (
         prop::collection::vec(vcpu(), 1..4),
@@ -173,24 +204,28 @@ fn scenario() -> impl Strategy<Value = Scenario> {
                 prop::collection::vec(0..count, 0..5),
                 (any::<u32>(), any::<u32>()),
                 watches(),
+                chipset(),
             )
-                .prop_map(move |(memory, events, schedule, limits, watches)| Scenario {
-                    name: "generated/scenario".to_owned(),
-                    cpuid: Cpuid {
-                        long_mode,
-                        shadow_stack,
+                .prop_map(
+                    move |(memory, events, schedule, limits, watches, chipset)| Scenario {
+                        name: "generated/scenario".to_owned(),
+                        cpuid: Cpuid {
+                            long_mode,
+                            shadow_stack,
+                        },
+                        memory,
+                        vcpus: vcpus.clone(),
+                        points: points.clone(),
+                        events,
+                        schedule,
+                        limits: Limits {
+                            observations: limits.0,
+                            instructions: limits.1,
+                        },
+                        watches,
+                        chipset,
                     },
-                    memory,
-                    vcpus: vcpus.clone(),
-                    points: points.clone(),
-                    events,
-                    schedule,
-                    limits: Limits {
-                        observations: limits.0,
-                        instructions: limits.1,
-                    },
-                    watches,
-                })
+                )
         })
 }
 

@@ -137,6 +137,30 @@ defects! {
         "IRETQ loads a non-canonical RIP, and the fetch there faults, with the address in CR2.";
     PdpteMarkedAccessed "pdpte-marked-accessed" SMM_RSM_018
         "A page walk sets the accessed bit, which is reserved, in PAE's page-directory-pointer entries.";
+    LockCanBeUndone "lock-can-be-undone" CHIPSET_LOCK_002
+        "Registers that D_LCK makes read-only can still be written, D_LCK included.";
+    LockLeavesOpen "lock-leaves-open" CHIPSET_LOCK_001
+        "Setting D_LCK leaves D_OPEN set.";
+    ClosedSmramReadable "closed-smram-readable" CHIPSET_SMRAM_001
+        "A processor outside SMM sees SMRAM although it is closed.";
+    SmramCloseIgnored "smram-close-ignored" CHIPSET_SMRAM_005
+        "D_CLS has no effect.";
+    HighSmramMissing "high-smram-missing" CHIPSET_HIGH_001
+        "H_SMRAME has no effect.";
+    TsegMissing "tseg-missing" CHIPSET_TSEG_001
+        "T_EN has no effect: TSEG is memory like any other.";
+    UnreadableTableIsNotPresent "unreadable-table-is-not-present" CHIPSET_WALK_001
+        "A page walk that meets a table outside memory ends in #PF with P clear.";
+    AccessAtPageTableEntry "access-at-page-table-entry" CHIPSET_WALK_001
+        "A data access whose page walk meets an entry outside memory is made at the entry, if it has the same offset in its page.";
+    DeliveryWithoutTablesRepeats "delivery-without-tables-repeats" EXC_DF_001
+        "When delivery of an exception meets a page table outside memory, the hypervisor injects an exception again, for ever.";
+    EntryWithoutMemoryIsFatal "entry-without-memory-is-fatal" CHIPSET_ENTRY_001
+        "An SMI whose state-save area lies outside memory makes KVM_RUN fail with EIO, for good.";
+    RsmKeepsSmmAddressSpace "rsm-keeps-smm-address-space" SMM_RSM_018
+        "RSM reads the page-directory-pointer entries of the interrupted program as a processor in SMM sees them.";
+    SmramReadThroughLinearAddress "smram-read-through-linear-address" CHIPSET_RSM_002
+        "RSM takes the address of the state-save area for a linear one and translates it.";
     MovSsShadowMissing "mov-ss-shadow-missing" NMI_MASK_007
         "MOV SS and POP SS do not hold off NMIs.";
     RestoreMergesNmis "restore-merges-nmis" STATE_002

@@ -15,6 +15,9 @@ pub enum ModelError {
     /// The scenario contradicts itself.
     #[error("{0}")]
     BadScenario(String),
+    /// The chipset cannot be what the scenario makes it.
+    #[error(transparent)]
+    Chipset(#[from] crate::chipset::ChipsetError),
     /// More combinations of open choices than is sensible.
     #[error("more than {0} outcomes are allowed; the scenario leaves too much open")]
     TooManyOutcomes(usize),

@@ -106,7 +106,7 @@ pub fn explore(
     };
     let image = Image::new(scenario)?;
     let rules = rules(scenario, profile, defects, Vec::new());
-    let machine = Machine::new(scenario, &image, rules, false);
+    let machine = Machine::new(scenario, &image, rules, false)?;
     Search::new(scenario, machine).run(most_states)
 }
 

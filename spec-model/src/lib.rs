@@ -11,6 +11,7 @@
 //! How to read it, with a manual open beside it:
 //!
 //! * [`x86`]: the processor, one module per chapter of the manuals;
+//! * [`chipset`]: the host bridge that opens, closes and locks SMRAM;
 //! * [`requirement`]: every rule as one sentence with its clause;
 //! * [`profile`]: the choices that the manuals leave to an implementation;
 //! * [`defect`]: named ways to break one requirement;
@@ -20,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chipset;
 pub mod choice;
 pub mod defect;
 pub mod error;

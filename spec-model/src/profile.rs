@@ -120,6 +120,16 @@ pub enum NmiLatch {
     OneBehindTheNext,
 }
 
+/// An instruction fetch from an address at which nothing answers (CHIPSET-FETCH-001,
+/// CHIPSET-FETCH-002).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchWithoutMemory {
+    /// The bytes are all ones.
+    AllOnes,
+    /// At CPL 0 the hypervisor gives up; above, the bytes are all ones.
+    GivesUp,
+}
+
 /// The formats of the state-save area (SMM-SAVE-002).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SaveAreas {
@@ -164,6 +174,8 @@ pub struct Profile {
     pub shadow_in_shadow: Choice<ShadowInShadow>,
     /// IST-006.
     pub stack_segment_on_ist: Choice<StackSegmentOnIst>,
+    /// CHIPSET-FETCH-001, CHIPSET-FETCH-002.
+    pub fetch_without_memory: FetchWithoutMemory,
 }
 
 const KVM_SAVE_AREAS: SaveAreas = SaveAreas {
@@ -215,6 +227,7 @@ const fn kvm_like() -> Profile {
         shadow_kinds: ShadowKinds::Two,
         shadow_in_shadow: Choice::AnyOf(&[ShadowInShadow::Started, ShadowInShadow::Ignored]),
         stack_segment_on_ist: EITHER_STACK_SEGMENT,
+        fetch_without_memory: FetchWithoutMemory::GivesUp,
     }
 }
 
@@ -249,6 +262,7 @@ pub static INTEL: Profile = Profile {
     shadow_kinds: ShadowKinds::Two,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
+    fetch_without_memory: FetchWithoutMemory::AllOnes,
 };
 
 /// AMD's processors with long mode, as far as the manual tells.
@@ -274,6 +288,7 @@ pub static AMD: Profile = Profile {
     shadow_kinds: ShadowKinds::One,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
+    fetch_without_memory: FetchWithoutMemory::AllOnes,
 };
 
 /// QEMU's TCG: `qemu-system-x86_64`, and `qemu-system-i386` where CPUID has no long mode.
@@ -303,6 +318,7 @@ pub static QEMU_TCG: Profile = Profile {
     shadow_kinds: ShadowKinds::One,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
+    fetch_without_memory: FetchWithoutMemory::AllOnes,
 };
 
 /// Bochs with x86-64 support, and without it where CPUID has no long mode.
@@ -329,6 +345,7 @@ pub static BOCHS: Profile = Profile {
     shadow_kinds: ShadowKinds::Two,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
+    fetch_without_memory: FetchWithoutMemory::AllOnes,
 };
 
 /// Every profile.

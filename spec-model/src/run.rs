@@ -31,7 +31,7 @@ pub fn outcomes(
             &image,
             rules(scenario, profile, defects, current),
             false,
-        )
+        )?
         .run()?;
         script = finished.rules.choices.next_script();
         let outcome = Outcome {
@@ -78,7 +78,7 @@ pub fn follow(
 ) -> Result<Finished, ModelError> {
     let image = Image::new(scenario)?;
     let rules = rules(scenario, profile, defects, script);
-    Machine::new(scenario, &image, rules, true).run()
+    Machine::new(scenario, &image, rules, true)?.run()
 }
 
 pub(crate) fn rules(

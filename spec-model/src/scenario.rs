@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::chipset::Chipset;
+use crate::chipset::register::Register;
 use crate::x86::state::{Shadow, VcpuState};
 
 /// First I/O port of the sync points. `OUT imm8, AL` to port `SYNC_PORT + n` reports
@@ -35,6 +37,8 @@ pub struct Scenario {
     pub limits: Limits,
     /// Memory to record at every point.
     pub watches: Vec<Watch>,
+    /// The chipset that controls SMRAM. Without one, regions alone say who sees what.
+    pub chipset: Option<Chipset>,
 }
 
 /// The part of the guest's CPUID that scenarios choose.
@@ -182,6 +186,15 @@ pub enum Action {
         /// New value.
         value: u64,
     },
+    /// Write a register of the chipset, as a program would.
+    WriteChipset {
+        /// The register.
+        register: Register,
+        /// New value.
+        value: u16,
+    },
+    /// Reset the chipset, and nothing else.
+    ResetChipset,
 }
 
 /// When a run is given up.

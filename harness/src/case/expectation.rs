@@ -25,8 +25,8 @@ pub struct PathStep {
 }
 
 /// How a run ends when it does not end at a point: a HLT that is no point, shutdown, a
-/// guest that runs on without a point, the limit of observations.
-pub const ENDS: [&str; 4] = ["halted", "shutdown", "stuck", "limit"];
+/// hypervisor that gives up, a guest that runs on without a point, the limit of observations.
+pub const ENDS: [&str; 5] = ["halted", "shutdown", "internal-error", "stuck", "limit"];
 
 /// One field at one point.
 #[derive(Clone, Debug, PartialEq)]

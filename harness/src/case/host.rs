@@ -1,10 +1,12 @@
 //! Host events of a case.
 
+use spec_model::chipset::register::Register;
 use spec_model::scenario::{Action, HostEvent, Point, PointId};
 use spec_model::x86::field::Field;
 use spec_model::x86::save_area::Layout;
 use spec_model::x86::state::Shadow;
 
+use super::chipset;
 use super::declared::{Known, unknown_point};
 use super::document::Located;
 use super::mistake::suggest;
@@ -70,6 +72,7 @@ fn event(
             set: own.set.clone(),
             write: own.write.clone(),
             smm: own.smm.clone(),
+            smram: own.smram.clone(),
             shadow: own.shadow,
             raise: own.raise.clone(),
         });
@@ -83,7 +86,7 @@ fn event(
         resolver.mistakes.add(
             entry.at,
             "the host does nothing here",
-            "add `do: nmi`, `do: smi`, `set`, `save`, `write` or `shadow`",
+            "add `do: nmi`, `do: smi`, `set`, `save`, `write`, `smram` or `shadow`",
         );
     }
     let Some(at) = at else { return Vec::new() };
@@ -113,6 +116,7 @@ impl Step {
             || !self.save.entries.0.is_empty()
             || !self.set.entries.0.is_empty()
             || !self.write.0.is_empty()
+            || !self.smram.entries.0.is_empty()
     }
 }
 
@@ -128,11 +132,16 @@ enum What {
     Set(String, u64),
     Save(String, u64),
     Write(u64, Vec<u8>, bool),
+    Chipset(Register, u16),
 }
 
 impl Planned {
     fn is_for_stopped(&self) -> bool {
-        self.vcpu.is_none() && !matches!(self.what, What::Write(..))
+        self.vcpu.is_none()
+            && !matches!(
+                self.what,
+                What::Write(..) | What::Chipset(..) | What::Raise(Raise::ChipsetReset)
+            )
     }
 
     fn action(&self, stopped: u8) -> Action {
@@ -140,6 +149,11 @@ impl Planned {
         match &self.what {
             What::Raise(Raise::Nmi) => Action::Nmi { vcpu },
             What::Raise(Raise::Smi) => Action::Smi { vcpu },
+            What::Raise(Raise::ChipsetReset) => Action::ResetChipset,
+            What::Chipset(register, value) => Action::WriteChipset {
+                register: *register,
+                value: *value,
+            },
             What::Shadow(shadow) => Action::Shadow {
                 vcpu,
                 shadow: *shadow,
@@ -203,6 +217,12 @@ fn actions(step: &Step, layout: &'static Layout, resolver: &mut Resolver<'_>) ->
             planned.push(What::Write(address, bytes, smm));
         }
     }
+    let registers = chipset::registers(&step.smram, resolver);
+    planned.extend(
+        registers
+            .into_iter()
+            .map(|(register, value)| What::Chipset(register, value)),
+    );
     if let Some(shadow) = step.shadow {
         planned.push(What::Shadow(match shadow {
             ShadowName::None => Shadow::None,

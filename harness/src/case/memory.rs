@@ -17,21 +17,23 @@ struct Region {
     contents: Vec<Blob>,
 }
 
-/// RAM: the preset's, cut by the case's own regions, in ascending order; then the code and
+/// RAM: the preset's and `extended`, cut by the case's own regions, in ascending order; then the code and
 /// the tables are put into it.
 pub(super) fn memory(
     machine: &Machine,
+    extended: Option<Range<u64>>,
     code: &Code,
     tables: &[Blob],
     resolver: &mut Resolver<'_>,
 ) -> Vec<MemoryRegion> {
     let mut regions = Vec::new();
     if machine.mode.value != Mode::Bare {
-        regions.push(Region {
-            range: 0..preset::RAM_SIZE,
+        let ranges = std::iter::once(0..preset::RAM_SIZE).chain(extended);
+        regions.extend(ranges.map(|range| Region {
+            range,
             space: AddressSpace::Both,
             contents: Vec::new(),
-        });
+        }));
     }
     let preset_regions = regions.len();
     for entry in &machine.memory {

@@ -7,6 +7,7 @@
 //! (`schema`), which puts stand-ins where something is wrong, the tree to Rust types (`document`, `syntax`, `value`), the types to a
 //! scenario (`code`, `machine`, `memory`, `host`, `observe`).
 
+mod chipset;
 mod code;
 mod declared;
 mod document;
@@ -221,7 +222,9 @@ fn build(
     let tables = machine::tables(&written.machine, &code, &mut resolver);
     let vcpus = machine::vcpus(&written.machine, &code, tables.task_state.limit, &mut resolver);
     let blobs = preset::tables(mode, &tables);
-    let memory = memory::memory(&written.machine, &code, &blobs, &mut resolver);
+    let chipset = chipset::chipset(written.machine.chipset.as_ref(), &mut resolver);
+    let extended = chipset::extended_memory(&written.machine, chipset.as_ref());
+    let memory = memory::memory(&written.machine, extended, &code, &blobs, &mut resolver);
     let points = host::Points {
         points: &code.points,
         names: &code.point_names,
@@ -260,6 +263,7 @@ fn build(
         schedule,
         limits: limits(written.limits.as_ref()),
         watches,
+        chipset,
     };
     profiles::check_rows(&written.profiles, &profiles, &scenario, &expectations, mistakes);
     let checks = written

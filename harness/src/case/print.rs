@@ -8,6 +8,7 @@
 use std::fmt::{self, Write};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
+use spec_model::chipset::{Chipset, Implementation, Kind};
 use spec_model::scenario::{
     Action, AddressSpace, Blob, HostEvent, Limits, MemoryRegion, Point, PointKind, SYNC_PORT, Scenario,
 };
@@ -54,6 +55,9 @@ fn write_case(text: &mut String, scenario: &Scenario) -> fmt::Result {
         write_registers(text, indent, state)?;
     }
     write_memory(text, scenario)?;
+    if let Some(chipset) = &scenario.chipset {
+        write_chipset(text, chipset)?;
+    }
     write_points(text, &scenario.points)?;
     if !scenario.events.is_empty() {
         writeln!(text, "host:")?;
@@ -181,6 +185,29 @@ fn write_code(text: &mut String, scenario: &Scenario, region: &MemoryRegion, blo
     Ok(())
 }
 
+fn write_chipset(text: &mut String, chipset: &Chipset) -> fmt::Result {
+    let kind = match chipset.kind {
+        Kind::I440fx => "440fx",
+        Kind::Q35 => "q35",
+    };
+    let implementation = match chipset.implementation {
+        Implementation::Datasheet => "datasheet",
+        Implementation::Qemu => "qemu",
+        Implementation::Bochs => "bochs",
+    };
+    writeln!(text, "  chipset:")?;
+    writeln!(text, "    kind: {kind}")?;
+    writeln!(text, "    implementation: {implementation}")?;
+    writeln!(text, "    top-of-memory: {:#x}", chipset.top_of_memory)?;
+    if !chipset.registers.is_empty() {
+        writeln!(text, "    registers:")?;
+    }
+    for (register, value) in &chipset.registers {
+        writeln!(text, "      {}: {value:#x}", register.name())?;
+    }
+    Ok(())
+}
+
 fn write_points(text: &mut String, points: &[Point]) -> fmt::Result {
     if !points.is_empty() {
         writeln!(text, "points:")?;
@@ -235,6 +262,10 @@ fn write_event(text: &mut String, scenario: &Scenario, event: &HostEvent) -> fmt
                     quoted(field)
                 )?;
             }
+            Action::WriteChipset { register, value } => {
+                writeln!(text, "      - {{ smram: {{ {}: {value:#x} }} }}", register.name())?;
+            }
+            Action::ResetChipset => writeln!(text, "      - {{ do: chipset-reset }}")?,
             Action::WriteMemory { address, bytes, smm } => {
                 let bytes = hexadecimal(bytes, "            ");
                 writeln!(text, "      - write:\n          {address:#x}: {bytes}")?;

@@ -9,7 +9,9 @@ use serde::Deserialize;
 use super::document::{Entries, Located};
 use super::observation::Expectation;
 use super::raise::Raises;
-use super::value::{Bytes, FieldValues, Number, Paths, ProfileName, RequirementId, SaveAreaValues};
+use super::value::{
+    Bytes, ChipsetValues, FieldValues, Number, Paths, ProfileName, RequirementId, SaveAreaValues,
+};
 
 /// A conformance case: one fact about a processor, the payload that shows it, and what
 /// must be seen.
@@ -93,6 +95,49 @@ pub(super) struct Machine {
     /// Further RAM. Where it overlaps the preset RAM it takes its place.
     #[serde(default)]
     pub(super) memory: Vec<Located<MemoryEntry>>,
+    /// The chipset that controls SMRAM. With it RAM reaches up to the top of low memory.
+    #[serde(default)]
+    pub(super) chipset: Option<Located<ChipsetEntry>>,
+}
+
+/// The chipset that controls SMRAM.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ChipsetEntry {
+    /// Which one.
+    pub(super) kind: ChipsetKind,
+    /// Whose rules it follows where they differ: `datasheet` unless given, `qemu` or `bochs`.
+    #[serde(default)]
+    pub(super) implementation: Option<ChipsetImplementation>,
+    /// Guest-physical address at which low memory ends, 0x400000 unless given.
+    #[serde(default)]
+    pub(super) top_of_memory: Option<Located<Number>>,
+    /// Registers written before the run, by name and in this order.
+    #[serde(default)]
+    pub(super) registers: ChipsetValues,
+}
+
+/// A chipset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ChipsetKind {
+    /// Intel 440FX: the SMRAM register at 72h.
+    #[serde(rename = "440fx")]
+    I440fx,
+    /// Intel Q35: SMRAM at 9Dh, ESMRAMC at 9Eh.
+    Q35,
+}
+
+/// Whose rules a chipset follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ChipsetImplementation {
+    /// Intel's datasheet.
+    Datasheet,
+    /// QEMU: no D_CLS, on the 440FX no lock either; on the Q35 registers 50h and 9Ch.
+    Qemu,
+    /// Bochs: the 440FX only.
+    Bochs,
 }
 
 /// The mode in which execution starts.
@@ -254,7 +299,7 @@ pub(super) struct PointEntry {
 }
 
 /// What the host does at a point. Of one entry's actions `save` comes first, then `set`,
-/// `write`, `shadow`, `do` and `then`.
+/// `write`, `smram`, `shadow`, `do` and `then`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct HostEntry {
@@ -281,6 +326,9 @@ pub(super) struct HostEntry {
     /// Write what a processor in SMM sees; false unless given.
     #[serde(default)]
     pub(super) smm: Option<Located<bool>>,
+    /// Registers of the chipset to write, by name and in this order.
+    #[serde(default)]
+    pub(super) smram: ChipsetValues,
     /// The interrupt shadow to put in force at the next instruction.
     #[serde(default)]
     pub(super) shadow: Option<ShadowName>,
@@ -311,6 +359,9 @@ pub(super) struct Step {
     /// Write what a processor in SMM sees; false unless given.
     #[serde(default)]
     pub(super) smm: Option<Located<bool>>,
+    /// Registers of the chipset to write, by name and in this order.
+    #[serde(default)]
+    pub(super) smram: ChipsetValues,
     /// The interrupt shadow to put in force at the next instruction.
     #[serde(default)]
     pub(super) shadow: Option<ShadowName>,
@@ -328,6 +379,7 @@ impl HostEntry {
             set: self.set.clone(),
             write: self.write.clone(),
             smm: self.smm.clone(),
+            smram: self.smram.clone(),
             shadow: self.shadow,
             raise: self.raise.clone(),
         }

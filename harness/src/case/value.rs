@@ -5,6 +5,7 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Visitor};
+use spec_model::chipset::register::Register;
 use spec_model::profile::PROFILES;
 use spec_model::requirement;
 use spec_model::x86::field::FIELDS;
@@ -100,6 +101,19 @@ impl Names for SaveAreaRows {
     }
 }
 
+/// The registers of the chipset.
+#[derive(Clone, Debug)]
+pub(super) struct ChipsetRegisters;
+
+impl Names for ChipsetRegisters {
+    const TITLE: &'static str = "chipset register values";
+    fn names() -> Vec<&'static str> {
+        Register::ALL.into_iter().map(Register::name).collect()
+    }
+}
+
+/// Registers of the chipset and their values.
+pub(super) type ChipsetValues = Values<ChipsetRegisters>;
 /// Registers and their values.
 pub(super) type FieldValues = Values<StateFields>;
 /// Fields of the state-save area and their values.

@@ -136,5 +136,9 @@ fn describe(action: &Action) -> String {
         Action::WriteSaveArea { vcpu, field, value } => {
             format!("host: save.{field} of vCPU {vcpu} := {value:#x}")
         }
+        Action::WriteChipset { register, value } => {
+            format!("host: chipset {} := {value:#x}", register.name())
+        }
+        Action::ResetChipset => "host: chipset reset".to_owned(),
     }
 }

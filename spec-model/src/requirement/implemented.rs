@@ -14,6 +14,13 @@ pub struct Place {
 }
 
 static SOURCES: &[(&str, &str)] = &[
+    (
+        "chipset/configuration.rs",
+        include_str!("../chipset/configuration.rs"),
+    ),
+    ("chipset/mod.rs", include_str!("../chipset/mod.rs")),
+    ("chipset/register.rs", include_str!("../chipset/register.rs")),
+    ("chipset/window.rs", include_str!("../chipset/window.rs")),
     ("x86/control.rs", include_str!("../x86/control.rs")),
     ("x86/decode.rs", include_str!("../x86/decode.rs")),
     ("x86/decode_cache.rs", include_str!("../x86/decode_cache.rs")),

@@ -3,6 +3,7 @@
 //! Cases and model code name these ids. Manuals are cited by section title, which
 //! survives the renumbering between editions.
 
+mod chipset;
 mod exceptions;
 mod implemented;
 mod ist;
@@ -11,6 +12,7 @@ mod saved_state;
 mod smm;
 mod smm_formats;
 
+pub use chipset::*;
 pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
 pub use ist::*;
@@ -73,7 +75,7 @@ use requirements;
 
 /// Every requirement, area by area.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
-    [SMM, SMM_FORMATS, NMI, EXCEPTIONS, IST, SAVED_STATE]
+    [SMM, SMM_FORMATS, NMI, EXCEPTIONS, IST, SAVED_STATE, CHIPSET]
         .into_iter()
         .flatten()
         .copied()

@@ -4,12 +4,12 @@ use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use super::control::is_canonical;
 use super::decode_cache::LONGEST;
-use super::exception::{Exception, Step};
+use super::exception::{Exception, Interruption, Step};
 use super::paging::{Privilege, Purpose};
-use super::processor::{Mode, Processor};
+use super::processor::{Activity, Mode, Processor};
 use super::segment::SegmentName;
 use crate::defect::Defect;
-use crate::error::ModelError;
+use crate::profile::FetchWithoutMemory;
 
 impl Processor<'_, '_> {
     /// Fetches and decodes the instruction at CS:RIP.
@@ -23,10 +23,9 @@ impl Processor<'_, '_> {
         let linear = self.code_address(rip, 1)?;
         let physical = self.translate(linear, Purpose::Fetch, Privilege::Program)?;
         let in_smm = self.state().events.in_smm;
-        let memory = self
-            .memory
-            .rest_of_page(physical, in_smm)
-            .ok_or_else(|| no_code(physical))?;
+        let Some(memory) = self.memory.rest_of_code_page(physical, in_smm) else {
+            return Err(self.fetch_without_memory());
+        };
         if let Some(instruction) = self.decoded.find(rip, bits, memory) {
             self.code_address(rip, instruction.len())?;
             return Ok(instruction);
@@ -66,18 +65,28 @@ impl Processor<'_, '_> {
         Ok(segment.base.wrapping_add(rip) & 0xffff_ffff)
     }
 
+    /// What comes of a fetch that nothing answers. The bus gives all ones, and FF FF is no
+    /// instruction (CHIPSET-FETCH-001); a hypervisor that cannot execute from where it has no
+    /// memory gives up at CPL 0 (CHIPSET-FETCH-002).
+    fn fetch_without_memory(&mut self) -> Interruption {
+        let gives_up = self.rules.profile.fetch_without_memory == FetchWithoutMemory::GivesUp;
+        if gives_up && self.cpl() == 0 {
+            self.vcpu.activity = Activity::GivenUp;
+        }
+        Exception::UNDEFINED.into()
+    }
+
     /// Up to 15 bytes of code, and the fault that stopped the fetch if one did.
     fn fetch_bytes(
         &mut self,
         linear: u64,
         physical: u64,
-    ) -> Step<([u8; LONGEST], usize, Option<super::exception::Interruption>)> {
+    ) -> Step<([u8; LONGEST], usize, Option<Interruption>)> {
         let in_smm = self.state().events.in_smm;
         let mut bytes = [0; LONGEST];
-        let first = self
-            .memory
-            .rest_of_page(physical, in_smm)
-            .ok_or_else(|| no_code(physical))?;
+        let Some(first) = self.memory.rest_of_code_page(physical, in_smm) else {
+            return Err(self.fetch_without_memory());
+        };
         let mut length = first.len().min(LONGEST);
         bytes[..length].copy_from_slice(&first[..length]);
         if length == LONGEST || decodes(&bytes[..length], self.code_bits()) {
@@ -86,10 +95,9 @@ impl Processor<'_, '_> {
         let next = self.wrap(linear.wrapping_add(length as u64));
         match self.translate(next, Purpose::Fetch, Privilege::Program) {
             Ok(physical) => {
-                let second = self
-                    .memory
-                    .rest_of_page(physical, in_smm)
-                    .ok_or_else(|| no_code(physical))?;
+                let Some(second) = self.memory.rest_of_code_page(physical, in_smm) else {
+                    return Err(self.fetch_without_memory());
+                };
                 let count = LONGEST - length;
                 bytes[length..].copy_from_slice(&second[..count]);
                 length = LONGEST;
@@ -104,10 +112,4 @@ fn decodes(bytes: &[u8], bits: u32) -> bool {
     !Decoder::new(bits, bytes, DecoderOptions::NONE)
         .decode()
         .is_invalid()
-}
-
-fn no_code(physical: u64) -> ModelError {
-    ModelError::BadScenario(format!(
-        "code is fetched from guest-physical {physical:#x}, where there is no memory"
-    ))
 }

@@ -95,6 +95,10 @@ impl Processor<'_, '_> {
                 Err(Interruption::Exception(exception)) => self.with_ext(exception, event.source),
             };
             self.note_page_fault(exception);
+            if std::mem::take(&mut self.vcpu.walk_met_nothing) {
+                self.vcpu.activity = Activity::Looping;
+                return Ok(());
+            }
             let second = Class::of(exception.vector);
             let outcome = nested(class, second);
             if class == Class::Benign && self.rules.broken(Defect::BenignNestedShutsDown) {

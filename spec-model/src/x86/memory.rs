@@ -1,9 +1,12 @@
-//! Guest-physical memory: regions, address spaces and what changed.
+//! Guest-physical memory: regions, address spaces, the chipset in front of them, and what
+//! changed.
 
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use super::page::{PAGE, Page, ZEROS};
+use crate::chipset::HostBridge;
+use crate::chipset::window::View;
 use crate::error::ModelError;
 use crate::scenario::{AddressSpace, Blob, Scenario};
 
@@ -108,12 +111,14 @@ fn offset(address: u64, base: u64) -> usize {
 pub struct PhysicalMemory<'image> {
     image: &'image Image,
     written: Vec<Vec<Option<SharedPage>>>,
+    bridge: Option<HostBridge>,
 }
 
 impl PartialEq for PhysicalMemory<'_> {
-    /// Whether two memories over the same image have the same pages written.
+    /// Whether two memories over the same image have the same pages written behind the same
+    /// chipset.
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.image, other.image) && self.written == other.written
+        std::ptr::eq(self.image, other.image) && self.written == other.written && self.bridge == other.bridge
     }
 }
 
@@ -122,6 +127,7 @@ impl Eq for PhysicalMemory<'_> {}
 impl Hash for PhysicalMemory<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.written.hash(state);
+        self.bridge.hash(state);
     }
 }
 
@@ -132,10 +138,33 @@ impl<'image> PhysicalMemory<'image> {
         Self {
             image,
             written: image.regions.iter().map(|_| Vec::new()).collect(),
+            bridge: None,
         }
     }
 
-    fn locate(&self, address: u64, in_smm: bool) -> Option<(usize, usize)> {
+    /// The same memory behind a chipset that decides who sees SMRAM.
+    #[must_use]
+    pub fn behind(self, bridge: Option<HostBridge>) -> Self {
+        Self { bridge, ..self }
+    }
+
+    /// The chipset, if there is one.
+    #[must_use]
+    pub fn bridge(&self) -> Option<&HostBridge> {
+        self.bridge.as_ref()
+    }
+
+    /// The chipset, to change. What it changes counts from the next access on.
+    pub fn bridge_mut(&mut self) -> Option<&mut HostBridge> {
+        self.bridge.as_mut()
+    }
+
+    fn locate(&self, address: u64, view: View) -> Option<(usize, usize)> {
+        let address = match &self.bridge {
+            Some(bridge) => bridge.route(address, view)?,
+            None => address,
+        };
+        let in_smm = view != View::Outside;
         let hit = |region: &Region| {
             region.space.visible(in_smm) && region.address <= address && address < region.end()
         };
@@ -153,7 +182,18 @@ impl<'image> PhysicalMemory<'image> {
     /// them; `None` where there is no RAM.
     #[must_use]
     pub fn rest_of_page(&self, address: u64, in_smm: bool) -> Option<&[u8]> {
-        let (region, offset) = self.locate(address, in_smm)?;
+        self.rest_of_page_in(address, View::data(in_smm))
+    }
+
+    /// The same for instruction fetches, which a chipset can tell from data accesses
+    /// (CHIPSET-SMRAM-005).
+    #[must_use]
+    pub fn rest_of_code_page(&self, address: u64, in_smm: bool) -> Option<&[u8]> {
+        self.rest_of_page_in(address, View::code(in_smm))
+    }
+
+    fn rest_of_page_in(&self, address: u64, view: View) -> Option<&[u8]> {
+        let (region, offset) = self.locate(address, view)?;
         Some(&self.page(region, offset / PAGE)[offset % PAGE..])
     }
 
@@ -186,7 +226,7 @@ impl<'image> PhysicalMemory<'image> {
         while !rest.is_empty() {
             let room = PAGE - (address % PAGE as u64) as usize;
             let (now, later) = rest.split_at(rest.len().min(room));
-            if let Some((region, offset)) = self.locate(address, in_smm) {
+            if let Some((region, offset)) = self.locate(address, View::data(in_smm)) {
                 let page = self.page_mut(region, offset / PAGE);
                 page[offset % PAGE..offset % PAGE + now.len()].copy_from_slice(now);
             } else {

@@ -7,7 +7,6 @@ use super::control::{cr0, cr4, efer, flag};
 use super::exception::{Exception, PF, Step};
 use super::processor::Processor;
 use crate::defect::Defect;
-use crate::error::ModelError;
 use crate::transcript::{Access, AccessSpace};
 
 /// Bits of a page-table entry.
@@ -88,7 +87,6 @@ impl Processor<'_, '_> {
         if state.cr0 & cr0::PG == 0 {
             return Ok(linear);
         }
-        let user = privilege == Privilege::Program && self.cpl() == 3;
         if self.long_mode_active() {
             self.walk(
                 &FOUR_LEVEL,
@@ -96,14 +94,28 @@ impl Processor<'_, '_> {
                 self.state().cr3 & PAGE_FRAME,
                 linear,
                 purpose,
-                user,
+                privilege,
             )
         } else if state.cr4 & cr4::PAE != 0 {
-            self.walk(&PAE, 8, self.state().cr3 & 0xffff_ffe0, linear, purpose, user)
+            self.walk(
+                &PAE,
+                8,
+                self.state().cr3 & 0xffff_ffe0,
+                linear,
+                purpose,
+                privilege,
+            )
         } else {
             let large_pages = self.state().cr4 & cr4::PSE != 0;
             let levels = if large_pages { &TWO_LEVEL } else { &TWO_LEVEL_SMALL };
-            self.walk(levels, 4, self.state().cr3 & 0xffff_f000, linear, purpose, user)
+            self.walk(
+                levels,
+                4,
+                self.state().cr3 & 0xffff_f000,
+                linear,
+                purpose,
+                privilege,
+            )
         }
     }
 
@@ -114,15 +126,19 @@ impl Processor<'_, '_> {
         root: u64,
         linear: u64,
         purpose: Purpose,
-        user: bool,
+        privilege: Privilege,
     ) -> Step<u64> {
+        let user = privilege == Privilege::Program && self.cpl() == 3;
         let index_bits = if width == 8 { 9 } else { 10 };
         let mut table = root;
         let (mut writable, mut user_allowed, mut executable) = (true, true, true);
         for (depth, level) in levels.iter().enumerate() {
             let mask = if level.is_pdpte { 3 } else { (1 << index_bits) - 1 };
             let address = table + (linear >> level.shift & mask) * width as u64;
-            let value = self.table_entry(address, width)?;
+            if let Some(end) = self.unreadable(address, linear, purpose, privilege) {
+                return end;
+            }
+            let value = self.table_entry(address, width);
             if value & entry::PRESENT == 0 {
                 return Err(self.page_fault(linear, purpose, user, false, false));
             }
@@ -163,31 +179,60 @@ impl Processor<'_, '_> {
         unreachable!("the last level is always a leaf")
     }
 
-    fn table_entry(&self, address: u64, width: usize) -> Step<u64> {
+    /// With a defect: how a walk ends that meets an entry outside memory.
+    fn unreadable(
+        &mut self,
+        entry: u64,
+        linear: u64,
+        purpose: Purpose,
+        privilege: Privilege,
+    ) -> Option<Step<u64>> {
+        if self
+            .memory
+            .rest_of_page(entry, self.state().events.in_smm)
+            .is_some()
+        {
+            return None;
+        }
+        self.vcpu.walk_met_nothing = self.rules.broken(Defect::DeliveryWithoutTablesRepeats);
+        let is_data = purpose != Purpose::Fetch && privilege == Privilege::Program;
+        let same_offset = (entry ^ linear) & 0xfff == 0;
+        if is_data && same_offset && self.rules.broken(Defect::AccessAtPageTableEntry) {
+            return Some(Ok(entry));
+        }
+        let user = privilege == Privilege::Program && self.cpl() == 3;
+        let fault = self.page_fault(linear, purpose, user, false, false);
+        self.rules
+            .broken(Defect::UnreadableTableIsNotPresent)
+            .then_some(Err(fault))
+    }
+
+    /// An entry as the processor's view of memory has it: all ones where nothing answers
+    /// (CHIPSET-WALK-001). The host does not hear of it: only what instructions read and
+    /// write reaches it as an access.
+    fn table_entry(&self, address: u64, width: usize) -> u64 {
         let in_smm = self.state().events.in_smm;
-        self.memory.read(address, width, in_smm).ok_or_else(|| {
-            let message = format!("a page walk reads guest-physical {address:#x}, where there is no memory");
-            ModelError::BadScenario(message).into()
-        })
+        let nothing = u64::MAX >> (64 - 8 * width);
+        self.memory.read(address, width, in_smm).unwrap_or(nothing)
     }
 
     fn mark(&mut self, address: u64, width: usize, value: u64, bits: u64) {
         if value & bits != bits && !self.rules.broken(Defect::AccessedBitNotSet) {
             let in_smm = self.state().events.in_smm;
-            // The entry was just read from here, so this is RAM.
+            // Where nothing answered the write is lost too.
             let _ = self.memory.write(address, width, value | bits, in_smm);
         }
     }
 
     /// Whether the four entries that CR3 points to are legal for PAE paging (SMM-RSM-018). An
-    /// entry outside RAM counts as legal: nothing can be said of it.
+    /// entry where nothing answers is all ones, and so illegal (CHIPSET-WALK-001).
     #[must_use]
     pub(super) fn pdptes_are_legal(&self, cr3: u64, in_smm: bool) -> bool {
         (0..4).all(|index| {
             let entry = self
                 .memory
                 .read((cr3 & 0xffff_ffe0) + index * 8, 8, in_smm)
-                .unwrap_or(0);
+                .unwrap_or(u64::MAX);
             entry & entry::PRESENT == 0 || entry & PDPTE_RESERVED == 0
         })
     }

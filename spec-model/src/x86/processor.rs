@@ -26,6 +26,10 @@ pub enum Activity {
     Shutdown,
     /// The hypervisor could not go on.
     GivenUp,
+    /// The virtual machine is dead: KVM_RUN fails with EIO.
+    Dead,
+    /// The hypervisor goes on without the processor getting anywhere.
+    Looping,
 }
 
 /// A virtual processor.
@@ -59,6 +63,8 @@ pub struct Vcpu {
     pub kept_in_smm: Option<Box<VcpuState>>,
     /// Entry to SMM left DR6 undefined, and nothing has written it since (SMM-DR6-001).
     pub dr6_undefined: bool,
+    /// With a defect: the last page walk met a table outside memory.
+    pub walk_met_nothing: bool,
 }
 
 /// The rules in force: implementation, defects, CPUID and the choices made so far.

@@ -55,7 +55,7 @@ impl Processor<'_, '_> {
             return Ok(Some("NMI"));
         }
         if self.smi_is_due() {
-            self.enter_smm()?;
+            self.enter_smm();
             return Ok(Some("SMI"));
         }
         if self.vcpu.single_step_pending {

@@ -109,6 +109,23 @@ fn with_details(exit: Exit, fd: &mut VcpuFd) -> Exit {
     }
 }
 
+/// Replaces the answer to the port read for which KVM_RUN just returned; without this the
+/// guest gets all ones.
+pub(super) fn answer_port_read(fd: &mut VcpuFd, data: &[u8]) {
+    let run = fd.get_kvm_run();
+    // SAFETY: only called after KVM_EXIT_IO, for which the kernel filled this member.
+    let io = unsafe { run.__bindgen_anon_1.io };
+    let (Ok(offset), Ok(count)) = (usize::try_from(io.data_offset), usize::try_from(io.count)) else {
+        return;
+    };
+    let length = data.len().min(usize::from(io.size) * count);
+    let target = std::ptr::from_mut(run).cast::<u8>();
+    // SAFETY: the kernel put `size * count` bytes of data at `data_offset` from the start of
+    // the vCPU's mapping (KVM API 5, KVM_EXIT_IO), and this is that mapping; `data` lies
+    // elsewhere.
+    unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), target.add(offset), length) };
+}
+
 fn port_item_size(fd: &mut VcpuFd) -> usize {
     // SAFETY: only called after KVM_EXIT_IO, for which the kernel filled this member.
     let io = unsafe { fd.get_kvm_run().__bindgen_anon_1.io };

@@ -13,6 +13,12 @@ pub(super) enum Failure {
     /// The scenario needs shadow stacks.
     #[error("the scenario needs shadow stacks (CPUID leaf 7 ECX bit 7), and {0}")]
     NoShadowStack(&'static str),
+    /// Code and data in SMM would have to see different things.
+    #[error(
+        "SMRAM.D_CLS hides SMRAM from data accesses in SMM and not from instruction fetches; a KVM memory \
+         slot serves both, so no KVM can run this"
+    )]
+    CodeOnlySmram,
     /// The PVM backend has no architectural long mode.
     #[error(
         "the PVM backend runs long mode as a paravirtual interface of its own \
@@ -92,11 +98,18 @@ impl Failure {
     }
 }
 
+impl From<spec_model::chipset::ChipsetError> for Failure {
+    fn from(error: spec_model::chipset::ChipsetError) -> Self {
+        Self::BadScenario(error.to_string())
+    }
+}
+
 impl From<Failure> for Run {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NoSmm(_)
             | Failure::NoShadowStack(_)
+            | Failure::CodeOnlySmram
             | Failure::ParavirtualLongMode
             | Failure::StateRefused
             | Failure::ShadowNotKept

@@ -1,5 +1,6 @@
 //! What the host does at a point.
 
+use spec_model::chipset::HostBridge;
 use spec_model::scenario::{Action, PointId};
 use spec_model::x86::field::Field;
 use spec_model::x86::save_area::{KVM_32, KVM_64, Layout, SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
@@ -75,6 +76,10 @@ impl Session<'_> {
                 }
             }
             Action::WriteSaveArea { vcpu, field, value } => self.write_save_area(*vcpu, field, *value)?,
+            Action::WriteChipset { register, value } => self
+                .machine
+                .change_chipset(|bridge| bridge.write(*register, *value))?,
+            Action::ResetChipset => self.machine.change_chipset(HostBridge::reset)?,
         }
         Ok(())
     }

@@ -1,13 +1,15 @@
 //! A virtual machine that runs one scenario after the other.
 
-use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
-use spec_model::scenario::{AddressSpace, Cpuid, Scenario};
+use spec_model::chipset::{ChipsetError, HostBridge};
+use spec_model::defect::DefectSet;
+use spec_model::scenario::{Cpuid, Scenario};
 
 use super::super::Backend;
 use super::device::Device;
 use super::failure::Failure;
 use super::memory::GuestMemory;
+use super::slots::Slots;
 use super::vcpu::Vcpu;
 
 /// Guest-physical address of the three pages for the TSS that Intel processors without
@@ -18,8 +20,9 @@ const TSS_ADDRESS: usize = 0xfffb_d000;
 /// memory goes.
 pub(super) struct Machine {
     pub(super) vcpus: Vec<Vcpu>,
-    _vm: VmFd,
+    vm: VmFd,
     pub(super) memory: GuestMemory,
+    slots: Slots,
     cpuid: Cpuid,
 }
 
@@ -35,14 +38,16 @@ impl Machine {
             vm.set_tss_address(TSS_ADDRESS)
                 .map_err(Failure::ioctl("KVM_SET_TSS_ADDR"))?;
         }
-        register(&vm, &memory, device.identity.smm)?;
+        let mut slots = Slots::new(device.identity.smm);
+        slots.apply(&vm, &memory)?;
         let vcpus = (0..scenario.vcpus.len())
             .map(|index| Vcpu::new(device, &vm, index, scenario.cpuid.long_mode))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             vcpus,
-            _vm: vm,
+            vm,
             memory,
+            slots,
             cpuid: scenario.cpuid,
         })
     }
@@ -62,10 +67,34 @@ impl Machine {
     pub(super) fn load(&mut self, scenario: &Scenario) -> Result<(), Failure> {
         // Memory first: KVM_SET_SREGS reads page directory pointers from it.
         self.memory.load(&scenario.memory)?;
+        let bridge = match &scenario.chipset {
+            Some(chipset) => Some(HostBridge::new(chipset, DefectSet::NONE)?),
+            None => None,
+        };
+        self.memory.put_behind(bridge);
+        self.slots.apply(&self.vm, &self.memory)?;
         for (vcpu, state) in self.vcpus.iter_mut().zip(&scenario.vcpus) {
             vcpu.reset(state)?;
         }
         Ok(())
+    }
+
+    /// Lets something happen to the chipset, and makes KVM show memory as it is then.
+    ///
+    /// # Errors
+    /// If there is no chipset, or it or KVM refuses.
+    pub(super) fn change_chipset<T>(
+        &mut self,
+        change: impl FnOnce(&mut HostBridge) -> Result<T, ChipsetError>,
+    ) -> Result<T, Failure> {
+        let none = || Failure::BadScenario("the host uses a chipset, and there is none".to_owned());
+        let bridge = self.memory.bridge_mut().ok_or_else(none)?;
+        let before = *bridge;
+        let result = change(bridge)?;
+        if bridge.windows() != before.windows() {
+            self.slots.apply(&self.vm, &self.memory)?;
+        }
+        Ok(result)
     }
 
     /// One processor.
@@ -90,33 +119,4 @@ fn create_vm(device: &Device) -> Result<VmFd, Failure> {
             outcome => return outcome.map_err(Failure::ioctl("KVM_CREATE_VM")),
         }
     }
-}
-
-/// Registers every region in the address spaces that see it: space 0 outside SMM, space 1
-/// in SMM. They are numbered in bits 31:16 of the slot (KVM API,
-/// KVM_SET_USER_MEMORY_REGION).
-fn register(vm: &VmFd, memory: &GuestMemory, smm: bool) -> Result<(), Failure> {
-    let number_of = |error| Failure::BadScenario(format!("too many memory regions: {error}"));
-    for (number, region) in memory.regions().iter().enumerate() {
-        let number = u32::from(u16::try_from(number).map_err(number_of)?);
-        let spaces: &[u32] = match region.space {
-            AddressSpace::Both if smm => &[0, 1],
-            AddressSpace::Both | AddressSpace::Normal => &[0],
-            AddressSpace::Smm => &[1],
-        };
-        for space in spaces {
-            let slot = kvm_userspace_memory_region {
-                slot: space << 16 | number,
-                flags: 0,
-                guest_phys_addr: region.address,
-                memory_size: region.mapping.len() as u64,
-                userspace_addr: region.mapping.host_address() as u64,
-            };
-            // SAFETY: the slot lies wholly in a mapping that the machine owns and unmaps
-            // only after its vCPUs are gone.
-            unsafe { vm.set_user_memory_region(slot) }
-                .map_err(Failure::ioctl("KVM_SET_USER_MEMORY_REGION"))?;
-        }
-    }
-    Ok(())
 }

@@ -9,6 +9,8 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use spec_model::chipset::HostBridge;
+use spec_model::chipset::window::View;
 use spec_model::scenario::{AddressSpace, Blob, MemoryRegion};
 
 use super::failure::Failure;
@@ -26,6 +28,8 @@ pub(super) struct GuestMemory {
     regions: Vec<Region>,
     /// `None` where procfs is not mounted: every page then counts as touched.
     pagemap: Option<File>,
+    /// The chipset that says who sees SMRAM.
+    bridge: Option<HostBridge>,
 }
 
 /// One region.
@@ -53,7 +57,21 @@ impl GuestMemory {
         Ok(Self {
             regions: regions.iter().map(Region::new).collect::<Result<_, _>>()?,
             pagemap: File::open("/proc/self/pagemap").ok(),
+            bridge: None,
         })
+    }
+
+    /// Puts a chipset in front of the memory, or none.
+    pub(super) fn put_behind(&mut self, bridge: Option<HostBridge>) {
+        self.bridge = bridge;
+    }
+
+    pub(super) fn bridge(&self) -> Option<&HostBridge> {
+        self.bridge.as_ref()
+    }
+
+    pub(super) fn bridge_mut(&mut self) -> Option<&mut HostBridge> {
+        self.bridge.as_mut()
     }
 
     pub(super) fn regions(&self) -> &[Region] {
@@ -92,7 +110,7 @@ impl GuestMemory {
                 return false;
             };
             let source = self.regions[region].mapping.bytes();
-            let count = rest.len().min(source.len() - offset);
+            let count = rest.len().min(rest_of_page(at));
             let (now, later) = rest.split_at_mut(count);
             now.copy_from_slice(&source[offset..offset + count]);
             at = at.wrapping_add(count as u64);
@@ -122,7 +140,7 @@ impl GuestMemory {
                 return false;
             };
             let target = self.regions[region].mapping.bytes_mut();
-            let count = rest.len().min(target.len() - offset);
+            let count = rest.len().min(rest_of_page(at));
             let (now, later) = rest.split_at(count);
             target[offset..offset + count].copy_from_slice(now);
             at = at.wrapping_add(count as u64);
@@ -147,6 +165,10 @@ impl GuestMemory {
 
     /// Index of the region at a guest-physical address, and the offset in it.
     fn find(&self, address: u64, smm: bool) -> Option<(usize, usize)> {
+        let address = match &self.bridge {
+            Some(bridge) => bridge.route(address, View::data(smm))?,
+            None => address,
+        };
         self.regions.iter().enumerate().find_map(|(index, region)| {
             let offset = usize::try_from(address.checked_sub(region.address)?).ok()?;
             (region.space.visible(smm) && offset < region.mapping.len()).then_some((index, offset))
@@ -267,6 +289,11 @@ impl Region {
             }
         }
     }
+}
+
+/// Bytes from an address to the end of its page.
+fn rest_of_page(address: u64) -> usize {
+    PAGE - address as usize % PAGE
 }
 
 /// Indices of the pages that a range of byte offsets lies in.

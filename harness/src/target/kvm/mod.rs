@@ -19,6 +19,7 @@ mod memory;
 mod migrate;
 mod saved_state;
 mod session;
+mod slots;
 mod state;
 mod vcpu;
 mod warm_up;

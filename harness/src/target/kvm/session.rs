@@ -157,11 +157,19 @@ impl Session<'_> {
                     }
                     None => {
                         for item in data.chunks(size) {
-                            self.record(AccessSpace::Port, true, u64::from(port), item);
+                            if !self.write_chipset(port, item)? {
+                                self.record(AccessSpace::Port, true, u64::from(port), item);
+                            }
                         }
                     }
                 },
                 Exit::PortRead { port, size, count } => {
+                    let bridge = self.machine.memory.bridge();
+                    if let Some(value) = bridge.and_then(|bridge| bridge.read_port(port, size)) {
+                        let item = &value.to_le_bytes()[..size];
+                        self.machine.vcpu(vcpu)?.answer_port_read(&item.repeat(count));
+                        continue;
+                    }
                     for _ in 0..count {
                         self.record(AccessSpace::Port, false, u64::from(port), &vec![0; size]);
                     }
@@ -188,6 +196,16 @@ impl Session<'_> {
                 return Ok(Stopped::Stuck);
             }
         }
+    }
+
+    /// A write to a port of the chipset; false if it is not one. What the chipset does is no
+    /// access that the host answers, so it is not recorded.
+    fn write_chipset(&mut self, port: u16, item: &[u8]) -> Result<bool, Failure> {
+        if self.machine.memory.bridge().is_none() {
+            return Ok(false);
+        }
+        self.machine
+            .change_chipset(|bridge| bridge.write_port(port, item.len(), little_endian(item)))
     }
 
     /// The sync point that a write to a port reports.

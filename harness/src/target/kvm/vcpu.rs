@@ -231,6 +231,11 @@ impl Vcpu {
         exit::run(&mut self.fd)
     }
 
+    /// Gives the guest the data that the port read which just exited asked for.
+    pub(super) fn answer_port_read(&mut self, data: &[u8]) {
+        exit::answer_port_read(&mut self.fd, data);
+    }
+
     /// Completes the instruction that caused an I/O exit, and nothing more (KVM API 5,
     /// `immediate_exit`). Gives the exit if the completion itself caused another one.
     pub(super) fn complete(&mut self) -> Option<Exit> {

@@ -4,6 +4,7 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use super::After;
 use super::operand::ones;
+use crate::error::ModelError;
 use crate::scenario::{PointId, SYNC_PORT};
 use crate::transcript::{Access, AccessSpace};
 use crate::x86::exception::{Exception, Step};
@@ -32,7 +33,7 @@ impl Processor<'_, '_> {
             return Ok(After::Sync(PointId(point)));
         }
         let value = self.read_operand(instruction, 1)?;
-        self.write_port(port, width, value);
+        self.write_port(port, width, value)?;
         Ok(After::Continue)
     }
 
@@ -55,15 +56,27 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
-    /// The host answers every read with all ones.
+    /// The chipset answers at its own ports, which is no matter of the host's (CHIPSET-REG-002).
+    /// The host answers every other read with all ones.
     pub(super) fn read_port(&mut self, port: u16, width: usize) -> u64 {
+        let bridge = self.memory.bridge();
+        if let Some(value) = bridge.and_then(|bridge| bridge.read_port(port, width)) {
+            return value;
+        }
         self.accesses.push(port_access(port, width, false, 0));
         ones(width)
     }
 
-    pub(super) fn write_port(&mut self, port: u16, width: usize, value: u64) {
+    pub(super) fn write_port(&mut self, port: u16, width: usize, value: u64) -> Step {
+        if let Some(bridge) = self.memory.bridge_mut() {
+            let taken = bridge.write_port(port, width, value & ones(width));
+            if taken.map_err(ModelError::from)? {
+                return Ok(());
+            }
+        }
         self.accesses
             .push(port_access(port, width, true, value & ones(width)));
+        Ok(())
     }
 }
 

@@ -27,6 +27,8 @@ pub enum After {
     Sync(PointId),
     /// The processor waits for an event.
     Halt,
+    /// The hypervisor cannot go on.
+    GivenUp,
 }
 
 impl Processor<'_, '_> {

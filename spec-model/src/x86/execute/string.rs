@@ -118,7 +118,7 @@ impl Processor<'_, '_> {
             Operation::Output => {
                 self.check_port(port, width)?;
                 let value = self.read_segment(source, from, width)?;
-                self.write_port(port, width, value);
+                self.write_port(port, width, value)?;
             }
         }
         let reads_source = matches!(

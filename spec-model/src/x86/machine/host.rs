@@ -1,6 +1,7 @@
 //! What the host does to the machine at a point.
 
 use super::Machine;
+use crate::chipset::HostBridge;
 use crate::error::ModelError;
 use crate::scenario::{Action, PointId};
 use crate::x86::field::Field;
@@ -66,8 +67,15 @@ impl Machine<'_> {
                     return Err(ModelError::BadScenario(message));
                 }
             }
+            Action::WriteChipset { register, value } => self.bridge()?.write(*register, *value)?,
+            Action::ResetChipset => self.bridge()?.reset()?,
         }
         Ok(())
+    }
+
+    fn bridge(&mut self) -> Result<&mut HostBridge, ModelError> {
+        let none = || ModelError::BadScenario("the host uses a chipset, and there is none".to_owned());
+        self.state.memory.bridge_mut().ok_or_else(none)
     }
 
     fn vcpu(&mut self, index: u8) -> Result<&mut Vcpu, ModelError> {

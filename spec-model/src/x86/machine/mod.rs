@@ -17,6 +17,7 @@ use super::memory::{Image, PhysicalMemory};
 use super::processor::{Activity, Processor, Rules, Vcpu};
 use super::segment::SegmentName;
 use super::state::VcpuState;
+use crate::chipset::HostBridge;
 use crate::error::ModelError;
 use crate::outcome::Allowance;
 use crate::scenario::{PointId, PointKind, Scenario};
@@ -87,19 +88,32 @@ pub struct Finished {
 
 /// KVM_INTERNAL_ERROR_EMULATION (KVM API, "The kvm_run structure").
 const EMULATION: u32 = 1;
+/// What KVM_RUN fails with on a virtual machine that KVM has declared dead.
+const EIO: i32 = 5;
 
 impl<'run> Machine<'run> {
     /// A machine at the start of the scenario.
-    #[must_use]
-    pub fn new(scenario: &'run Scenario, image: &'run Image, rules: Rules, trace: bool) -> Self {
+    ///
+    /// # Errors
+    /// If the chipset cannot be what the scenario says.
+    pub fn new(
+        scenario: &'run Scenario,
+        image: &'run Image,
+        rules: Rules,
+        trace: bool,
+    ) -> Result<Self, ModelError> {
         let vcpu = |state: &VcpuState| Vcpu {
             state: state.clone(),
             ..Vcpu::default()
         };
-        Self {
+        let bridge = match &scenario.chipset {
+            Some(chipset) => Some(HostBridge::new(chipset, rules.defects)?),
+            None => None,
+        };
+        Ok(Self {
             scenario,
             state: MachineState {
-                memory: PhysicalMemory::new(image),
+                memory: PhysicalMemory::new(image).behind(bridge),
                 vcpus: scenario.vcpus.iter().map(vcpu).collect(),
                 finished: vec![false; scenario.vcpus.len()],
                 accesses: vec![Vec::new(); scenario.vcpus.len()],
@@ -109,7 +123,7 @@ impl<'run> Machine<'run> {
             decoded: scenario.vcpus.iter().map(|_| DecodeCache::default()).collect(),
             rules,
             trace: trace.then(Vec::new),
-        }
+        })
     }
 
     /// The state between two turns.
@@ -198,7 +212,7 @@ impl<'run> Machine<'run> {
             && match vcpu.activity {
                 Activity::Running => true,
                 Activity::Halted => wakes,
-                Activity::Shutdown | Activity::GivenUp => false,
+                Activity::Shutdown | Activity::GivenUp | Activity::Dead | Activity::Looping => false,
             }
     }
 
@@ -227,10 +241,13 @@ impl<'run> Machine<'run> {
                 Activity::Halted => return Ok(Stop::Halted(self.halt_point(index))),
                 Activity::Shutdown => return Ok(Stop::Shutdown),
                 Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
+                Activity::Dead => return Ok(Stop::RunFailed(EIO)),
+                Activity::Looping => return Ok(Stop::Stuck),
             }
             match self.step(index)? {
                 After::Continue => {}
                 After::Sync(point) => return Ok(Stop::Sync(point)),
+                After::GivenUp => return Ok(Stop::InternalError(EMULATION)),
                 After::Halt => {
                     self.state.vcpus[index].activity = Activity::Halted;
                     return Ok(Stop::Halted(self.halt_point(index)));
@@ -245,6 +262,10 @@ impl<'run> Machine<'run> {
         let instruction = match self.processor(index).fetch() {
             Ok(instruction) => instruction,
             Err(Interruption::Model(error)) => return Err(error),
+            Err(Interruption::Exception(_)) if self.state.vcpus[index].activity == Activity::GivenUp => {
+                self.note_event(index, || "no memory to execute from".to_owned());
+                return Ok(After::GivenUp);
+            }
             Err(Interruption::Exception(exception)) => {
                 self.note_event(index, || describe(exception));
                 self.processor(index).raise(exception)?;

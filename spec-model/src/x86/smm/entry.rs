@@ -2,7 +2,6 @@
 
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
-use crate::error::ModelError;
 use crate::profile::{Dr6OnEntry, EferOnEntry, IdtrOnEntry, ShadowKinds};
 use crate::requirement::{Requirement, SEG_CACHE_002, SMM_ENTRY_010, SMM_FORMAT_004};
 use crate::x86::control::{cr0, efer, flag};
@@ -85,21 +84,23 @@ fn unusable_segments(saved: &VcpuState, layout: &Layout) -> Vec<Leftover> {
 
 impl Processor<'_, '_> {
     /// Takes an SMI: writes the state-save area and starts the handler (SMM-ENTRY-001 to
-    /// SMM-ENTRY-014, SMM-SAVE-001 to SMM-SAVE-009).
-    ///
-    /// # Errors
-    /// If the state-save area lies outside RAM.
-    pub fn enter_smm(&mut self) -> Result<(), ModelError> {
+    /// SMM-ENTRY-014, SMM-SAVE-001 to SMM-SAVE-009). What of the area finds no memory is lost
+    /// (CHIPSET-ENTRY-001).
+    pub fn enter_smm(&mut self) {
         let halted = self.vcpu.activity == Activity::Halted;
-        self.write_save_area(halted)?;
+        let written = self.write_save_area(halted);
+        if !written && self.rules.broken(Defect::EntryWithoutMemoryIsFatal) {
+            self.vcpu.activity = Activity::Dead;
+            return;
+        }
         self.vcpu.activity = Activity::Running;
         self.vcpu.single_step_pending = false;
         self.enter_smm_events();
         self.enter_smm_registers();
-        Ok(())
     }
 
-    fn write_save_area(&mut self, halted: bool) -> Result<(), ModelError> {
+    /// Says whether all of it was written to memory.
+    fn write_save_area(&mut self, halted: bool) -> bool {
         let layout = layout(self.rules);
         let mut saved = self.state().clone();
         if self.rules.broken(Defect::ShadowLostAcrossSmm) {
@@ -136,13 +137,7 @@ impl Processor<'_, '_> {
         if layout.rest == Rest::Hidden {
             self.vcpu.kept_in_smm = Some(Box::new(saved));
         }
-        if self.memory.write_bytes(address, &area, true) {
-            Ok(())
-        } else {
-            Err(ModelError::BadScenario(format!(
-                "the state-save area at {address:#x} is not in RAM"
-            )))
-        }
+        self.memory.write_bytes(address, &area, true)
     }
 
     /// SMM-ENTRY-011, SMM-ENTRY-013, NMI-SMM-002.

@@ -2,20 +2,20 @@
 
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
-use crate::error::ModelError;
 use crate::profile::{Choice, NmiMaskAfterRsm};
 use crate::requirement::NMI_SMM_002;
 use crate::x86::control::{
     PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, efer, efer_is_legal, flag,
 };
 use crate::x86::exception::{Exception, Step};
+use crate::x86::paging::{Privilege, Purpose};
 use crate::x86::processor::{Activity, Processor};
 use crate::x86::save_area::{Content, Layout};
 use crate::x86::segment::{SegmentAttributes, SegmentName};
 use crate::x86::state::VcpuState;
 
 impl Processor<'_, '_> {
-    /// RSM (SMM-RSM-001 to SMM-RSM-019).
+    /// RSM (SMM-RSM-001 to SMM-RSM-019, CHIPSET-ENTRY-001, CHIPSET-RSM-001).
     pub(in crate::x86) fn resume_from_smm(&mut self) -> Step {
         if !self.state().events.in_smm {
             let ignored = self.rules.broken(Defect::RsmOutsideSmmIgnored);
@@ -26,12 +26,9 @@ impl Processor<'_, '_> {
             };
         }
         let layout = layout(self.rules);
-        let address = self.state().smbase;
-        let mut area = save_area(self.rules, self.state(), self.memory).ok_or_else(|| {
-            ModelError::BadScenario(format!(
-                "the state-save area of SMBASE {address:#x} is not in RAM"
-            ))
-        })?;
+        // Where nothing answers, all ones are no image that RSM accepts (CHIPSET-ENTRY-001).
+        let nothing = || vec![0xff; layout.size()];
+        let mut area = self.read_save_area(layout).unwrap_or_else(nothing);
         shift_attributes(layout, &mut area, self.rules, |flags| flags << 8);
         self.leave_smm_events();
         let mut restored = self.restored(layout, &area);
@@ -54,6 +51,21 @@ impl Processor<'_, '_> {
             self.vcpu.activity = Activity::Halted;
         }
         Ok(())
+    }
+
+    /// The state-save area, read at guest-physical addresses whatever the paging of the
+    /// handler (CHIPSET-RSM-002).
+    fn read_save_area(&mut self, layout: &Layout) -> Option<Vec<u8>> {
+        if !self.rules.broken(Defect::SmramReadThroughLinearAddress) {
+            return save_area(self.rules, self.state(), self.memory);
+        }
+        let first = self.state().smbase.wrapping_add(layout.offset());
+        let byte = |offset: usize| {
+            let linear = self.wrap(first.wrapping_add(offset as u64));
+            let physical = self.translate(linear, Purpose::Read, Privilege::System).ok()?;
+            self.memory.read(physical, 1, true).map(|byte| byte as u8)
+        };
+        (0..layout.size()).map(byte).collect()
     }
 
     /// NMI-SMM-002, NMI-SMM-004, NMI-SMM-005. One implementation does the same every time, and
@@ -138,6 +150,7 @@ impl Processor<'_, '_> {
         let active = new.efer & efer::LMA != 0;
         let pcid = new.cr4 & cr4::PCIDE != 0;
         let pae = new.cr0 & cr0::PG != 0 && new.cr4 & cr4::PAE != 0 && !active;
+        let smm_view = self.rules.broken(Defect::RsmKeepsSmmAddressSpace);
         let rejects_pcid = self.rules.broken(Defect::RsmRejectsPcid) && pcid && new.cr3 & 0xfff != 0;
         cr0_is_legal(new.cr0)
             && cr4_is_legal(new.cr4)
@@ -145,7 +158,7 @@ impl Processor<'_, '_> {
             && efer_is_legal(new.efer, long_mode)
             && (!active || new.cr4 & cr4::PAE != 0)
             && (!pcid || active)
-            && (!pae || self.pdptes_are_legal(new.cr3, false))
+            && (!pae || self.pdptes_are_legal(new.cr3, smm_view))
             && new.cr3 >> PHYSICAL_ADDRESS_BITS == 0
             && new.dr6 >> 32 == 0
             && new.dr7 >> 32 == 0

@@ -1,0 +1,142 @@
+//! The memory slots of a virtual machine, in KVM's two address spaces.
+//!
+//! Space 0 is what processors outside SMM see, space 1 what those in SMM see. Slots are
+//! numbered in bits 15:0 and spaces in bits 31:16 (KVM API, KVM_SET_USER_MEMORY_REGION). When
+//! the chipset opens, closes or moves SMRAM, slots are deleted and created; what the memory
+//! holds lies in the host's mappings and stays.
+
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use spec_model::chipset::window::View;
+
+use super::failure::Failure;
+use super::memory::GuestMemory;
+
+/// The slots that KVM has now, one list for each address space.
+pub(super) struct Slots {
+    spaces: Vec<Vec<Slot>>,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    number: u16,
+    piece: Piece,
+}
+
+/// A range of guest-physical addresses backed by host memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    /// Guest-physical address of the first byte.
+    guest: u64,
+    /// Size in bytes.
+    size: u64,
+    /// Address of the first byte in this process.
+    host: u64,
+}
+
+impl Slots {
+    /// No slots, in both spaces or, without SMM, in one.
+    pub(super) fn new(smm: bool) -> Self {
+        let spaces = if smm { 2 } else { 1 };
+        Self {
+            spaces: vec![Vec::new(); spaces],
+        }
+    }
+
+    /// Makes the slots what regions and chipset say: deletes those that are wrong, then
+    /// creates those that are missing. No processor may be running.
+    ///
+    /// # Errors
+    /// If the chipset shows code and data in SMM different things, which slots cannot, or KVM
+    /// refuses.
+    pub(super) fn apply(&mut self, vm: &VmFd, memory: &GuestMemory) -> Result<(), Failure> {
+        if memory
+            .bridge()
+            .is_some_and(|bridge| bridge.separates_code_from_data())
+        {
+            return Err(Failure::CodeOnlySmram);
+        }
+        for (space, slots) in (0u32..).zip(&mut self.spaces) {
+            let view = View::data(space == 1);
+            let wanted = pieces(memory, view);
+            for slot in slots.extract_if(.., |slot| !wanted.contains(&slot.piece)) {
+                set(
+                    vm,
+                    space,
+                    slot.number,
+                    Piece {
+                        size: 0,
+                        ..slot.piece
+                    },
+                )?;
+            }
+            for piece in wanted {
+                if slots.iter().any(|slot| slot.piece == piece) {
+                    continue;
+                }
+                let number = free_number(slots)?;
+                set(vm, space, number, piece)?;
+                slots.push(Slot { number, piece });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn free_number(slots: &[Slot]) -> Result<u16, Failure> {
+    let free = |number: &u16| slots.iter().all(|slot| slot.number != *number);
+    (0..=u16::MAX)
+        .find(free)
+        .ok_or_else(|| Failure::BadScenario("too many memory regions".to_owned()))
+}
+
+/// What a view sees, cut where the chipset's windows begin and end.
+fn pieces(memory: &GuestMemory, view: View) -> Vec<Piece> {
+    let windows = memory.bridge().map_or(&[][..], |bridge| bridge.windows());
+    let mut pieces = Vec::new();
+    let visible = memory
+        .regions()
+        .iter()
+        .filter(|region| region.space.visible(view != View::Outside));
+    for region in visible {
+        let (start, end) = (region.address, region.address + region.mapping.len() as u64);
+        let host = |address: u64| region.mapping.host_address() as u64 + (address - start);
+        let mut rest = vec![(start, end)];
+        for window in windows.iter().filter(|window| window.size != 0) {
+            let (first, last) = (window.start, window.start + window.size);
+            rest = rest
+                .into_iter()
+                .flat_map(|(start, end)| [(start, end.min(first)), (start.max(last), end)])
+                .filter(|(start, end)| start < end)
+                .collect();
+            let from = start.max(window.dram);
+            let to = end.min(window.dram + window.size);
+            if window.sees(view) && from < to {
+                pieces.push(Piece {
+                    guest: window.start + (from - window.dram),
+                    size: to - from,
+                    host: host(from),
+                });
+            }
+        }
+        pieces.extend(rest.into_iter().map(|(from, to)| Piece {
+            guest: from,
+            size: to - from,
+            host: host(from),
+        }));
+    }
+    pieces
+}
+
+fn set(vm: &VmFd, space: u32, number: u16, piece: Piece) -> Result<(), Failure> {
+    let slot = kvm_userspace_memory_region {
+        slot: space << 16 | u32::from(number),
+        flags: 0,
+        guest_phys_addr: piece.guest,
+        memory_size: piece.size,
+        userspace_addr: piece.host,
+    };
+    // SAFETY: the slot lies wholly in a mapping that the machine owns and unmaps only after
+    // its vCPUs are gone, or it is deleted.
+    unsafe { vm.set_user_memory_region(slot) }.map_err(Failure::ioctl("KVM_SET_USER_MEMORY_REGION"))
+}
