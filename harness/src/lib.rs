@@ -4,6 +4,7 @@ pub mod assembler;
 pub mod case;
 pub mod cli;
 pub mod deviation;
+pub mod explore;
 pub(crate) mod interrupt;
 pub mod judge;
 pub mod provision;

@@ -16,8 +16,11 @@ pub struct Choices {
     script: Vec<usize>,
     options: Vec<usize>,
     made: Vec<ChoiceMade>,
-    settled: Vec<(&'static str, usize)>,
+    settled: Settled,
 }
+
+/// The choices that are settled for the rest of a run: requirement and option.
+pub type Settled = Vec<(&'static str, usize)>;
 
 impl Choices {
     /// Choices that go as `script` says, then each to its first option.
@@ -27,6 +30,22 @@ impl Choices {
             script,
             ..Self::default()
         }
+    }
+
+    /// The same for the rest of a run, in which some choices are settled already.
+    #[must_use]
+    pub fn continued(settled: Settled, script: Vec<usize>) -> Self {
+        Self {
+            script,
+            settled,
+            ..Self::default()
+        }
+    }
+
+    /// What is settled for good so far.
+    #[must_use]
+    pub fn settled(&self) -> &Settled {
+        &self.settled
     }
 
     /// Settles a choice that one implementation makes the same way every time: the first time
@@ -77,6 +96,14 @@ impl Choices {
             }
         }
         None
+    }
+
+    /// The whole script that this run has followed.
+    #[must_use]
+    pub fn script_taken(&self) -> Vec<usize> {
+        let mut script = self.script.clone();
+        script.resize(self.options.len(), 0);
+        script
     }
 
     /// The choices that were made.

@@ -15,13 +15,15 @@
 //! * [`profile`]: the choices that the manuals leave to an implementation;
 //! * [`defect`]: named ways to break one requirement;
 //! * [`scenario`] and [`transcript`]: what goes in and what comes out;
-//! * [`run`]: from one to the set of [`outcome`]s that are allowed.
+//! * [`run`]: from one to the set of [`outcome`]s that are allowed;
+//! * [`explore`]: every order in which several processors can take their turns.
 
 #![forbid(unsafe_code)]
 
 pub mod choice;
 pub mod defect;
 pub mod error;
+pub mod explore;
 pub mod outcome;
 pub mod profile;
 pub mod requirement;

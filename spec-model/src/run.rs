@@ -6,7 +6,7 @@ use crate::error::ModelError;
 use crate::outcome::Outcome;
 use crate::profile::Profile;
 use crate::scenario::Scenario;
-use crate::x86::machine::{Machine, TraceLine};
+use crate::x86::machine::{Finished, Machine, TraceLine};
 use crate::x86::memory::Image;
 use crate::x86::processor::Rules;
 
@@ -62,12 +62,31 @@ pub fn trace(
     profile: &'static Profile,
     defects: DefectSet,
 ) -> Result<Vec<TraceLine>, ModelError> {
-    let image = Image::new(scenario)?;
-    let rules = rules(scenario, profile, defects, Vec::new());
-    Ok(Machine::new(scenario, &image, rules, true).run()?.trace)
+    Ok(follow(scenario, profile, defects, Vec::new())?.trace)
 }
 
-fn rules(scenario: &Scenario, profile: &'static Profile, defects: DefectSet, script: Vec<usize>) -> Rules {
+/// One run with its trace, in which the first open choices go as `script` says and later ones
+/// take their first option.
+///
+/// # Errors
+/// As [`outcomes`].
+pub fn follow(
+    scenario: &Scenario,
+    profile: &'static Profile,
+    defects: DefectSet,
+    script: Vec<usize>,
+) -> Result<Finished, ModelError> {
+    let image = Image::new(scenario)?;
+    let rules = rules(scenario, profile, defects, script);
+    Machine::new(scenario, &image, rules, true).run()
+}
+
+pub(crate) fn rules(
+    scenario: &Scenario,
+    profile: &'static Profile,
+    defects: DefectSet,
+    script: Vec<usize>,
+) -> Rules {
     Rules {
         profile,
         defects,

@@ -67,6 +67,21 @@ pub enum Stop {
     LimitReached,
 }
 
+impl Stop {
+    /// Whether the processor is lost: no guest ends in this way on purpose.
+    #[must_use]
+    pub fn is_crash(self) -> bool {
+        match self {
+            Self::Shutdown
+            | Self::InternalError(_)
+            | Self::EntryFailed
+            | Self::RunFailed(_)
+            | Self::Stuck => true,
+            Self::Sync(_) | Self::Halted(_) | Self::LimitReached => false,
+        }
+    }
+}
+
 /// An access that the host had to handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Access {

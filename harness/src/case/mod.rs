@@ -41,11 +41,14 @@ pub use mistake::{Mistake, Position};
 pub use print::print;
 pub use schema::case_schema;
 
+use crate::explore::Claim;
+
 use code::Code;
 use document::{Entries, Misfit};
 use mistake::Mistakes;
 use resolve::Resolver;
-use syntax::{CaseFile, LimitsEntry, Mode, PointEntry, WatchEntry};
+use syntax::{CaseFile, ExploreEntry, LimitsEntry, Mode, PointEntry, Possibility, WatchEntry};
+
 use tree::{Node, Value};
 
 /// Number of processors where the file gives one that cannot be used.
@@ -66,6 +69,8 @@ pub struct Case {
     pub scenario: Scenario,
     /// What must be seen.
     pub expectations: Expectations,
+    /// What must hold for every schedule.
+    pub explore: Option<Claim>,
     /// The file that it was read from.
     pub file: PathBuf,
 }
@@ -241,6 +246,10 @@ fn build(
         &observable,
         &mut resolver,
     );
+    let explore = written
+        .explore
+        .as_ref()
+        .map(|explore| claim(explore, &mut resolver));
     let scenario = Scenario {
         name: name.clone(),
         cpuid,
@@ -264,7 +273,28 @@ fn build(
         profiles,
         scenario,
         expectations,
+        explore,
         file: file.to_owned(),
+    }
+}
+
+fn claim(written: &ExploreEntry, resolver: &mut Resolver<'_>) -> Claim {
+    let crash = written.crash == Possibility::Possible;
+    if let Some(shortest) = written.shortest.as_ref().filter(|_| !crash) {
+        resolver.mistakes.add(
+            shortest.at,
+            "a way to a crash that is never to happen",
+            "leave out `shortest`, or write `crash: possible`",
+        );
+    }
+    Claim {
+        crash,
+        shortest: written
+            .shortest
+            .as_ref()
+            .map(|shortest| usize::from(shortest.value)),
+        stranded: written.stranded == Some(Possibility::Possible),
+        endings: written.endings.map(usize::from),
     }
 }
 
@@ -295,7 +325,7 @@ fn check_texts(written: &CaseFile, mode: Mode, tree: &Node, mistakes: &mut Mista
         let remedy = "add `checks: [..]` with the ids of the requirements that the case checks";
         mistakes.add(key_position(tree, "checks"), "no requirement is checked", remedy);
     }
-    if written.path.is_none() {
+    if written.path.is_none() && written.explore.is_none() {
         let remedy = "add the points in their order and the end, such as `path: [before, halted]`";
         mistakes.add(tree.at, "`path` is missing", remedy);
     }

@@ -43,6 +43,9 @@ pub(super) struct CaseFile {
     /// Which processor runs next, one number per stretch between two points.
     #[serde(default)]
     pub(super) schedule: Vec<Located<u8>>,
+    /// What holds for every schedule; `conform explore` follows them all.
+    #[serde(default)]
+    pub(super) explore: Option<ExploreEntry>,
     /// When to give up.
     #[serde(default)]
     pub(super) limits: Option<LimitsEntry>,
@@ -354,6 +357,33 @@ pub(super) struct WatchEntry {
     /// Read what a processor in SMM sees; false unless given.
     #[serde(default)]
     pub(super) smm: Option<bool>,
+}
+
+/// What holds for every schedule.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ExploreEntry {
+    /// Whether a processor can shut down or make the hypervisor give up.
+    pub(super) crash: Possibility,
+    /// Turns of the shortest schedule after which one has; only where it is possible.
+    #[serde(default)]
+    pub(super) shortest: Option<Located<u16>>,
+    /// Whether processors can end up waiting for each other for ever; `never` unless given.
+    #[serde(default)]
+    pub(super) stranded: Option<Possibility>,
+    /// In how many ways the run can end, counted by the last stop of each processor.
+    #[serde(default)]
+    pub(super) endings: Option<u16>,
+}
+
+/// Whether some schedule leads there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Possibility {
+    /// At least one does.
+    Possible,
+    /// None does.
+    Never,
 }
 
 /// When to give up.

@@ -27,6 +27,12 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Run cases and judge what happens.
     Run(RunArguments),
+    /// Follow every schedule of cases with several processors, and replay each way to end.
+    ///
+    /// Without CASES: those that make a claim about all schedules (key `explore`). Prints the
+    /// number of states, the ways in which the run can end, and a shortest schedule to a crash
+    /// as a sequence diagram.
+    Explore(ExploreArguments),
     /// Only check case and deviation files, and show every mistake.
     Check {
         /// A file or folder; the repository's cases if absent.
@@ -95,6 +101,32 @@ pub(super) struct RunArguments {
     /// one that it is about if absent, which is kvm-svm for most.
     #[arg(long, value_name = "NAME", value_parser = profile)]
     pub(super) profile: Option<&'static Profile>,
+}
+
+/// What `conform explore` takes.
+#[derive(Debug, Args)]
+pub(super) struct ExploreArguments {
+    /// These cases, for instance `s3/as-reported`.
+    pub(super) globs: Vec<String>,
+    /// Where to replay the endings: `model` (nowhere), `kvm`, `svm@debian:6.12`. Repeatable.
+    /// The default is the local device and every kernel that is provisioned.
+    #[arg(long = "target", short, value_name = "T")]
+    pub(super) targets: Vec<TargetName>,
+    /// Give up after this many distinct states.
+    #[arg(long, value_name = "N", default_value_t = 2_000_000)]
+    pub(super) states: usize,
+    /// Show a schedule as a diagram even where no schedule crashes.
+    #[arg(long)]
+    pub(super) diagram: bool,
+    /// Switch a defect on in the model. Repeatable; `conform defects` lists them.
+    #[arg(long = "defect", value_name = "NAME")]
+    pub(super) defects: Vec<Defect>,
+    /// A further folder of cases. Repeatable.
+    #[arg(long, value_name = "DIR")]
+    pub(super) cases: Vec<PathBuf>,
+    /// The implementation whose choices the model makes.
+    #[arg(long, value_name = "NAME", default_value = "kvm-svm", value_parser = profile)]
+    pub(super) profile: &'static Profile,
 }
 
 fn profile(name: &str) -> Result<&'static Profile, String> {

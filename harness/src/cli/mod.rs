@@ -5,6 +5,7 @@ mod check;
 mod console;
 mod exit;
 mod explain;
+mod explore;
 mod glob;
 mod layout;
 mod listing;
@@ -28,6 +29,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Explore(arguments) => explore::explore(&arguments),
         Command::Check { path } => check::check(path.as_deref()),
         Command::Targets => listing::targets(),
         Command::Provision { kernels } => provision::provision(&kernels),

@@ -30,6 +30,8 @@ pub struct TraceLine {
     pub observation: usize,
     /// Linear address of the instruction, or of the next one for an event.
     pub address: u64,
+    /// Whether it is an event rather than an instruction.
+    pub is_event: bool,
     /// Disassembly, or what happened.
     pub text: String,
 }
@@ -210,7 +212,11 @@ impl<'run> Machine<'run> {
         self.state.vcpus[index].just_entered = true;
         for _ in 0..self.scenario.limits.instructions {
             if let Some(event) = self.processor(index).take_event()? {
-                self.note(index, || event.to_owned());
+                let smbase = self.state.vcpus[index].state.smbase;
+                self.note_event(index, || match event {
+                    "SMI" => format!("SMI: enters SMM, SMBASE {smbase:#x}"),
+                    other => other.to_owned(),
+                });
             }
             match self.state.vcpus[index].activity {
                 Activity::Running => {}
@@ -236,24 +242,36 @@ impl<'run> Machine<'run> {
             Ok(instruction) => instruction,
             Err(Interruption::Model(error)) => return Err(error),
             Err(Interruption::Exception(exception)) => {
-                self.note(index, || describe(exception));
+                self.note_event(index, || describe(exception));
                 self.processor(index).raise(exception)?;
                 return Ok(After::Continue);
             }
         };
-        self.note(index, || disassemble(&instruction));
+        self.note(index, false, || disassemble(&instruction));
         let mut processor = self.processor(index);
+        let was_in_smm = processor.state().events.in_smm;
         match processor.complete(&instruction, points)? {
-            Ok(after) => Ok(after),
+            Ok(after) => {
+                let state = processor.state();
+                if was_in_smm && !state.events.in_smm {
+                    let smbase = state.smbase;
+                    self.note_event(index, || format!("leaves SMM, SMBASE {smbase:#x}"));
+                }
+                Ok(after)
+            }
             Err(exception) => {
                 processor.raise(exception)?;
-                self.note(index, || describe(exception));
+                self.note_event(index, || describe(exception));
                 Ok(After::Continue)
             }
         }
     }
 
-    fn note(&mut self, index: usize, text: impl FnOnce() -> String) {
+    fn note_event(&mut self, index: usize, text: impl FnOnce() -> String) {
+        self.note(index, true, text);
+    }
+
+    fn note(&mut self, index: usize, is_event: bool, text: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
             let state = &self.state.vcpus[index].state;
             let base = state.segment(SegmentName::Cs).base;
@@ -261,6 +279,7 @@ impl<'run> Machine<'run> {
                 vcpu: index as u8,
                 observation: self.state.observed,
                 address: base.wrapping_add(state.rip),
+                is_event,
                 text: text(),
             });
         }

@@ -1,0 +1,206 @@
+//! `conform explore`.
+
+use std::time::Instant;
+
+use spec_model::defect::DefectSet;
+use spec_model::explore::{Exploration, Path};
+
+use super::args::ExploreArguments;
+use super::console::{Progress, print};
+use super::exit::{Failure, Status};
+use super::session::{Event, Kind, Prepared, default_targets, own_executable};
+use super::suite::Suite;
+use crate::case::Case;
+use crate::explore::{diagram::diagram, explored, replay, report};
+use crate::interrupt;
+use crate::judge::case::judge_run;
+use crate::judge::{Verdict, VerdictKind};
+use crate::provision::Cache;
+use crate::report::summary::{self, TargetSummary};
+use crate::report::{Judgement, text};
+use crate::target::RunOptions;
+
+pub(super) fn explore(arguments: &ExploreArguments) -> Result<Status, Failure> {
+    let mut suite = Suite::load(&arguments.cases)?;
+    suite.select(&arguments.globs)?;
+    if arguments.globs.is_empty() {
+        suite.cases.retain(|case| case.explore.is_some());
+    }
+    interrupt::catch();
+    let defects = arguments.defects.iter().copied().collect();
+    let mut explorer = Explorer {
+        arguments,
+        defects,
+        progress: Progress::new(),
+        refuted: false,
+        incomplete: false,
+        replays: Vec::new(),
+    };
+    for case in &suite.cases {
+        if let Some(status) = Status::of_signal() {
+            return Ok(status);
+        }
+        explorer.case(case)?;
+    }
+    explorer.replay_all(&suite)
+}
+
+struct Explorer<'a> {
+    arguments: &'a ExploreArguments,
+    defects: DefectSet,
+    progress: Progress,
+    refuted: bool,
+    incomplete: bool,
+    /// Each distinct ending of each case, as a case with its schedule.
+    replays: Vec<Case>,
+}
+
+impl Explorer<'_> {
+    fn case(&mut self, case: &Case) -> Result<(), Failure> {
+        self.progress.show(&format!("exploring {}", case.name));
+        let found = explored(case, self.arguments.profile, self.defects, self.arguments.states)
+            .map_err(|error| Failure::wrong(format_args!("{}: {error}", case.file.display())))?;
+        let claim = case.explore.filter(|_| found.complete);
+        let refuted = claim.map(|claim| claim.check(&found)).unwrap_or_default();
+        self.refuted |= !refuted.is_empty();
+        self.incomplete |= !found.complete;
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = report::write(&mut out, &case.name, &case.scenario, &found, &refuted);
+        self.diagrams(case, &found, &mut out)?;
+        self.progress.clear();
+        print(&out)?;
+        for ending in &found.endings {
+            let mut replay = replay(case, ending);
+            replay.name = format!("{} [{}]", case.name, report::stops(&case.scenario, ending));
+            self.replays.push(replay);
+        }
+        Ok(())
+    }
+
+    fn diagrams(&self, case: &Case, found: &Exploration, out: &mut String) -> Result<(), Failure> {
+        let mut shown: Vec<(&str, &Path)> = Vec::new();
+        shown.extend(
+            found
+                .crash
+                .as_ref()
+                .map(|path| ("a shortest schedule to the crash", path)),
+        );
+        shown.extend(
+            found
+                .stranded
+                .as_ref()
+                .map(|path| ("a shortest schedule to the wait without end", path)),
+        );
+        if shown.is_empty() && self.arguments.diagram {
+            shown.extend(
+                found
+                    .endings
+                    .first()
+                    .map(|ending| ("a shortest schedule to an ending", &ending.path)),
+            );
+        }
+        for (title, path) in shown {
+            let text = diagram(&case.scenario, self.arguments.profile, self.defects, path)
+                .map_err(Failure::incomplete)?;
+            out.push_str(&format!("\n{title}:\n\n{text}\n"));
+        }
+        Ok(())
+    }
+
+    /// Replays each distinct ending on every target and judges it like any other run.
+    fn replay_all(&mut self, suite: &Suite) -> Result<Status, Failure> {
+        let cache = Cache::open(None).map_err(Failure::incomplete)?;
+        let targets = if self.arguments.targets.is_empty() {
+            default_targets(&cache)
+        } else {
+            self.arguments.targets.clone()
+        };
+        let executable = own_executable().map_err(Failure::incomplete)?;
+        let mut summaries = Vec::new();
+        for name in &targets {
+            let target = Prepared::new(name, &cache, &executable);
+            if matches!(target.kind, Kind::Model) {
+                continue;
+            }
+            summaries.push(self.replay_on(&target, suite)?);
+        }
+        let mut out = String::new();
+        if !summaries.is_empty() {
+            out.push_str("replays\n");
+            // Writing to a string does not fail.
+            let _ = summary::write(&mut out, &summaries);
+        }
+        self.progress.clear();
+        print(&out)?;
+        let replayed = if summaries.is_empty() || self.replays.is_empty() {
+            Status::Conforms
+        } else {
+            Status::of_run(&summaries)
+        };
+        Ok(match (Status::of_signal(), replayed) {
+            (Some(status), _) => status,
+            _ if self.refuted => Status::Deviates,
+            (_, Status::Deviates) => Status::Deviates,
+            _ if self.incomplete => Status::Incomplete,
+            (_, status) => status,
+        })
+    }
+
+    fn replay_on(&mut self, target: &Prepared, suite: &Suite) -> Result<TargetSummary, Failure> {
+        let name = target.name.to_string();
+        let mut summary = TargetSummary {
+            target: name.clone(),
+            cases: self.replays.len(),
+            ..TargetSummary::default()
+        };
+        let Some(identity) = target.identity() else {
+            if let Kind::Unusable(reason) = &target.kind {
+                summary.unusable = Some(reason.clone());
+            }
+            return Ok(summary);
+        };
+        let start = Instant::now();
+        self.progress.show(&format!("{name}: replaying"));
+        let scenarios = self.replays.iter().map(|case| case.scenario.clone()).collect();
+        for event in target.start(scenarios, RunOptions::default()) {
+            if interrupt::interrupted() {
+                break;
+            }
+            let (index, run) = match event {
+                Event::Run(index, run) => (index, run),
+                Event::Unusable(reason) => {
+                    summary.unusable = Some(reason);
+                    continue;
+                }
+            };
+            let Some(case) = self.replays.get(index) else {
+                continue;
+            };
+            let verdict = judge_run(case, identity, &suite.deviations, self.defects, &run);
+            summary.count(&verdict);
+            if matches!(
+                verdict.kind(),
+                VerdictKind::Deviates | VerdictKind::UnexpectedlyConforms | VerdictKind::Broken
+            ) {
+                self.progress.clear();
+                self.say(case, &name, verdict)?;
+            }
+        }
+        summary.took = start.elapsed();
+        Ok(summary)
+    }
+
+    fn say(&self, case: &Case, target: &str, verdict: Verdict<'_>) -> Result<(), Failure> {
+        let mut out = String::new();
+        let judgement = Judgement {
+            case: &case.name,
+            target,
+            verdict,
+            transcript: None,
+        };
+        // Writing to a string does not fail.
+        let _ = text::write(&mut out, &judgement);
+        Ok(print(&out)?)
+    }
+}

@@ -1,0 +1,149 @@
+//! Exploring all schedules: of small cases whose answers are known, and of every case that
+//! makes a claim about them.
+
+use std::path::Path;
+
+use harness::case::{Case, load_folder};
+use harness::explore::diagram::diagram;
+use harness::explore::{Refuted, explored, replay};
+use spec_model::defect::DefectSet;
+use spec_model::profile::KVM_SVM;
+use spec_model::run::outcomes;
+
+const MOST_STATES: usize = 2_000_000;
+
+fn case(text: &str) -> Case {
+    let parsed = Case::parse(
+        "explore/inline".to_owned(),
+        Path::new("inline.yaml"),
+        text.as_bytes(),
+    );
+    parsed.unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+}
+
+/// Processor 1 shuts down if it looks before processor 0 has written.
+const RACE: &str = "
+title: A processor that looks too early shuts down
+checks: [EXC-DF-001]
+machine:
+  mode: real
+  vcpus: 2
+  registers: { idtr.limit: 0 }
+  processors: { 1: { idtr.limit: 0 } }
+code:
+  start: |
+    sync before
+    mov byte ptr [0x5000], 1
+    sync written
+    hlt
+  start.1: |
+    sync looks
+    cmp byte ptr [0x5000], 1
+    je fine
+    ud2
+    fine:
+    hlt
+explore: { crash: possible, shortest: 2, endings: 2 }
+";
+
+#[test]
+fn the_shortest_way_to_a_race_is_found_and_its_endings_replay() {
+    let case = case(RACE);
+    let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
+    assert!(found.complete);
+    assert_eq!(case.explore.expect("it claims").check(&found), []);
+    let crash = found.crash.clone().expect("there is one");
+    assert_eq!(crash.schedule, [1, 1]);
+    let text = diagram(&case.scenario, &KVM_SVM, DefectSet::NONE, &crash).expect("the model runs it");
+    assert!(text.contains("CRASH: shutdown"), "{text}");
+    for ending in &found.endings {
+        let replay = replay(&case, ending);
+        let outcome = outcomes(&replay.scenario, &KVM_SVM, DefectSet::NONE).expect("the model runs it");
+        let observations = &outcome[0].transcript.observations;
+        let schedule: Vec<u8> = observations.iter().map(|stop| stop.vcpu).collect();
+        assert_eq!(schedule, ending.path.schedule);
+        for (vcpu, last) in ending.stops.iter().enumerate() {
+            let own = observations.iter().rfind(|stop| usize::from(stop.vcpu) == vcpu);
+            assert_eq!(own.map(|stop| stop.stop), *last);
+        }
+    }
+}
+
+#[test]
+fn claims_that_do_not_hold_are_refuted() {
+    let case = case(RACE);
+    let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
+    let claim = case.explore.expect("it claims");
+    let never = harness::explore::Claim {
+        crash: false,
+        stranded: true,
+        endings: Some(9),
+        shortest: None,
+    };
+    assert_eq!(
+        never.check(&found),
+        [
+            Refuted::Crashes { turns: 2 },
+            Refuted::NeverStrands,
+            Refuted::OtherEndings { found: 2, claimed: 9 }
+        ]
+    );
+    let longer = harness::explore::Claim {
+        shortest: Some(5),
+        ..claim
+    };
+    assert_eq!(
+        longer.check(&found),
+        [Refuted::OtherLength { found: 2, claimed: 5 }]
+    );
+}
+
+#[test]
+fn processors_that_wait_for_each_other_are_found() {
+    let case = case(
+        "
+title: Two processors wait for each other
+checks: [EXC-HLT-001]
+machine: { mode: real, vcpus: 2 }
+code:
+  start: |
+    again:
+    sync waits
+    cmp byte ptr [0x5000], 1
+    jne again
+    mov byte ptr [0x5001], 1
+    hlt
+  start.1: |
+    again1:
+    sync waits-too
+    cmp byte ptr [0x5001], 1
+    jne again1
+    mov byte ptr [0x5000], 1
+    hlt
+explore: { crash: never, stranded: possible, endings: 0 }
+",
+    );
+    let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
+    assert_eq!(case.explore.expect("it claims").check(&found), []);
+    // Each is before its point, at it, or back at it with the flags of the comparison.
+    assert_eq!(found.states, 9);
+}
+
+#[test]
+fn a_limit_of_states_is_not_taken_for_the_end() {
+    let case = case(RACE);
+    let found = explored(&case, &KVM_SVM, DefectSet::NONE, 2).expect("the model runs it");
+    assert!(!found.complete);
+}
+
+#[test]
+fn every_claim_about_all_schedules_holds() {
+    let cases =
+        load_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("cases")).expect("they load");
+    for case in &cases {
+        let Some(claim) = case.explore else { continue };
+        let found = explored(case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
+        assert!(found.complete, "{}", case.name);
+        assert_eq!(claim.check(&found), [], "{}", case.name);
+    }
+}
