@@ -194,7 +194,7 @@ fn model_area(case: &Case, profile: &'static Profile, defects: DefectSet) -> Res
 fn model_agrees(case: &Case, profile: &'static Profile) -> Result<(), Failed> {
     let area = model_area(case, profile, DefectSet::NONE)?;
     let layout = layout(&case.scenario, profile);
-    every_value_is_its_own(layout, &area)?;
+    every_value_is_its_own(layout, &area, profile.is_kvm())?;
     let shown = show(layout, &area)?;
     insta::with_settings!({
         snapshot_path => Path::new("../..").join(SNAPSHOTS),
@@ -207,12 +207,16 @@ fn model_agrees(case: &Case, profile: &'static Profile) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Two rows of one width with the same value could be swapped without anybody noticing.
-fn every_value_is_its_own(layout: &Layout, area: &Area) -> Result<(), Failed> {
+/// Two rows of one width with the same value could be swapped without anybody noticing. The
+/// cases fill KVM's formats; in others they leave registers 0 that only those formats hold.
+fn every_value_is_its_own(layout: &Layout, area: &Area, zero_counts: bool) -> Result<(), Failed> {
     let mut seen: BTreeMap<(u16, u64), &str> = BTreeMap::new();
     let held = |row: &&Row| matches!(row.content, Content::State | Content::Attributes { .. });
     for row in layout.rows.iter().filter(held) {
         let value = row.read(&area.bytes);
+        if value == 0 && !zero_counts {
+            continue;
+        }
         if let Some(other) = seen.insert((row.width, value), row.name) {
             return Err(format!("{other} and {} both hold {value:#x}; change the case", row.name).into());
         }
@@ -270,7 +274,7 @@ fn complete(suite: &Suite) -> Result<(), Failed> {
     for (what, found, wanted) in [("cases", &cases, &wanted), ("snapshots", &files, &wanted_files)] {
         if found != wanted {
             let missing: Vec<_> = wanted.difference(found).collect();
-            let surplus: Vec<_> = found.difference(&wanted).collect();
+            let surplus: Vec<_> = found.difference(wanted).collect();
             return Err(format!("{what} missing: {missing:?}, without a place here: {surplus:?}").into());
         }
     }

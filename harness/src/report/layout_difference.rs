@@ -48,7 +48,7 @@ fn list(out: &mut impl Write, title: &str, things: &[&str]) -> fmt::Result {
     let mut line = String::new();
     for thing in things {
         if line.len() + thing.len() > 90 {
-            writeln!(out, "  {line}")?;
+            writeln!(out, "  {line},")?;
             line.clear();
         }
         if !line.is_empty() {

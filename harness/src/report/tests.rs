@@ -195,5 +195,5 @@ fn a_layout_is_a_table() {
         out.contains("7EC9h       1  w r  auto-halt-restart             SMM-RSM-008\n"),
         "{out}"
     );
-    assert_eq!(out.lines().count(), KVM_64.rows.len() + 4);
+    assert_eq!(out.lines().count(), KVM_64.rows.len() + 6);
 }

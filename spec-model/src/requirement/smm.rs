@@ -51,7 +51,7 @@ super::requirements! {
         "An SMI takes precedence over an NMI that is pending at the same instruction boundary."
         "Intel SDM vol. 3A, \"Priority Among Concurrent Events\" (table); AMD APM vol. 2, table \"Simultaneous Interrupt Priorities\"";
     SMM_SAVE_001 "SMM-SAVE-001" Architectural
-        "The state-save area lies at SMBASE+FE00h to SMBASE+FFFFh."
+        "The state-save area lies at SMBASE+FE00h to SMBASE+FFFFh, or with Intel 64 at SMBASE+FC00h to SMBASE+FFFFh."
         "Intel SDM vol. 3C, \"SMRAM State Save Map\"; AMD APM vol. 2, 10.2.3 \"SMRAM State-Save Area\"";
     SMM_SAVE_002 "SMM-SAVE-002" Vendor
         "A processor with long mode writes the 64-bit format of the state-save area, one without writes the 32-bit format."
