@@ -137,6 +137,30 @@ defects! {
         "A page walk sets the accessed bit, which is reserved, in PAE's page-directory-pointer entries.";
     MovSsShadowMissing "mov-ss-shadow-missing" NMI_MASK_007
         "MOV SS and POP SS do not hold off NMIs.";
+    ShadowKeptOnEntry "shadow-kept-on-entry" SMM_ENTRY_013
+        "Entering SMM leaves the interrupt shadow in force.";
+    RsmLoadsSixteenRegisters "rsm-32-loads-16-registers" SMM_SAVE_008
+        "RSM from the 32-bit format loads R8 to R11 from the words behind EDI.";
+    RsmKeepsNmiMask "rsm-keeps-nmi-mask" NMI_SMM_005
+        "RSM leaves the NMI mask as it was in SMM.";
+    RsmRejects64BitCode "rsm-rejects-64-bit-code" SMM_RSM_010
+        "RSM shuts down when the image is one of 64-bit code.";
+    SmbaseGatedByRevision "smbase-gated-by-revision" SMM_RSM_014
+        "RSM takes SMBASE from the image only if the revision identifier there has bit 17.";
+    RsmKeepsCr3 "rsm-keeps-cr3" SMM_SAVE_009
+        "RSM leaves CR3 as the SMI handler had it.";
+    RsmDropsSelectors "rsm-drops-selectors" SMM_RSM_009
+        "RSM restores the descriptor caches of the segment registers, but not their selectors.";
+    EferClearedWithoutLongMode "efer-cleared-without-long-mode" SMM_KEEP_001
+        "Entering SMM clears EFER although the 32-bit format cannot bring it back.";
+    SaveAreaUpperHalvesStale "save-area-upper-halves-stale" SMM_SAVE_009
+        "The 64-bit format gets only the low 32 bits of RFLAGS, DR6, DR7, CR0 and CR4; the rest is what memory held.";
+    RepeatIsOneStep "repeat-is-one-step" EXC_STEP_001
+        "With TF set a repeated string instruction traps only when it is done.";
+    SingleStepAfterMovSs "single-step-after-mov-ss" EXC_STEP_002
+        "A single-step trap follows MOV SS.";
+    DebugTrapBeforeSmi "debug-trap-before-smi" SMM_LATCH_003
+        "Of an SMI and a single-step trap that are both pending, the trap is delivered first.";
 }
 
 impl fmt::Display for Defect {

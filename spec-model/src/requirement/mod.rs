@@ -8,12 +8,14 @@ mod implemented;
 mod ist;
 mod nmi;
 mod smm;
+mod smm_image;
 
 pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
 pub use ist::*;
 pub use nmi::*;
 pub use smm::*;
+pub use smm_image::*;
 
 /// How binding a requirement is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +71,7 @@ use requirements;
 
 /// Every requirement, area by area.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
-    [SMM, NMI, EXCEPTIONS, IST].into_iter().flatten().copied()
+    [SMM, SMM_IMAGE, NMI, EXCEPTIONS, IST].into_iter().flatten().copied()
 }
 
 /// The requirement with that id.

@@ -45,7 +45,7 @@ impl Processor<'_, '_> {
     }
 
     /// At an instruction boundary: takes the pending event of the highest priority, if one
-    /// is not blocked (SMM-LATCH-002). Returns what was taken.
+    /// is not blocked (SMM-LATCH-002, SMM-LATCH-003, EXC-STEP-003). Returns what was taken.
     ///
     /// # Errors
     /// If the model cannot go on.
@@ -54,7 +54,8 @@ impl Processor<'_, '_> {
             self.take_nmi()?;
             return Ok(Some("NMI"));
         }
-        if self.smi_is_due() {
+        let trap_first = self.vcpu.single_step_pending && self.rules.broken(Defect::DebugTrapBeforeSmi);
+        if !trap_first && self.smi_is_due() {
             self.enter_smm()?;
             return Ok(Some("SMI"));
         }
@@ -70,6 +71,16 @@ impl Processor<'_, '_> {
             return Ok(Some("NMI"));
         }
         Ok(None)
+    }
+
+    /// Whether a single-step trap follows an instruction that has completed with TF set
+    /// (EXC-STEP-001): not if it started a MOV SS shadow (EXC-STEP-002), nor if it was a software
+    /// interrupt, whose delivery has cleared TF.
+    fn is_followed_by_trap(&self, instruction: &Instruction) -> bool {
+        let moved_ss = self.state().events.shadow == Shadow::MovSs;
+        let interrupted = matches!(instruction.mnemonic(), Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Into)
+            && !self.flag(flag::TF);
+        (!moved_ss || self.rules.broken(Defect::SingleStepAfterMovSs)) && !interrupted
     }
 
     /// STI, MOV SS and POP SS start a shadow (EXC-SHADOW-001); in a shadow they may or may not
@@ -148,7 +159,7 @@ impl Processor<'_, '_> {
     ) -> Result<Result<After, Exception>, ModelError> {
         let before = self.state().clone();
         let shadow = before.events.shadow;
-        let single_step = before.rflags & flag::TF != 0 && shadow != Shadow::MovSs;
+        let single_steps = before.rflags & flag::TF != 0;
         self.vcpu.was_in_shadow = shadow != Shadow::None;
         self.vcpu.just_entered = false;
         let state = self.state_mut();
@@ -168,7 +179,7 @@ impl Processor<'_, '_> {
                 if !loads_rf && !kept && !late {
                     self.state_mut().rflags &= !flag::RF;
                 }
-                self.vcpu.single_step_pending |= single_step;
+                self.vcpu.single_step_pending |= single_steps && self.is_followed_by_trap(instruction);
                 Ok(Ok(after))
             }
             Err(Interruption::Model(error)) => Err(error),

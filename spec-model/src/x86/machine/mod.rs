@@ -209,8 +209,12 @@ impl<'run> Machine<'run> {
     fn run_until_stop(&mut self, index: usize) -> Result<Stop, ModelError> {
         self.state.vcpus[index].just_entered = true;
         for _ in 0..self.scenario.limits.instructions {
-            if let Some(event) = self.processor(index).take_event()? {
+            // Delivering one event may leave another due at the same boundary (EXC-STEP-003).
+            while let Some(event) = self.processor(index).take_event()? {
                 self.note(index, || event.to_owned());
+                if self.state.vcpus[index].activity != Activity::Running {
+                    break;
+                }
             }
             match self.state.vcpus[index].activity {
                 Activity::Running => {}

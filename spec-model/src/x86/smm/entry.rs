@@ -3,8 +3,8 @@
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::profile::{IdtrOnEntry, ShadowKinds};
-use crate::requirement::SMM_ENTRY_010;
+use crate::profile::{Choice, IdtrOnEntry, ShadowKinds};
+use crate::requirement::{SMM_ENTRY_010, SMM_LATCH_003};
 use crate::x86::control::{cr0, flag};
 use crate::x86::processor::{Activity, Processor};
 use crate::x86::save_area::{Content, Extras, Layout, SAVE_AREA_OFFSET};
@@ -42,6 +42,15 @@ fn leftovers(saved: &VcpuState, layout: &Layout) -> Vec<(&'static str, u64)> {
         .collect()
 }
 
+/// A single-step trap that was pending when an SMI was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PendingTrap {
+    /// It follows after RSM.
+    AfterRsm,
+    /// It is lost.
+    Lost,
+}
+
 impl Processor<'_, '_> {
     /// Takes an SMI: writes the state-save area and starts the handler (SMM-ENTRY-001 to
     /// SMM-ENTRY-014, SMM-SAVE-001 to SMM-SAVE-009).
@@ -52,10 +61,20 @@ impl Processor<'_, '_> {
         let halted = self.vcpu.activity == Activity::Halted;
         self.write_save_area(halted)?;
         self.vcpu.activity = Activity::Running;
-        self.vcpu.single_step_pending = false;
+        self.put_off_single_step();
         self.enter_smm_events();
         self.enter_smm_registers();
         Ok(())
+    }
+
+    /// Nothing says what becomes of a single-step trap over which the SMI took precedence
+    /// (SMM-LATCH-003): it may be lost, or follow after RSM.
+    fn put_off_single_step(&mut self) {
+        const EITHER: Choice<PendingTrap> = Choice::AnyOf(&[PendingTrap::AfterRsm, PendingTrap::Lost]);
+        if std::mem::take(&mut self.vcpu.single_step_pending) {
+            let choice = self.rules.choices.settle(EITHER, &SMM_LATCH_003);
+            self.vcpu.single_step_after_rsm = choice == PendingTrap::AfterRsm;
+        }
     }
 
     fn write_save_area(&mut self, halted: bool) -> Result<(), ModelError> {
@@ -83,6 +102,16 @@ impl Processor<'_, '_> {
                 area[bytes.clone()].copy_from_slice(&before[bytes]);
             }
         }
+        if self.rules.broken(Defect::SaveAreaUpperHalvesStale)
+            && let Some(before) = save_area(&saved, self.memory)
+        {
+            for name in ["rflags", "dr6", "dr7", "cr0", "cr4"] {
+                if let Some(row) = layout.row(name).filter(|row| row.width == 8) {
+                    let upper = row.index() + 4..row.index() + 8;
+                    area[upper.clone()].copy_from_slice(&before[upper]);
+                }
+            }
+        }
         let address = saved.smbase.wrapping_add(SAVE_AREA_OFFSET);
         if self.memory.write_bytes(address, &area, true) {
             Ok(())
@@ -95,6 +124,7 @@ impl Processor<'_, '_> {
 
     /// SMM-ENTRY-011, SMM-ENTRY-013, NMI-SMM-002.
     fn enter_smm_events(&mut self) {
+        let keeps_shadow = self.rules.broken(Defect::ShadowKeptOnEntry);
         let keeps_nmi_mask = self.rules.broken(Defect::SmiKeepsNmiMask);
         let events = &mut self.state_mut().events;
         events.smi_pending = false;
@@ -103,10 +133,12 @@ impl Processor<'_, '_> {
         if !keeps_nmi_mask {
             events.nmi_masked = true;
         }
-        events.shadow = Shadow::None;
+        if !keeps_shadow {
+            events.shadow = Shadow::None;
+        }
     }
 
-    /// SMM-ENTRY-002 to SMM-ENTRY-010, and with CR0.PE clear the rules of real mode
+    /// SMM-ENTRY-002 to SMM-ENTRY-010, SMM-KEEP-001, and with CR0.PE clear the rules of real mode
     /// (SMM-RUN-001).
     fn enter_smm_registers(&mut self) {
         let idtr = self
@@ -116,7 +148,7 @@ impl Processor<'_, '_> {
         let keeps_idtr = idtr == IdtrOnEntry::Kept || self.rules.broken(Defect::IdtrKeptOnEntry);
         let keeps_cr4 = self.rules.broken(Defect::Cr4KeptOnEntry);
         let keeps_limits = self.rules.broken(Defect::DataLimitsKeptOnEntry);
-        let has_efer = self.rules.cpuid.long_mode;
+        let clears_efer = self.rules.cpuid.long_mode || self.rules.broken(Defect::EferClearedWithoutLongMode);
         self.load_flags(flag::FIXED);
         let state = self.state_mut();
         state.rip = HANDLER_OFFSET;
@@ -125,7 +157,7 @@ impl Processor<'_, '_> {
             state.cr4 = 0;
         }
         state.dr7 = 0x400;
-        if has_efer {
+        if clears_efer {
             state.efer = 0;
         }
         if !keeps_idtr {
