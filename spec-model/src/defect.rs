@@ -122,7 +122,7 @@ defects! {
     IretStepShowsTf "iret-step-shows-tf" EXC_FRAME_006
         "When an IRET faults while an NMI is held, the fault's frame holds RFLAGS with TF set.";
     RfClearedByBranchesOnly "rf-cleared-by-branches-only" EXC_FLAGS_002
-        "Only instructions that transfer control, and HLT, clear RF.";
+        "Only instructions that transfer control, repeated string instructions and HLT clear RF.";
     EmulatedOutKeepsRf "emulated-out-keeps-rf" EXC_FLAGS_002
         "An OUT that the hypervisor completes does not clear RF.";
     NmiFrameSetsRf "nmi-frame-sets-rf" EXC_FRAME_003
@@ -159,6 +159,10 @@ defects! {
         "With TF set a repeated string instruction traps only when it is done.";
     SingleStepAfterMovSs "single-step-after-mov-ss" EXC_STEP_002
         "A single-step trap follows MOV SS.";
+    EmulatedStringEndsLate "emulated-string-ends-late" SMM_STRING_002
+        "A repeated OUTS stops once more after its last iteration, with the count 0 and RIP at the instruction.";
+    SteppedStringEndsLate "stepped-string-ends-late" SMM_STRING_002
+        "With TF set the last iteration of a repeated string instruction and its end are two steps.";
     DebugTrapBeforeSmi "debug-trap-before-smi" SMM_LATCH_003
         "Of an SMI and a single-step trap that are both pending, the trap is delivered first.";
 }

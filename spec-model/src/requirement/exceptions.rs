@@ -140,4 +140,10 @@ super::requirements! {
     EXC_IRET_004 "EXC-IRET-004" Architectural
         "IRET with NT set raises #GP(0) in long mode, and NT does not matter in real mode."
         "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
+    EXC_STEP_004 "EXC-STEP-004" KvmPolicy
+        "KVM_GET_VCPU_EVENTS reports a single-step trap that is yet to be delivered as a pending exception, and DR6 then has BS set already."
+        "KVM API, 4.31 KVM_GET_VCPU_EVENTS and 7.11 KVM_CAP_EXCEPTION_PAYLOAD (not enabled)";
+    EXC_FLAGS_003 "EXC-FLAGS-003" Architectural
+        "Between two iterations of a repeated string instruction RF is set."
+        "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 3.1.6 \"RFLAGS Register\"";
 }

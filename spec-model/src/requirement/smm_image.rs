@@ -29,4 +29,7 @@ super::requirements! {
     SMM_STRING_001 "SMM-STRING-001" Architectural
         "An SMI or NMI is taken between two iterations of a repeated string instruction, which goes on where it was afterwards."
         "Intel SDM vol. 2, REP; AMD APM vol. 3, 1.2.6 \"Repeat Prefixes\"";
+    SMM_STRING_002 "SMM-STRING-002" Architectural
+        "The last iteration ends a repeated string instruction: no boundary shows a count of 0 with RIP still at it."
+        "Intel SDM vol. 2, REP (operation)";
 }

@@ -95,6 +95,9 @@ pub mod efer {
     pub const DEFINED: u64 = 0x0000_fd01;
 }
 
+/// DR6.BS: a single-step trap.
+pub const DR6_BS: u64 = 1 << 14;
+
 /// What DR6 holds after a load: only its status bits can change (SMM-IMAGE-003).
 #[must_use]
 pub const fn dr6_loaded(value: u64) -> u64 {

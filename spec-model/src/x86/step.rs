@@ -2,7 +2,7 @@
 
 use iced_x86::{FlowControl, Instruction, Mnemonic};
 
-use super::control::flag;
+use super::control::{DR6_BS, flag};
 use super::exception::{Class, DB, Event, Exception, Interruption, NMI, Source};
 use super::execute::After;
 use super::processor::Processor;
@@ -60,9 +60,8 @@ impl Processor<'_, '_> {
             return Ok(Some("SMI"));
         }
         if self.vcpu.single_step_pending {
-            const SINGLE_STEP: u64 = 1 << 14;
             self.vcpu.single_step_pending = false;
-            self.state_mut().dr6 |= SINGLE_STEP;
+            self.state_mut().dr6 |= DR6_BS;
             self.raise(Exception::plain(DB))?;
             return Ok(Some("#DB, single step"));
         }
@@ -147,7 +146,8 @@ impl Processor<'_, '_> {
         self.interrupt(event, Class::Benign)
     }
 
-    /// Executes an instruction as a whole and clears RF (EXC-FLAGS-002), or leaves everything
+    /// Executes an instruction as a whole and clears RF (EXC-FLAGS-002), or one iteration of a
+    /// string instruction and sets RF if more follow (EXC-FLAGS-003), or leaves everything
     /// but the NMI mask as it was and returns the exception.
     ///
     /// # Errors
@@ -173,10 +173,16 @@ impl Processor<'_, '_> {
                 );
                 let kept =
                     instruction.mnemonic() == Mnemonic::Out && self.rules.broken(Defect::EmulatedOutKeepsRf);
+                let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
                 let straight = instruction.flow_control() == FlowControl::Next
-                    && !matches!(instruction.mnemonic(), Mnemonic::Hlt);
+                    && !matches!(instruction.mnemonic(), Mnemonic::Hlt)
+                    && !(instruction.is_string_instruction() && repeats);
                 let late = straight && self.rules.broken(Defect::RfClearedByBranchesOnly);
-                if !loads_rf && !kept && !late {
+                let between_iterations =
+                    instruction.is_string_instruction() && self.state().rip == instruction.ip();
+                if between_iterations {
+                    self.state_mut().rflags |= flag::RF;
+                } else if !loads_rf && !kept && !late {
                     self.state_mut().rflags &= !flag::RF;
                 }
                 self.vcpu.single_step_pending |= single_steps && self.is_followed_by_trap(instruction);

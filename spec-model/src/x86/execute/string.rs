@@ -33,7 +33,7 @@ impl Processor<'_, '_> {
     /// Executes a string instruction to its end, or, where something comes between two
     /// iterations, to the end of one, with RIP at the instruction again: a single-step trap
     /// (EXC-STEP-001), or the stop at a sync point of OUTSB, at which the host may raise an
-    /// event (SMM-STRING-001). An exception in an iteration leaves the registers as they were
+    /// event (SMM-STRING-001). After the last iteration RIP is behind it (SMM-STRING-002). An exception in an iteration leaves the registers as they were
     /// before that iteration (SDM vol. 2, REP), so nothing here may change a register before
     /// the iteration's accesses have succeeded.
     pub(super) fn execute_string(&mut self, instruction: &Instruction, points: usize) -> Step<After> {
@@ -55,7 +55,12 @@ impl Processor<'_, '_> {
             }
             let steps = self.flag(flag::TF) && !self.rules.broken(Defect::RepeatIsOneStep);
             if steps || after != After::Continue {
-                if self.state().general[RCX] & mask != 0 {
+                let ends_late = if after == After::Continue {
+                    Defect::SteppedStringEndsLate
+                } else {
+                    Defect::EmulatedStringEndsLate
+                };
+                if self.state().general[RCX] & mask != 0 || self.rules.broken(ends_late) {
                     self.state_mut().rip = instruction.ip();
                 }
                 return Ok(after);

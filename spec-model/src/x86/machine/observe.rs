@@ -6,13 +6,21 @@ use crate::outcome::Allowance;
 use crate::profile::ShadowKinds;
 use crate::requirement::{EXC_FLAGS_001, SEG_CACHE_002};
 use crate::transcript::{Observation, STACK_SLOTS, Stop};
+use crate::x86::control::DR6_BS;
+use crate::x86::exception::DB;
 use crate::x86::processor::Vcpu;
 use crate::x86::smm;
-use crate::x86::state::Shadow;
+use crate::x86::state::{PendingException, Shadow};
+
+/// A single-step trap as the host reads it.
+const SINGLE_STEP_TRAP: PendingException = PendingException {
+    vector: DB,
+    error_code: None,
+};
 
 impl Machine<'_> {
     /// Records a stop, with the number of pending NMIs and the shadow as the host reads them
-    /// (NMI-API-001, SHADOW-KIND-001).
+    /// (NMI-API-001, SHADOW-KIND-001, EXC-STEP-004).
     pub(super) fn observe(&mut self, index: usize, stop: Stop) -> Stretch {
         self.notice_at_exit(index);
         let mut allowances = Vec::new();
@@ -26,6 +34,10 @@ impl Machine<'_> {
             }
             if self.rules.profile.shadow_kinds == ShadowKinds::One && state.events.shadow == Shadow::Sti {
                 state.events.shadow = Shadow::MovSs;
+            }
+            if vcpu.single_step_pending {
+                state.events.exception = Some(SINGLE_STEP_TRAP);
+                state.dr6 |= DR6_BS;
             }
             if self.rules.broken(Defect::PendingNmisReportedAsOne) {
                 state.events.nmi_pending = state.events.nmi_pending.min(1);
