@@ -122,13 +122,13 @@ defects! {
     IretStepShowsTf "iret-step-shows-tf" EXC_FRAME_006
         "When an IRET faults while an NMI is held, the fault's frame holds RFLAGS with TF set.";
     RfClearedByBranchesOnly "rf-cleared-by-branches-only" EXC_FLAGS_002
-        "Only instructions that transfer control, repeated string instructions and HLT clear RF.";
+        "Only instructions that transfer control, repeated string instructions and HLT clear RF, IRET too if it was set.";
     EmulatedOutKeepsRf "emulated-out-keeps-rf" EXC_FLAGS_002
         "An OUT that the hypervisor completes does not clear RF.";
     NmiFrameSetsRf "nmi-frame-sets-rf" EXC_FRAME_003
         "The frame of an NMI holds RFLAGS with RF set, as that of a fault.";
     FarTransferLeavesAccessedClear "far-transfer-leaves-accessed-clear" EXC_SEG_003
-        "Far jumps, far calls and returns to an outer privilege level do not set the accessed bit of descriptors.";
+        "Far jumps, far calls, returns to an outer privilege level and event delivery do not set the accessed bit of descriptors.";
     DataAccessUnchecked "data-access-unchecked" EXC_SEG_001
         "Data accesses outside 64-bit mode are not checked against limit, type and presence of the segment.";
     IretAcceptsNonCanonical "iret-accepts-non-canonical" EXC_IRET_003
@@ -163,6 +163,8 @@ defects! {
         "A repeated OUTS stops once more after its last iteration, with the count 0 and RIP at the instruction.";
     SteppedStringEndsLate "stepped-string-ends-late" SMM_STRING_002
         "With TF set the last iteration of a repeated string instruction and its end are two steps.";
+    ReturnStackNotPresentIsNp "return-stack-not-present-is-np" EXC_SEG_002
+        "IRET and RETF raise #NP instead of #SS if the stack segment they load is not present.";
     DebugTrapBeforeSmi "debug-trap-before-smi" SMM_LATCH_003
         "Of an SMI and a single-step trap that are both pending, the trap is delivered first.";
 }

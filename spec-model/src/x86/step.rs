@@ -180,9 +180,12 @@ impl Processor<'_, '_> {
                 let late = straight && self.rules.broken(Defect::RfClearedByBranchesOnly);
                 let between_iterations =
                     instruction.is_string_instruction() && self.state().rip == instruction.ip();
+                let lost = loads_rf
+                    && before.rflags & flag::RF != 0
+                    && self.rules.broken(Defect::RfClearedByBranchesOnly);
                 if between_iterations {
                     self.state_mut().rflags |= flag::RF;
-                } else if !loads_rf && !kept && !late {
+                } else if lost || !loads_rf && !kept && !late {
                     self.state_mut().rflags &= !flag::RF;
                 }
                 self.vcpu.single_step_pending |= single_steps && self.is_followed_by_trap(instruction);
