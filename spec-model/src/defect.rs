@@ -138,7 +138,11 @@ defects! {
     MovSsShadowMissing "mov-ss-shadow-missing" NMI_MASK_007
         "MOV SS and POP SS do not hold off NMIs.";
     ShadowKeptOnEntry "shadow-kept-on-entry" SMM_ENTRY_013
-        "Entering SMM leaves the interrupt shadow in force.";
+        "Entering SMM leaves the interrupt shadow in force, and with it the hardware refuses to enter the guest.";
+    RsmDropsControlUpperHalf "rsm-drops-control-upper-half" SMM_RSM_003
+        "RSM takes only the low 32 bits of the CR0 and CR4 images.";
+    RsmCr3FailsEntry "rsm-cr3-fails-entry" SMM_IMAGE_004
+        "RSM loads a CR3 image with bits beyond the physical addresses, and the hardware refuses to enter the guest.";
     RsmLoadsSixteenRegisters "rsm-32-loads-16-registers" SMM_SAVE_008
         "RSM from the 32-bit format loads R8 to R11 from the words behind EDI.";
     RsmKeepsNmiMask "rsm-keeps-nmi-mask" NMI_SMM_005

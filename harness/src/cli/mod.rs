@@ -1,6 +1,7 @@
 //! The `conform` command.
 
 mod args;
+mod bugs;
 mod check;
 mod console;
 mod exit;
@@ -32,6 +33,7 @@ pub fn main() -> ExitCode {
         Command::Provision { kernels } => provision::provision(&kernels),
         Command::Explain { requirement, cases } => explain::explain(requirement.as_deref(), &cases),
         Command::Defects => listing::defects(),
+        Command::Bugs { cases } => bugs::bugs(&cases),
         Command::Layout { name } => listing::layout(name.as_deref()),
         Command::List { cases, globs } => listing::cases(&cases, &globs),
     };

@@ -24,6 +24,8 @@ pub enum Activity {
     Shutdown,
     /// The hypervisor could not go on.
     GivenUp,
+    /// The hypervisor made a state that the hardware refuses to enter.
+    EntryFailed,
 }
 
 /// A virtual processor.

@@ -192,7 +192,7 @@ impl<'run> Machine<'run> {
             && match vcpu.activity {
                 Activity::Running => true,
                 Activity::Halted => wakes,
-                Activity::Shutdown | Activity::GivenUp => false,
+                Activity::Shutdown | Activity::GivenUp | Activity::EntryFailed => false,
             }
     }
 
@@ -221,6 +221,7 @@ impl<'run> Machine<'run> {
                 Activity::Halted => return Ok(Stop::Halted(self.halt_point(index))),
                 Activity::Shutdown => return Ok(Stop::Shutdown),
                 Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
+                Activity::EntryFailed => return Ok(Stop::EntryFailed),
             }
             match self.step(index)? {
                 After::Continue => {}

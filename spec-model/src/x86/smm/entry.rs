@@ -62,6 +62,10 @@ impl Processor<'_, '_> {
         self.write_save_area(halted)?;
         self.vcpu.activity = Activity::Running;
         self.put_off_single_step();
+        let in_shadow = self.state().events.shadow != Shadow::None;
+        if in_shadow && self.rules.broken(Defect::ShadowKeptOnEntry) {
+            self.vcpu.activity = Activity::EntryFailed;
+        }
         self.enter_smm_events();
         self.enter_smm_registers();
         Ok(())
@@ -124,7 +128,6 @@ impl Processor<'_, '_> {
 
     /// SMM-ENTRY-011, SMM-ENTRY-013, NMI-SMM-002.
     fn enter_smm_events(&mut self) {
-        let keeps_shadow = self.rules.broken(Defect::ShadowKeptOnEntry);
         let keeps_nmi_mask = self.rules.broken(Defect::SmiKeepsNmiMask);
         let events = &mut self.state_mut().events;
         events.smi_pending = false;
@@ -133,9 +136,7 @@ impl Processor<'_, '_> {
         if !keeps_nmi_mask {
             events.nmi_masked = true;
         }
-        if !keeps_shadow {
-            events.shadow = Shadow::None;
-        }
+        events.shadow = Shadow::None;
     }
 
     /// SMM-ENTRY-002 to SMM-ENTRY-010, SMM-KEEP-001, and with CR0.PE clear the rules of real mode

@@ -47,6 +47,11 @@ impl Processor<'_, '_> {
             };
             return Ok(());
         }
+        if restored.cr3 >> PHYSICAL_ADDRESS_BITS != 0 {
+            // Legal only with the defect: an implementation that goes on fails later.
+            self.vcpu.activity = Activity::EntryFailed;
+            return Ok(());
+        }
         *self.state_mut() = restored;
         self.vcpu.undefined_flags = 0;
         self.vcpu.single_step_pending |= std::mem::take(&mut self.vcpu.single_step_after_rsm);
@@ -110,6 +115,10 @@ impl Processor<'_, '_> {
             new.dr6 &= 0xffff_ffff;
             new.dr7 &= 0xffff_ffff;
         }
+        if self.rules.broken(Defect::RsmDropsControlUpperHalf) {
+            new.cr0 &= !UPPER_HALF;
+            new.cr4 &= !UPPER_HALF;
+        }
         if self.rules.broken(Defect::RsmTruncatesRip) && self.code_bits() != 64 {
             new.rip &= 0xffff_ffff;
         }
@@ -159,7 +168,7 @@ impl Processor<'_, '_> {
             && (!active || new.cr4 & cr4::PAE != 0)
             && (!pcid || active)
             && (!pae || self.pdptes_are_legal(new.cr3, false))
-            && new.cr3 >> PHYSICAL_ADDRESS_BITS == 0
+            && (new.cr3 >> PHYSICAL_ADDRESS_BITS == 0 || self.rules.broken(Defect::RsmCr3FailsEntry))
             && new.dr6 >> 32 == 0
             && new.dr7 >> 32 == 0
             && !rejects_pcid
