@@ -22,11 +22,7 @@ pub(super) fn bugs(further: &[PathBuf]) -> Result<Status, Failure> {
     let mut expressed = 0;
     // Writing to a string does not fail.
     for bug in HISTORIC_BUGS {
-        let _ = writeln!(
-            out,
-            "{:2}  {}\n    {}",
-            bug.number, bug.sentence, bug.versions
-        );
+        let _ = writeln!(out, "{:2}  {}\n    {}", bug.number, bug.sentence, bug.versions);
         match bug.expression {
             Expression::Not(reason) => {
                 let _ = writeln!(out, "    not expressed: {reason}");

@@ -71,7 +71,10 @@ use requirements;
 
 /// Every requirement, area by area.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
-    [SMM, SMM_IMAGE, NMI, EXCEPTIONS, IST].into_iter().flatten().copied()
+    [SMM, SMM_IMAGE, NMI, EXCEPTIONS, IST]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// The requirement with that id.

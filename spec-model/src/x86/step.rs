@@ -77,8 +77,10 @@ impl Processor<'_, '_> {
     /// interrupt, whose delivery has cleared TF.
     fn is_followed_by_trap(&self, instruction: &Instruction) -> bool {
         let moved_ss = self.state().events.shadow == Shadow::MovSs;
-        let interrupted = matches!(instruction.mnemonic(), Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Into)
-            && !self.flag(flag::TF);
+        let interrupted = matches!(
+            instruction.mnemonic(),
+            Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Into
+        ) && !self.flag(flag::TF);
         (!moved_ss || self.rules.broken(Defect::SingleStepAfterMovSs)) && !interrupted
     }
 

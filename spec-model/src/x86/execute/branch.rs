@@ -218,7 +218,11 @@ impl Processor<'_, '_> {
             Interruption::Exception(exception)
                 if exception.vector == SS && self.rules.broken(Defect::ReturnStackNotPresentIsNp) =>
             {
-                Exception { vector: NP, ..exception }.into()
+                Exception {
+                    vector: NP,
+                    ..exception
+                }
+                .into()
             }
             other => other,
         }

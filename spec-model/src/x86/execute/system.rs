@@ -4,7 +4,8 @@ use iced_x86::{Code, Instruction, Mnemonic, Register};
 
 use crate::error::ModelError;
 use crate::x86::control::{
-    PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, dr6_loaded, dr7_loaded, efer, efer_is_legal, flag, is_canonical,
+    PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, dr6_loaded, dr7_loaded, efer, efer_is_legal,
+    flag, is_canonical,
 };
 use crate::x86::exception::{Exception, GP, NP, Step};
 use crate::x86::paging::Privilege;

@@ -6,7 +6,8 @@ use crate::error::ModelError;
 use crate::profile::NmiMaskAfterRsm;
 use crate::requirement::NMI_SMM_002;
 use crate::x86::control::{
-    PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, dr6_loaded, dr7_loaded, efer, efer_is_legal, flag,
+    PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, dr6_loaded, dr7_loaded, efer, efer_is_legal,
+    flag,
 };
 use crate::x86::exception::{Exception, Step};
 use crate::x86::processor::{Activity, Processor};
