@@ -2,11 +2,11 @@
 
 use super::{Machine, Stretch};
 use crate::defect::Defect;
-use crate::outcome::Allowance;
+use crate::outcome::{Allowance, Facility};
 use crate::profile::ShadowKinds;
 use crate::requirement::{EXC_FLAGS_001, SEG_CACHE_002};
 use crate::transcript::{Observation, STACK_SLOTS, Stop};
-use crate::x86::control::DR6_BS;
+use crate::x86::control::{DR6_BS, cr0, cr4, efer};
 use crate::x86::exception::DB;
 use crate::x86::processor::Vcpu;
 use crate::x86::smm;
@@ -23,6 +23,7 @@ impl Machine<'_> {
     /// (NMI-API-001, SHADOW-KIND-001, EXC-STEP-004).
     pub(super) fn observe(&mut self, index: usize, stop: Stop) -> Stretch {
         self.notice_at_exit(index);
+        self.note_facilities(index);
         let mut allowances = Vec::new();
         let observation = self.state.observed;
         let vcpu = &self.state.vcpus[index];
@@ -92,6 +93,16 @@ impl Machine<'_> {
         Stretch {
             observation,
             allowances,
+        }
+    }
+
+    /// Notes what an incomplete processor may not survive when it leaves the guest.
+    fn note_facilities(&mut self, index: usize) {
+        let state = &self.state.vcpus[index].state;
+        let enabled = state.efer & efer::LME != 0 && state.cr0 & cr0::PG == 0 && state.cr4 & cr4::PAE == 0;
+        let facility = Facility::LongModeEnabledWithoutPae;
+        if enabled && !self.rules.facilities.contains(&facility) {
+            self.rules.facilities.push(facility);
         }
     }
 
