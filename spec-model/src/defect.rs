@@ -124,13 +124,13 @@ defects! {
     IretStepShowsTf "iret-step-shows-tf" EXC_FRAME_006
         "When an IRET faults while an NMI is held, the fault's frame holds RFLAGS with TF set.";
     RfClearedByBranchesOnly "rf-cleared-by-branches-only" EXC_FLAGS_002
-        "Only instructions that transfer control, and HLT, clear RF.";
+        "Only instructions that transfer control, repeated string instructions and HLT clear RF, IRET too if it was set.";
     EmulatedOutKeepsRf "emulated-out-keeps-rf" EXC_FLAGS_002
         "An OUT that the hypervisor completes does not clear RF.";
     NmiFrameSetsRf "nmi-frame-sets-rf" EXC_FRAME_003
         "The frame of an NMI holds RFLAGS with RF set, as that of a fault.";
     FarTransferLeavesAccessedClear "far-transfer-leaves-accessed-clear" EXC_SEG_003
-        "Far jumps, far calls and returns to an outer privilege level do not set the accessed bit of descriptors.";
+        "Far jumps, far calls, returns to an outer privilege level and event delivery do not set the accessed bit of descriptors.";
     DataAccessUnchecked "data-access-unchecked" EXC_SEG_001
         "Data accesses outside 64-bit mode are not checked against limit, type and presence of the segment.";
     IretAcceptsNonCanonical "iret-accepts-non-canonical" EXC_IRET_003
@@ -171,6 +171,40 @@ defects! {
         "When the host reads and puts back the event state at a point, it is forgotten that SMM interrupted an NMI handler.";
     RestoreDropsShadow "restore-drops-shadow" STATE_005
         "When the host reads and puts back the event state at a point, the interrupt shadow is lost.";
+    ShadowKeptOnEntry "shadow-kept-on-entry" SMM_ENTRY_013
+        "Entering SMM leaves the interrupt shadow in force, and with it the hardware refuses to enter the guest.";
+    RsmDropsControlUpperHalf "rsm-drops-control-upper-half" SMM_RSM_003
+        "RSM takes only the low 32 bits of the CR0 and CR4 images.";
+    RsmCr3FailsEntry "rsm-cr3-fails-entry" SMM_IMAGE_004
+        "RSM loads a CR3 image with bits beyond the physical addresses, and the hardware refuses to enter the guest.";
+    RsmLoadsSixteenRegisters "rsm-32-loads-16-registers" SMM_SAVE_008
+        "RSM from the 32-bit format loads R8 to R11 from the words behind EDI.";
+    RsmKeepsNmiMask "rsm-keeps-nmi-mask" NMI_SMM_005
+        "RSM leaves the NMI mask as it was in SMM.";
+    RsmRejects64BitCode "rsm-rejects-64-bit-code" SMM_RSM_010
+        "RSM shuts down when the image is one of 64-bit code.";
+    SmbaseGatedByRevision "smbase-gated-by-revision" SMM_RSM_014
+        "RSM takes SMBASE from the image only if the revision identifier there has bit 17.";
+    RsmKeepsCr3 "rsm-keeps-cr3" SMM_SAVE_009
+        "RSM leaves CR3 as the SMI handler had it.";
+    RsmDropsSelectors "rsm-drops-selectors" SMM_RSM_009
+        "RSM restores the descriptor caches of the segment registers, but not their selectors.";
+    EferClearedWithoutLongMode "efer-cleared-without-long-mode" SMM_KEEP_001
+        "Entering SMM clears EFER although the 32-bit format cannot bring it back.";
+    SaveAreaUpperHalvesStale "save-area-upper-halves-stale" SMM_SAVE_009
+        "The 64-bit format gets only the low 32 bits of RFLAGS, DR6, DR7, CR0 and CR4; the rest is what memory held.";
+    RepeatIsOneStep "repeat-is-one-step" EXC_STEP_001
+        "With TF set a repeated string instruction traps only when it is done.";
+    SingleStepAfterMovSs "single-step-after-mov-ss" EXC_STEP_002
+        "A single-step trap follows MOV SS.";
+    EmulatedStringEndsLate "emulated-string-ends-late" SMM_STRING_002
+        "A repeated OUTS stops once more after its last iteration, with the count 0 and RIP at the instruction.";
+    SteppedStringEndsLate "stepped-string-ends-late" SMM_STRING_002
+        "With TF set the last iteration of a repeated string instruction and its end are two steps.";
+    ReturnStackNotPresentIsNp "return-stack-not-present-is-np" EXC_SEG_002
+        "IRET and RETF raise #NP instead of #SS if the stack segment they load is not present.";
+    DebugTrapBeforeSmi "debug-trap-before-smi" SMM_LATCH_003
+        "Of an SMI and a single-step trap that are both pending, the trap is delivered first.";
 }
 
 impl fmt::Display for Defect {

@@ -15,6 +15,7 @@
 //! * [`requirement`]: every rule as one sentence with its clause;
 //! * [`profile`]: the choices that the manuals leave to an implementation;
 //! * [`defect`]: named ways to break one requirement;
+//! * [`historic_bug`]: bugs of the past and the defects that express them;
 //! * [`scenario`] and [`transcript`]: what goes in and what comes out;
 //! * [`run`]: from one to the set of [`outcome`]s that are allowed;
 //! * [`explore`]: every order in which several processors can take their turns.
@@ -26,6 +27,7 @@ pub mod choice;
 pub mod defect;
 pub mod error;
 pub mod explore;
+pub mod historic_bug;
 pub mod outcome;
 pub mod profile;
 pub mod requirement;

@@ -21,6 +21,8 @@ pub struct Outcome {
 pub enum Facility {
     /// An event took the stack of an inner privilege level from a 16- or 32-bit TSS.
     StackFromLegacyTss,
+    /// The processor stopped with EFER.LME set while both paging and CR4.PAE were off.
+    LongModeEnabledWithoutPae,
 }
 
 /// An open choice and the way it went.

@@ -56,6 +56,12 @@ pub(super) enum Command {
     },
     /// List the defects that can be switched on in the model.
     Defects,
+    /// List bugs of the past, the defects that express them and the cases that catch those.
+    Bugs {
+        /// A further folder of cases.
+        #[arg(long, value_name = "DIR")]
+        cases: Vec<PathBuf>,
+    },
     /// Print a layout of the state-save area, decode a dump by it, or compare two.
     Layout(LayoutArguments),
     /// List the cases.

@@ -1,6 +1,7 @@
 //! The `conform` command.
 
 mod args;
+mod bugs;
 mod check;
 mod console;
 mod exit;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
         Command::Explain { requirement, cases } => explain::explain(requirement.as_deref(), &cases),
         Command::Defects => listing::defects(),
         Command::Layout(arguments) => layout::layout(&arguments),
+        Command::Bugs { cases } => bugs::bugs(&cases),
         Command::List { cases, globs } => listing::cases(&cases, &globs),
     };
     match result {

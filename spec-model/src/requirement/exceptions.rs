@@ -128,4 +128,22 @@ super::requirements! {
     EXC_HLT_001 "EXC-HLT-001" Architectural
         "HLT stops execution at the next instruction until an event arrives."
         "Intel SDM vol. 2, HLT; AMD APM vol. 3, HLT";
+    EXC_STEP_001 "EXC-STEP-001" Architectural
+        "With TF set, an instruction that completes is followed by #DB with DR6.BS set, a repeated string instruction after each iteration."
+        "Intel SDM vol. 3B, \"Single-Step Exception Condition\"; AMD APM vol. 2, 13.1.4 \"Single Stepping\"";
+    EXC_STEP_002 "EXC-STEP-002" Architectural
+        "MOV SS and POP SS are not followed by a single-step trap; the instruction after them is."
+        "Intel SDM vol. 3A, \"Masking Exceptions and Interrupts When Switching Stacks\"; AMD APM vol. 2, 8.5.5";
+    EXC_STEP_003 "EXC-STEP-003" Architectural
+        "A single-step trap takes precedence over an NMI that is pending at the same instruction boundary, and the NMI then interrupts the first instruction of the trap's handler."
+        "Intel SDM vol. 3A, \"Priority Among Concurrent Events\" (table); AMD APM vol. 2, table \"Simultaneous Interrupt Priorities\"";
+    EXC_IRET_004 "EXC-IRET-004" Architectural
+        "IRET with NT set raises #GP(0) in long mode, and NT does not matter in real mode."
+        "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
+    EXC_STEP_004 "EXC-STEP-004" KvmPolicy
+        "KVM_GET_VCPU_EVENTS reports a single-step trap that is yet to be delivered as a pending exception, and DR6 then has BS set already."
+        "KVM API, 4.31 KVM_GET_VCPU_EVENTS and 7.11 KVM_CAP_EXCEPTION_PAYLOAD (not enabled)";
+    EXC_FLAGS_003 "EXC-FLAGS-003" Architectural
+        "Between two iterations of a repeated string instruction RF is set."
+        "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 3.1.6 \"RFLAGS Register\"";
 }

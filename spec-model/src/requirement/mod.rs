@@ -11,6 +11,7 @@ mod nmi;
 mod saved_state;
 mod smm;
 mod smm_formats;
+mod smm_image;
 
 pub use chipset::*;
 pub use exceptions::*;
@@ -20,6 +21,7 @@ pub use nmi::*;
 pub use saved_state::*;
 pub use smm::*;
 pub use smm_formats::*;
+pub use smm_image::*;
 
 /// How binding a requirement is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,10 +77,19 @@ use requirements;
 
 /// Every requirement, area by area.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
-    [SMM, SMM_FORMATS, NMI, EXCEPTIONS, IST, SAVED_STATE, CHIPSET]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        SMM,
+        SMM_FORMATS,
+        SMM_IMAGE,
+        NMI,
+        EXCEPTIONS,
+        IST,
+        SAVED_STATE,
+        CHIPSET,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// The requirement with that id.

@@ -84,7 +84,7 @@ super::requirements! {
         "RSM resumes the interrupted program at the RIP of the state-save area."
         "Intel SDM vol. 3C, \"Exiting From SMM\"; AMD APM vol. 2, 10.4 \"Leaving SMM\"";
     SMM_RSM_003 "SMM-RSM-003" Architectural
-        "RSM shuts the processor down if the CR0 image combines PG=1 with PE=0 or NW=1 with CD=0."
+        "RSM shuts the processor down if the CR0 image combines PG=1 with PE=0 or NW=1 with CD=0, or has a bit above 31."
         "Intel SDM vol. 3C, \"Exiting From SMM\"; AMD APM vol. 2, 10.4";
     SMM_RSM_004 "SMM-RSM-004" Architectural
         "RSM shuts the processor down if a reserved bit of the CR4 image is set."

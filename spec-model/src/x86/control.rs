@@ -99,6 +99,22 @@ pub mod efer {
     pub const DEFINED: u64 = 0x0000_fd01;
 }
 
+/// DR6.BS: a single-step trap.
+pub const DR6_BS: u64 = 1 << 14;
+
+/// What DR6 holds after a load: only its status bits can change (SMM-IMAGE-003).
+#[must_use]
+pub const fn dr6_loaded(value: u64) -> u64 {
+    value & 0xe00f | 0xffff_0ff0
+}
+
+/// What DR7 holds after a load: bit 10 is fixed to 1, bits 11, 12, 14 and 15 to 0
+/// (SMM-IMAGE-003).
+#[must_use]
+pub const fn dr7_loaded(value: u64) -> u64 {
+    value & !0xd800 | 0x400
+}
+
 /// Whether CR0 holds an illegal combination: paging without protection, or NW without CD
 /// (SDM vol. 3A, "Control Registers").
 #[must_use]

@@ -271,7 +271,7 @@ impl Processor<'_, '_> {
         let limit_fault = if inner { selector_error(stack.selector) } else { 0 };
         let rsp = self.push_frame(&stack, rsp, width, &frame, cpl, limit_fault)?;
         let code = self
-            .mark_accessed(descriptor)?
+            .mark_transfer_accessed(descriptor)?
             .load(gate.selector & !3 | u16::from(cpl));
         let rip = if width == 2 {
             gate.offset & 0xffff
@@ -350,7 +350,7 @@ impl Processor<'_, '_> {
         }
         let rsp = self.push_frame_64(aligned, &frame, cpl)?;
         let code = self
-            .mark_accessed(descriptor)?
+            .mark_transfer_accessed(descriptor)?
             .load(gate.selector & !3 | u16::from(cpl));
         self.enter(
             gate,

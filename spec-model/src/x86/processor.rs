@@ -30,6 +30,8 @@ pub enum Activity {
     Dead,
     /// The hypervisor goes on without the processor getting anywhere.
     Looping,
+    /// The hypervisor made a state that the hardware refuses to enter.
+    EntryFailed,
 }
 
 /// A virtual processor.
@@ -43,6 +45,8 @@ pub struct Vcpu {
     pub undefined_flags: u64,
     /// A single-step trap waits for the instruction boundary (DR6.BS).
     pub single_step_pending: bool,
+    /// A single-step trap waited when an SMI was taken, and is to follow after RSM.
+    pub single_step_after_rsm: bool,
     /// The last instruction was executed in an interrupt shadow.
     pub was_in_shadow: bool,
     /// The host has just entered the guest; no instruction has executed since.

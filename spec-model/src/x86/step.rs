@@ -2,7 +2,7 @@
 
 use iced_x86::{FlowControl, Instruction, Mnemonic};
 
-use super::control::flag;
+use super::control::{DR6_BS, flag};
 use super::exception::{Class, DB, Event, Exception, Interruption, NMI, Source};
 use super::execute::After;
 use super::processor::Processor;
@@ -45,7 +45,7 @@ impl Processor<'_, '_> {
     }
 
     /// At an instruction boundary: takes the pending event of the highest priority, if one
-    /// is not blocked (SMM-LATCH-002). Returns what was taken.
+    /// is not blocked (SMM-LATCH-002, SMM-LATCH-003, EXC-STEP-003). Returns what was taken.
     ///
     /// # Errors
     /// If the model cannot go on.
@@ -54,14 +54,14 @@ impl Processor<'_, '_> {
             self.take_nmi()?;
             return Ok(Some("NMI"));
         }
-        if self.smi_is_due() {
+        let trap_first = self.vcpu.single_step_pending && self.rules.broken(Defect::DebugTrapBeforeSmi);
+        if !trap_first && self.smi_is_due() {
             self.enter_smm();
             return Ok(Some("SMI"));
         }
         if self.vcpu.single_step_pending {
-            const SINGLE_STEP: u64 = 1 << 14;
             self.vcpu.single_step_pending = false;
-            self.state_mut().dr6 |= SINGLE_STEP;
+            self.state_mut().dr6 |= DR6_BS;
             self.raise(Exception::plain(DB))?;
             return Ok(Some("#DB, single step"));
         }
@@ -70,6 +70,18 @@ impl Processor<'_, '_> {
             return Ok(Some("NMI"));
         }
         Ok(None)
+    }
+
+    /// Whether a single-step trap follows an instruction that has completed with TF set
+    /// (EXC-STEP-001): not if it started a MOV SS shadow (EXC-STEP-002), nor if it was a software
+    /// interrupt, whose delivery has cleared TF.
+    fn is_followed_by_trap(&self, instruction: &Instruction) -> bool {
+        let moved_ss = self.state().events.shadow == Shadow::MovSs;
+        let interrupted = matches!(
+            instruction.mnemonic(),
+            Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Into
+        ) && !self.flag(flag::TF);
+        (!moved_ss || self.rules.broken(Defect::SingleStepAfterMovSs)) && !interrupted
     }
 
     /// STI, MOV SS and POP SS start a shadow (EXC-SHADOW-001); in a shadow they may or may not
@@ -136,7 +148,8 @@ impl Processor<'_, '_> {
         self.interrupt(event, Class::Benign)
     }
 
-    /// Executes an instruction as a whole and clears RF (EXC-FLAGS-002), or leaves everything
+    /// Executes an instruction as a whole and clears RF (EXC-FLAGS-002), or one iteration of a
+    /// string instruction and sets RF if more follow (EXC-FLAGS-003), or leaves everything
     /// but the NMI mask as it was and returns the exception.
     ///
     /// # Errors
@@ -148,7 +161,7 @@ impl Processor<'_, '_> {
     ) -> Result<Result<After, Exception>, ModelError> {
         let before = self.state().clone();
         let shadow = before.events.shadow;
-        let single_step = before.rflags & flag::TF != 0 && shadow != Shadow::MovSs;
+        let single_steps = before.rflags & flag::TF != 0;
         self.vcpu.was_in_shadow = shadow != Shadow::None;
         self.vcpu.just_entered = false;
         let io = self.io_instruction(instruction);
@@ -163,13 +176,22 @@ impl Processor<'_, '_> {
                 );
                 let kept =
                     instruction.mnemonic() == Mnemonic::Out && self.rules.broken(Defect::EmulatedOutKeepsRf);
+                let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
                 let straight = instruction.flow_control() == FlowControl::Next
-                    && !matches!(instruction.mnemonic(), Mnemonic::Hlt);
+                    && !matches!(instruction.mnemonic(), Mnemonic::Hlt)
+                    && !(instruction.is_string_instruction() && repeats);
                 let late = straight && self.rules.broken(Defect::RfClearedByBranchesOnly);
-                if !loads_rf && !kept && !late {
+                let between_iterations =
+                    instruction.is_string_instruction() && self.state().rip == instruction.ip();
+                let lost = loads_rf
+                    && before.rflags & flag::RF != 0
+                    && self.rules.broken(Defect::RfClearedByBranchesOnly);
+                if between_iterations {
+                    self.state_mut().rflags |= flag::RF;
+                } else if lost || !loads_rf && !kept && !late {
                     self.state_mut().rflags &= !flag::RF;
                 }
-                self.vcpu.single_step_pending |= single_step;
+                self.vcpu.single_step_pending |= single_steps && self.is_followed_by_trap(instruction);
                 self.vcpu.last_io = io;
                 Ok(Ok(after))
             }

@@ -93,18 +93,25 @@ impl BootedConfig {
 #[error("{0}")]
 pub struct BootError(String);
 
-/// Why a scenario for which [`aborts_emulator`] holds is not run.
+/// Why a scenario that takes a stack from a 16- or 32-bit TSS is not run.
 const ABORTS: &str = "QEMU's processor aborts (\"invalid tss type\") when an exception under SVM takes a \
      stack from a 16- or 32-bit TSS: its get_ss_esp_from_tss (target/i386/tcg/seg_helper.c) wants the \
      TSS available, and the one in a VMCB is busy; a KVM on hardware can run this";
 
-/// Whether the scenario would end QEMU instead of the guest. The model knows, since it has
-/// run the very same bytes.
-fn aborts_emulator(scenario: &Scenario) -> bool {
+/// Why a scenario that stops with EFER.LME set and paging and CR4.PAE off is not run.
+const HANGS: &str = "QEMU's processor loses the paging of the kernel when a guest under SVM exits with EFER.LME \
+     set and CR0.PG and CR4.PAE clear: its do_vmexit (target/i386/tcg/system/svm_helper.c) restores CR0 \
+     while EFER and CR4 are still the guest's; a KVM on hardware can run this";
+
+/// Why the scenario would end QEMU or the kernel instead of the guest, if it would. The model
+/// knows, since it has run the very same bytes.
+fn ends_emulator(scenario: &Scenario) -> Option<&'static str> {
     let outcomes = outcomes(scenario, &KVM_SVM, DefectSet::NONE).unwrap_or_default();
-    outcomes
-        .iter()
-        .any(|outcome| outcome.facilities.contains(&Facility::StackFromLegacyTss))
+    let facility = outcomes.iter().flat_map(|outcome| &outcome.facilities).next()?;
+    Some(match facility {
+        Facility::StackFromLegacyTss => ABORTS,
+        Facility::LongModeEnabledWithoutPae => HANGS,
+    })
 }
 
 /// A kernel booted under QEMU's emulation of a processor with SVM.
@@ -282,8 +289,8 @@ impl Target for Booted {
             if self.stopped() {
                 return;
             }
-            if aborts_emulator(scenario) {
-                sink(index, Run::Unsupported(ABORTS.to_owned()));
+            if let Some(reason) = ends_emulator(scenario) {
+                sink(index, Run::Unsupported(reason.to_owned()));
             } else {
                 left.push_back(index);
             }

@@ -6,7 +6,7 @@ use super::operand::ones;
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::x86::control::is_canonical;
-use crate::x86::exception::{Exception, GP, NP, Step};
+use crate::x86::exception::{Exception, GP, Interruption, NP, SS, Step};
 use crate::x86::processor::{Mode, Processor};
 use crate::x86::segment::{Segment, SegmentName};
 use crate::x86::segmentation::{Descriptor, selector_error};
@@ -170,7 +170,7 @@ impl Processor<'_, '_> {
         Ok(descriptor.load(selector & !3 | u16::from(level)))
     }
 
-    fn mark_transfer_accessed(&mut self, descriptor: Descriptor) -> Step<Descriptor> {
+    pub(in crate::x86) fn mark_transfer_accessed(&mut self, descriptor: Descriptor) -> Step<Descriptor> {
         if self.rules.broken(Defect::FarTransferLeavesAccessedClear) {
             return Ok(descriptor);
         }
@@ -212,6 +212,22 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
+    /// With the defect, the fault of a stack segment that is not present is #NP instead of #SS.
+    fn as_not_present(&self, fault: Interruption) -> Interruption {
+        match fault {
+            Interruption::Exception(exception)
+                if exception.vector == SS && self.rules.broken(Defect::ReturnStackNotPresentIsNp) =>
+            {
+                Exception {
+                    vector: NP,
+                    ..exception
+                }
+                .into()
+            }
+            other => other,
+        }
+    }
+
     /// Continues at an outer privilege level: SS and RSP come from the frame, and data
     /// segments that the program there may not use become null (SDM vol. 2, IRET and RET).
     pub(super) fn enter_outer(&mut self, code: Segment, rip: u64, rsp: u64, stack: u16) -> Step {
@@ -220,7 +236,8 @@ impl Processor<'_, '_> {
         let stack = if stack & !3 == 0 && to_64_bit && cpl != 3 && stack as u8 == cpl {
             crate::x86::segmentation::null_stack_segment(stack, cpl)
         } else {
-            let descriptor = self.stack_descriptor(stack, cpl, GP)?;
+            let descriptor = self.stack_descriptor(stack, cpl, GP);
+            let descriptor = descriptor.map_err(|fault| self.as_not_present(fault))?;
             self.mark_transfer_accessed(descriptor)?.load(stack)
         };
         let state = self.state_mut();

@@ -28,9 +28,8 @@ impl Processor<'_, '_> {
             self.write_operand(instruction, 0, value)?;
             return Ok(After::Continue);
         }
-        let point = port.wrapping_sub(u16::from(SYNC_PORT));
-        if width == 1 && usize::from(point) < points {
-            return Ok(After::Sync(PointId(point)));
+        if let Some(point) = sync_point(port, width, points) {
+            return Ok(After::Sync(point));
         }
         let value = self.read_operand(instruction, 1)?;
         self.write_port(port, width, value)?;
@@ -78,6 +77,12 @@ impl Processor<'_, '_> {
             .push(port_access(port, width, true, value & ones(width)));
         Ok(())
     }
+}
+
+/// The sync point whose port a byte is written to.
+pub(super) fn sync_point(port: u16, width: usize, points: usize) -> Option<PointId> {
+    let point = port.wrapping_sub(u16::from(SYNC_PORT));
+    (width == 1 && usize::from(point) < points).then_some(PointId(point))
 }
 
 fn port_access(port: u16, width: usize, write: bool, data: u64) -> Access {

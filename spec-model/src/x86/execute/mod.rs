@@ -40,6 +40,7 @@ impl Processor<'_, '_> {
     pub fn execute(&mut self, instruction: &Instruction, points: usize) -> Step<After> {
         use Mnemonic as M;
         match instruction.mnemonic() {
+            _ if instruction.is_string_instruction() => return self.execute_string(instruction, points),
             M::Nop | M::Pause | M::Wbinvd | M::Wait | M::Endbr64 | M::Endbr32 => {
                 if instruction.mnemonic() == M::Wbinvd {
                     self.require_kernel()?;
@@ -50,17 +51,6 @@ impl Processor<'_, '_> {
                 return Ok(After::Halt);
             }
             M::Out | M::In => return self.execute_port(instruction, points),
-            M::Insb | M::Insw | M::Insd | M::Outsb | M::Outsw | M::Outsd => {
-                self.execute_string(instruction)?
-            }
-            M::Movsb | M::Movsw | M::Movsq | M::Stosb | M::Stosw | M::Stosd | M::Stosq => {
-                self.execute_string(instruction)?;
-            }
-            M::Lodsb | M::Lodsw | M::Lodsd | M::Lodsq | M::Cmpsb | M::Cmpsw | M::Cmpsq => {
-                self.execute_string(instruction)?;
-            }
-            M::Movsd | M::Cmpsd if instruction.is_string_instruction() => self.execute_string(instruction)?,
-            M::Scasb | M::Scasw | M::Scasd | M::Scasq => self.execute_string(instruction)?,
             M::Int => self.software_interrupt(instruction.immediate8())?,
             M::Int3 => self.software_interrupt(BP)?,
             M::Into => {

@@ -6,12 +6,12 @@ use super::operand::ones;
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::x86::control::flag;
-use crate::x86::exception::Step;
+use crate::x86::exception::{Exception, Step};
 use crate::x86::processor::{Mode, Processor};
 use crate::x86::segment::SegmentName;
 
 impl Processor<'_, '_> {
-    /// IRET, IRETD and IRETQ (EXC-IRET-001 to EXC-IRET-003, NMI-MASK-002, NMI-MASK-003,
+    /// IRET, IRETD and IRETQ (EXC-IRET-001 to EXC-IRET-004, NMI-MASK-002, NMI-MASK-003,
     /// NMI-SMM-003).
     pub(super) fn interrupt_return(&mut self, instruction: &Instruction) -> Step {
         let width = match instruction.mnemonic() {
@@ -35,6 +35,9 @@ impl Processor<'_, '_> {
     }
 
     fn return_to_frame(&mut self, width: usize) -> Step {
+        if self.long_mode_active() && self.flag(flag::NT) {
+            return Err(Exception::GP0.into());
+        }
         if self.mode() != Mode::Real && self.flag(flag::NT) {
             let message = "the model has no task switches, and IRET with NT set is one".to_owned();
             return Err(ModelError::BadScenario(message).into());

@@ -2,7 +2,10 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
+use super::After;
+use super::io::sync_point;
 use super::operand::ones;
+use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::x86::control::flag;
 use crate::x86::exception::Step;
@@ -27,25 +30,40 @@ enum Operation {
 }
 
 impl Processor<'_, '_> {
-    /// Executes a string instruction to its end. An exception in an iteration leaves the
-    /// registers as they were before that iteration (SDM vol. 2, REP), so nothing here may
-    /// change a register before the iteration's accesses have succeeded.
-    pub(super) fn execute_string(&mut self, instruction: &Instruction) -> Step {
+    /// Executes a string instruction to its end, or, where something comes between two
+    /// iterations, to the end of one, with RIP at the instruction again: a single-step trap
+    /// (EXC-STEP-001), or the stop at a sync point of OUTSB, at which the host may raise an
+    /// event (SMM-STRING-001). After the last iteration RIP is behind it (SMM-STRING-002). An exception in an iteration leaves the registers as they were
+    /// before that iteration (SDM vol. 2, REP), so nothing here may change a register before
+    /// the iteration's accesses have succeeded.
+    pub(super) fn execute_string(&mut self, instruction: &Instruction, points: usize) -> Step<After> {
         let (operation, width) = shape(instruction)?;
         let (source, mask) = self.string_source(instruction);
         let repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();
         for _ in 0..MOST_ITERATIONS {
             if repeated && self.state().general[RCX] & mask == 0 {
-                return Ok(());
+                return Ok(After::Continue);
             }
-            self.iterate(operation, width, source, mask)?;
+            let after = self.iterate(operation, width, (source, mask), points)?;
             if !repeated {
-                return Ok(());
+                return Ok(after);
             }
             self.advance(RCX, -1, mask);
             let compares = matches!(operation, Operation::Compare | Operation::Scan);
             if compares && self.flag(flag::ZF) != instruction.has_rep_prefix() {
-                return Ok(());
+                return Ok(after);
+            }
+            let steps = self.flag(flag::TF) && !self.rules.broken(Defect::RepeatIsOneStep);
+            if steps || after != After::Continue {
+                let ends_late = if after == After::Continue {
+                    Defect::SteppedStringEndsLate
+                } else {
+                    Defect::EmulatedStringEndsLate
+                };
+                if self.state().general[RCX] & mask != 0 || self.rules.broken(ends_late) {
+                    self.state_mut().rip = instruction.ip();
+                }
+                return Ok(after);
             }
         }
         let message = format!("a string instruction repeats more than {MOST_ITERATIONS} times");
@@ -71,7 +89,15 @@ impl Processor<'_, '_> {
         (source, mask)
     }
 
-    fn iterate(&mut self, operation: Operation, width: usize, source: SegmentName, mask: u64) -> Step {
+    /// One iteration; `source` is the source's segment and the mask of the address size.
+    fn iterate(
+        &mut self,
+        operation: Operation,
+        width: usize,
+        (source, mask): (SegmentName, u64),
+        points: usize,
+    ) -> Step<After> {
+        let mut after = After::Continue;
         let general = &self.state().general;
         let (from, to, accumulator, port) = (
             general[RSI] & mask,
@@ -118,7 +144,10 @@ impl Processor<'_, '_> {
             Operation::Output => {
                 self.check_port(port, width)?;
                 let value = self.read_segment(source, from, width)?;
-                self.write_port(port, width, value)?;
+                match sync_point(port, width, points) {
+                    Some(point) => after = After::Sync(point),
+                    None => self.write_port(port, width, value)?,
+                }
             }
         }
         let reads_source = matches!(
@@ -131,7 +160,7 @@ impl Processor<'_, '_> {
         if !matches!(operation, Operation::Load | Operation::Output) {
             self.advance(RDI, step, mask);
         }
-        Ok(())
+        Ok(after)
     }
 
     fn advance(&mut self, register: usize, delta: i64, mask: u64) {

@@ -4,7 +4,8 @@ use iced_x86::{Code, Instruction, Mnemonic, Register};
 
 use crate::error::ModelError;
 use crate::x86::control::{
-    PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, efer, efer_is_legal, flag, is_canonical,
+    PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, dr6_loaded, dr7_loaded, efer, efer_is_legal,
+    flag, is_canonical,
 };
 use crate::x86::exception::{Exception, GP, NP, Step};
 use crate::x86::paging::Privilege;
@@ -300,8 +301,8 @@ impl Processor<'_, '_> {
         let state = self.state_mut();
         match index {
             0..=3 => state.debug_address[index] = value,
-            4 | 6 => state.dr6 = value & 0xe00f | 0xffff_0ff0,
-            _ => state.dr7 = value & !0xd800 | 0x400,
+            4 | 6 => state.dr6 = dr6_loaded(value),
+            _ => state.dr7 = dr7_loaded(value),
         }
         Ok(())
     }

@@ -212,7 +212,11 @@ impl<'run> Machine<'run> {
             && match vcpu.activity {
                 Activity::Running => true,
                 Activity::Halted => wakes,
-                Activity::Shutdown | Activity::GivenUp | Activity::Dead | Activity::Looping => false,
+                Activity::Shutdown
+                | Activity::GivenUp
+                | Activity::Dead
+                | Activity::Looping
+                | Activity::EntryFailed => false,
             }
     }
 
@@ -229,12 +233,16 @@ impl<'run> Machine<'run> {
     fn run_until_stop(&mut self, index: usize) -> Result<Stop, ModelError> {
         self.state.vcpus[index].just_entered = true;
         for _ in 0..self.scenario.limits.instructions {
-            if let Some(event) = self.processor(index).take_event()? {
+            // Delivering one event may leave another due at the same boundary (EXC-STEP-003).
+            while let Some(event) = self.processor(index).take_event()? {
                 let smbase = self.state.vcpus[index].state.smbase;
                 self.note_event(index, || match event {
                     "SMI" => format!("SMI: enters SMM, SMBASE {smbase:#x}"),
                     other => other.to_owned(),
                 });
+                if self.state.vcpus[index].activity != Activity::Running {
+                    break;
+                }
             }
             match self.state.vcpus[index].activity {
                 Activity::Running => {}
@@ -243,6 +251,7 @@ impl<'run> Machine<'run> {
                 Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
                 Activity::Dead => return Ok(Stop::RunFailed(EIO)),
                 Activity::Looping => return Ok(Stop::Stuck),
+                Activity::EntryFailed => return Ok(Stop::EntryFailed),
             }
             match self.step(index)? {
                 After::Continue => {}

@@ -2,23 +2,35 @@
 
 use super::{Machine, Stretch};
 use crate::defect::Defect;
-use crate::outcome::Allowance;
+use crate::outcome::{Allowance, Facility};
 use crate::profile::ShadowKinds;
 use crate::requirement::{EXC_FLAGS_001, SMM_DR6_001};
 use crate::transcript::{Observation, STACK_SLOTS, Stop};
+use crate::x86::control::{DR6_BS, cr0, cr4, efer};
+use crate::x86::exception::DB;
 use crate::x86::processor::Vcpu;
 use crate::x86::smm;
-use crate::x86::state::Shadow;
+use crate::x86::state::{PendingException, Shadow};
+
+/// A single-step trap as the host reads it.
+const SINGLE_STEP_TRAP: PendingException = PendingException {
+    vector: DB,
+    error_code: None,
+};
 
 impl Machine<'_> {
     /// Records a stop, with the number of pending NMIs and the shadow as the host reads them
-    /// (NMI-API-001, SHADOW-KIND-001).
+    /// (NMI-API-001, SHADOW-KIND-001, EXC-STEP-004).
     pub(super) fn observe(&mut self, index: usize, stop: Stop) -> Stretch {
         self.notice_at_exit(index);
+        self.note_facilities(index);
         let mut allowances = Vec::new();
         let observation = self.state.observed;
         let vcpu = &self.state.vcpus[index];
-        let visible = !matches!(stop, Stop::Shutdown | Stop::Stuck | Stop::InternalError(_));
+        let visible = !matches!(
+            stop,
+            Stop::Shutdown | Stop::Stuck | Stop::InternalError(_) | Stop::EntryFailed
+        );
         let state = visible.then(|| {
             let mut state = Box::new(vcpu.state.clone().observable());
             for segment in &mut state.segments {
@@ -26,6 +38,10 @@ impl Machine<'_> {
             }
             if self.rules.profile.shadow_kinds == ShadowKinds::One && state.events.shadow == Shadow::Sti {
                 state.events.shadow = Shadow::MovSs;
+            }
+            if vcpu.single_step_pending {
+                state.events.exception = Some(SINGLE_STEP_TRAP);
+                state.dr6 |= DR6_BS;
             }
             if self.rules.broken(Defect::PendingNmisReportedAsOne) {
                 state.events.nmi_pending = state.events.nmi_pending.min(1);
@@ -88,6 +104,16 @@ impl Machine<'_> {
         Stretch {
             observation,
             allowances,
+        }
+    }
+
+    /// Notes what an incomplete processor may not survive when it leaves the guest.
+    fn note_facilities(&mut self, index: usize) {
+        let state = &self.state.vcpus[index].state;
+        let enabled = state.efer & efer::LME != 0 && state.cr0 & cr0::PG == 0 && state.cr4 & cr4::PAE == 0;
+        let facility = Facility::LongModeEnabledWithoutPae;
+        if enabled && !self.rules.facilities.contains(&facility) {
+            self.rules.facilities.push(facility);
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
-use crate::profile::{Dr6OnEntry, EferOnEntry, IdtrOnEntry, ShadowKinds};
-use crate::requirement::{Requirement, SEG_CACHE_002, SMM_ENTRY_010, SMM_FORMAT_004};
+use crate::profile::{Choice, Dr6OnEntry, EferOnEntry, IdtrOnEntry, ShadowKinds};
+use crate::requirement::{Requirement, SEG_CACHE_002, SMM_ENTRY_010, SMM_FORMAT_004, SMM_LATCH_003};
 use crate::x86::control::{cr0, efer, flag};
 use crate::x86::processor::{Activity, Processor};
 use crate::x86::save_area::{AttributeEncoding, Content, Extras, Layout, Rest, Unwritten};
@@ -82,6 +82,15 @@ fn unusable_segments(saved: &VcpuState, layout: &Layout) -> Vec<Leftover> {
     found
 }
 
+/// A single-step trap that was pending when an SMI was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PendingTrap {
+    /// It follows after RSM.
+    AfterRsm,
+    /// It is lost.
+    Lost,
+}
+
 impl Processor<'_, '_> {
     /// Takes an SMI: writes the state-save area and starts the handler (SMM-ENTRY-001 to
     /// SMM-ENTRY-014, SMM-SAVE-001 to SMM-SAVE-009). What of the area finds no memory is lost
@@ -94,9 +103,23 @@ impl Processor<'_, '_> {
             return;
         }
         self.vcpu.activity = Activity::Running;
-        self.vcpu.single_step_pending = false;
+        self.put_off_single_step();
+        let in_shadow = self.state().events.shadow != Shadow::None;
+        if in_shadow && self.rules.broken(Defect::ShadowKeptOnEntry) {
+            self.vcpu.activity = Activity::EntryFailed;
+        }
         self.enter_smm_events();
         self.enter_smm_registers();
+    }
+
+    /// Nothing says what becomes of a single-step trap over which the SMI took precedence
+    /// (SMM-LATCH-003): it may be lost, or follow after RSM.
+    fn put_off_single_step(&mut self) {
+        const EITHER: Choice<PendingTrap> = Choice::AnyOf(&[PendingTrap::AfterRsm, PendingTrap::Lost]);
+        if std::mem::take(&mut self.vcpu.single_step_pending) {
+            let choice = self.rules.choices.settle(EITHER, &SMM_LATCH_003);
+            self.vcpu.single_step_after_rsm = choice == PendingTrap::AfterRsm;
+        }
     }
 
     /// Says whether all of it was written to memory.
@@ -133,6 +156,17 @@ impl Processor<'_, '_> {
                 area[bytes.clone()].copy_from_slice(&before[bytes]);
             }
         }
+        if self.rules.broken(Defect::SaveAreaUpperHalvesStale)
+            && let Some(before) = save_area(self.rules, &saved, self.memory)
+        {
+            for name in ["rflags", "dr6", "dr7", "cr0", "cr4"] {
+                if let Some(row) = layout.row(name).filter(|row| row.width == 8) {
+                    let bytes = row.range(area.len());
+                    let upper = bytes.start + 4..bytes.end;
+                    area[upper.clone()].copy_from_slice(&before[upper]);
+                }
+            }
+        }
         let address = saved.smbase.wrapping_add(layout.offset());
         if layout.rest == Rest::Hidden {
             self.vcpu.kept_in_smm = Some(Box::new(saved));
@@ -153,7 +187,8 @@ impl Processor<'_, '_> {
         events.shadow = Shadow::None;
     }
 
-    /// SMM-ENTRY-002 to SMM-ENTRY-010, SMM-IDTR-001, SMM-EFER-001, SMM-DR6-001, and with CR0.PE clear the rules of real mode
+    /// SMM-ENTRY-002 to SMM-ENTRY-010, SMM-IDTR-001, SMM-EFER-001, SMM-DR6-001, SMM-KEEP-001, and
+    /// with CR0.PE clear the rules of real mode
     /// (SMM-RUN-001).
     fn enter_smm_registers(&mut self) {
         let idtr = self
@@ -163,7 +198,7 @@ impl Processor<'_, '_> {
         let keeps_idtr = idtr == IdtrOnEntry::Kept || self.rules.broken(Defect::IdtrKeptOnEntry);
         let keeps_cr4 = self.rules.broken(Defect::Cr4KeptOnEntry);
         let keeps_limits = self.rules.broken(Defect::DataLimitsKeptOnEntry);
-        let has_efer = self.rules.cpuid.long_mode;
+        let clears_efer = self.rules.cpuid.long_mode || self.rules.broken(Defect::EferClearedWithoutLongMode);
         let kept_in_efer = match self.rules.profile.efer_on_entry {
             EferOnEntry::Zero => 0,
             EferOnEntry::SvmeKept => efer::SVME,
@@ -177,7 +212,7 @@ impl Processor<'_, '_> {
             state.cr4 = 0;
         }
         state.dr7 = 0x400;
-        if has_efer {
+        if clears_efer {
             state.efer &= kept_in_efer;
         }
         if !keeps_idtr {

@@ -5,7 +5,8 @@ use crate::defect::Defect;
 use crate::profile::{Choice, NmiMaskAfterRsm};
 use crate::requirement::NMI_SMM_002;
 use crate::x86::control::{
-    PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, efer, efer_is_legal, flag,
+    PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, dr6_loaded, dr7_loaded, efer, efer_is_legal,
+    flag,
 };
 use crate::x86::exception::{Exception, Step};
 use crate::x86::paging::{Privilege, Purpose};
@@ -13,6 +14,9 @@ use crate::x86::processor::{Activity, Processor};
 use crate::x86::save_area::{Content, Layout};
 use crate::x86::segment::{SegmentAttributes, SegmentName};
 use crate::x86::state::VcpuState;
+
+/// Bits 63:32.
+const UPPER_HALF: u64 = 0xffff_ffff_0000_0000;
 
 impl Processor<'_, '_> {
     /// RSM (SMM-RSM-001 to SMM-RSM-019, CHIPSET-ENTRY-001, CHIPSET-RSM-001).
@@ -42,11 +46,17 @@ impl Processor<'_, '_> {
             };
             return Ok(());
         }
+        if restored.cr3 >> PHYSICAL_ADDRESS_BITS != 0 {
+            // Legal only with the defect: an implementation that goes on fails later.
+            self.vcpu.activity = Activity::EntryFailed;
+            return Ok(());
+        }
         *self.state_mut() = restored;
         self.vcpu.kept_in_smm = None;
         self.vcpu.interrupted_io = None;
         self.vcpu.dr6_undefined = false;
         self.vcpu.undefined_flags = 0;
+        self.vcpu.single_step_pending |= std::mem::take(&mut self.vcpu.single_step_after_rsm);
         if restarts_halt(layout, &area) && !self.rules.broken(Defect::AutoHaltIgnored) {
             self.vcpu.activity = Activity::Halted;
         }
@@ -84,15 +94,19 @@ impl Processor<'_, '_> {
             choice => choice,
         };
         let rule = self.rules.choices.settle_for_good(choice, &NMI_SMM_002);
-        let clears = self.rules.broken(Defect::RsmClearsNmiMask);
+        let masked = match () {
+            () if self.rules.broken(Defect::RsmClearsNmiMask) => false,
+            () if self.rules.broken(Defect::RsmKeepsNmiMask) => events.nmi_masked,
+            () => masked(rule),
+        };
         let events = &mut self.state_mut().events;
-        events.nmi_masked = !clears && masked(rule);
+        events.nmi_masked = masked;
         events.in_smm = false;
         events.smm_inside_nmi = false;
     }
 
     /// The state that the image describes, and what the processor keeps besides
-    /// (SMM-FORMAT-002, SMM-SSP-001).
+    /// (SMM-FORMAT-002, SMM-SSP-001, SMM-KEEP-001, SMM-KEEP-002, SMM-IMAGE-001 to SMM-IMAGE-003).
     fn restored(&self, layout: &Layout, area: &[u8]) -> VcpuState {
         let old = self.state();
         let mut new = old.clone();
@@ -105,6 +119,9 @@ impl Processor<'_, '_> {
         layout.restore(area, &mut new, shadow_stack);
         new.rflags |= flag::FIXED;
         new.cr0 = new.cr0 & (cr0::DEFINED | !0xffff_ffff) | cr0::ET;
+        // The upper halves stay for the check of the whole image.
+        new.dr6 = new.dr6 & UPPER_HALF | dr6_loaded(new.dr6 & !UPPER_HALF);
+        new.dr7 = new.dr7 & UPPER_HALF | dr7_loaded(new.dr7 & !UPPER_HALF);
         if self.rules.cpuid.long_mode {
             let active = new.efer & efer::LME != 0 && new.cr0 & cr0::PG != 0;
             new.efer = new.efer & !efer::LMA | if active { efer::LMA } else { 0 };
@@ -127,6 +144,10 @@ impl Processor<'_, '_> {
             new.dr6 &= 0xffff_ffff;
             new.dr7 &= 0xffff_ffff;
         }
+        if self.rules.broken(Defect::RsmDropsControlUpperHalf) {
+            new.cr0 &= !UPPER_HALF;
+            new.cr4 &= !UPPER_HALF;
+        }
         if self.rules.broken(Defect::RsmTruncatesRip) && self.code_bits() != 64 {
             new.rip &= 0xffff_ffff;
         }
@@ -134,6 +155,21 @@ impl Processor<'_, '_> {
             new.smbase = old.smbase;
         } else if self.rules.broken(Defect::SmbaseAligned) {
             new.smbase &= !0x7fff;
+        }
+        if self.rules.broken(Defect::SmbaseGatedByRevision) && !relocates(layout, area) {
+            new.smbase = old.smbase;
+        }
+        if self.rules.broken(Defect::RsmKeepsCr3) {
+            new.cr3 = old.cr3;
+        }
+        if self.rules.broken(Defect::RsmDropsSelectors) {
+            for name in &SegmentName::ALL[..6] {
+                new.segment_mut(*name).selector = old.segment(*name).selector;
+            }
+        }
+        if self.rules.broken(Defect::RsmLoadsSixteenRegisters) && !self.rules.cpuid.long_mode {
+            let values = [new.rip, new.rflags, new.cr3, new.cr0];
+            new.general[8..12].copy_from_slice(&values);
         }
         if self.rules.broken(Defect::RsmReloadsAttributes) {
             for name in &SegmentName::ALL[..6] {
@@ -144,7 +180,7 @@ impl Processor<'_, '_> {
     }
 
     /// Whether RSM may load this state (SMM-RSM-003 to SMM-RSM-005, SMM-RSM-013, SMM-RSM-017,
-    /// SMM-RSM-018).
+    /// SMM-RSM-018, SMM-IMAGE-004, SMM-IMAGE-005).
     fn image_is_legal(&self, new: &VcpuState) -> bool {
         let long_mode = self.rules.cpuid.long_mode;
         let active = new.efer & efer::LMA != 0;
@@ -152,6 +188,9 @@ impl Processor<'_, '_> {
         let pae = new.cr0 & cr0::PG != 0 && new.cr4 & cr4::PAE != 0 && !active;
         let smm_view = self.rules.broken(Defect::RsmKeepsSmmAddressSpace);
         let rejects_pcid = self.rules.broken(Defect::RsmRejectsPcid) && pcid && new.cr3 & 0xfff != 0;
+        let rejects_64_bit = self.rules.broken(Defect::RsmRejects64BitCode)
+            && active
+            && new.segment(SegmentName::Cs).attributes.long();
         cr0_is_legal(new.cr0)
             && cr4_is_legal(new.cr4)
             && new.cr4 & cr4::VMXE == 0
@@ -159,10 +198,11 @@ impl Processor<'_, '_> {
             && (!active || new.cr4 & cr4::PAE != 0)
             && (!pcid || active)
             && (!pae || self.pdptes_are_legal(new.cr3, smm_view))
-            && new.cr3 >> PHYSICAL_ADDRESS_BITS == 0
+            && (new.cr3 >> PHYSICAL_ADDRESS_BITS == 0 || self.rules.broken(Defect::RsmCr3FailsEntry))
             && new.dr6 >> 32 == 0
             && new.dr7 >> 32 == 0
             && !rejects_pcid
+            && !rejects_64_bit
     }
 }
 
@@ -170,4 +210,12 @@ impl Processor<'_, '_> {
 fn restarts_halt(layout: &Layout, area: &[u8]) -> bool {
     let row = layout.rows.iter().find(|row| row.content == Content::AutoHalt);
     row.is_some_and(|row| row.read(area) & 1 != 0)
+}
+
+/// Whether the revision identifier of the image has the relocation bit, which RSM should not
+/// look at (SMM-RSM-014).
+fn relocates(layout: &Layout, area: &[u8]) -> bool {
+    const RELOCATION: u64 = 1 << 17;
+    let row = layout.rows.iter().find(|row| row.content == Content::Revision);
+    row.is_some_and(|row| row.read(area) & RELOCATION != 0)
 }

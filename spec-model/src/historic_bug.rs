@@ -1,0 +1,206 @@
+//! Bugs of SMM, RSM and NMI handling that KVM, QEMU, Bochs and their users have had.
+//!
+//! Each one that a guest can see is expressed by defects of the model, and the cases must
+//! catch every one of those; for the others the table says why a scenario cannot show them.
+//! The numbers are those of the collection that the table was made from; 27 to 39 are about
+//! exceptions and interrupts without SMM and not part of it. Version ranges come from commit
+//! messages and stable trees, and were not all run.
+
+use crate::defect::Defect;
+
+/// A bug that was, or is, in a hypervisor or emulator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoricBug {
+    /// Its number in the collection.
+    pub number: u8,
+    /// What went wrong, in one sentence.
+    pub sentence: &'static str,
+    /// Which versions have it, and what fixed it, with the source.
+    pub versions: &'static str,
+    /// How the model shows it.
+    pub expression: Expression,
+}
+
+/// How the model shows a historic bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expression {
+    /// Each of these defects, alone, is the bug or a part of it.
+    Defects(&'static [Defect]),
+    /// Not at all, for this reason.
+    Not(&'static str),
+}
+
+impl HistoricBug {
+    /// The defects that express it; none if nothing does.
+    #[must_use]
+    pub fn defects(&self) -> &'static [Defect] {
+        match self.expression {
+            Expression::Defects(defects) => defects,
+            Expression::Not(_) => &[],
+        }
+    }
+}
+
+const NESTED: &str = "it needs a nested guest, and scenarios have no nested virtualization";
+
+macro_rules! bugs {
+    ($($number:literal $sentence:literal $versions:literal $how:ident($($what:expr),+);)*) => {
+        &[$(HistoricBug {
+            number: $number,
+            sentence: $sentence,
+            versions: $versions,
+            expression: bugs!(@$how $($what),+),
+        }),*]
+    };
+    (@defects $($what:expr),+) => { Expression::Defects(&[$($what),+]) };
+    (@not $what:expr) => { Expression::Not($what) };
+}
+
+/// The bugs, in the order of their numbers.
+pub static HISTORIC_BUGS: &[HistoricBug] = bugs! {
+    1 "An SMI in the shadow of STI or MOV SS left the shadow in force in SMM, where VMX refuses to enter the guest, and lost it at RSM."
+        "KVM before 6.2, Linux commit fb28875fd7da"
+        defects(Defect::ShadowKeptOnEntry, Defect::ShadowLostAcrossSmm);
+    2 "RSM executed in 16- or 32-bit code cut RIP to 32 bits."
+        "KVM before 6.2, Linux commit 055f37f84e30, also in 6.1 stable"
+        defects(Defect::RsmTruncatesRip);
+    3 "RSM from the 32-bit format loaded sixteen general registers where the format has eight, and read beyond its end."
+        "KVM 6.0 to 6.1, Linux commit \"number of GPRs in the SMRAM image depends on the image format\" (fixes b443183a25ab)"
+        defects(Defect::RsmLoadsSixteenRegisters);
+    4 "RSM failed when CR3 held a process-context identifier."
+        "KVM before 4.16, Linux commit fae1a3e775cc"
+        defects(Defect::RsmRejectsPcid);
+    5 "The emulator wrote back flags it had read before RSM or IRET, so that neither unblocked NMIs."
+        "KVM before 4.12, Linux commit 6ed071f051e1"
+        defects(Defect::RsmKeepsNmiMask, Defect::IretKeepsNmiMask);
+    6 "RSM loaded the state while still in SMM, and read memory in the wrong address space."
+        "KVM before 5.1, Linux commits 9ec19493fb86 and ed19321fb657"
+        not("see the chipset's control of SMRAM, which it needs");
+    7 "RSM to 64-bit code failed."
+        "KVM 4.2, Linux commits b10d92a54dac and 25188b9986cf"
+        defects(Defect::RsmRejects64BitCode);
+    8 "Entering SMM left IDTR as it was, so that an early exception or NMI ran a handler outside SMRAM."
+        "KVM before 4.2, Linux commit 18c3626e3d5d"
+        defects(Defect::IdtrKeptOnEntry);
+    9 "An SMI did not wake a halted processor."
+        "KVM before 4.12, Linux commit ce2e852ecc9a"
+        not("see the local APIC, whose SMIs showed it");
+    10 "An SMI that was pending when the state was saved was lost."
+        "KVM before 5.11, Linux commit 1f7becf1b7e2"
+        not("see the modes that save and restore all state at every point");
+    11 "An SMI that arrived while a nested guest ran corrupted its state and that of its hypervisor."
+        "KVM before 4.15, Linux commits 72e9cbdb4338 and 05cade71cf3b"
+        not(NESTED);
+    12 "An SMI in a nested guest overwrote the host-save area of its hypervisor."
+        "KVM before 5.14, Linux commits 37be407b2ce8, 136a55c054ca and e8efa4ff0037"
+        not(NESTED);
+    13 "An event right after RSM to a nested guest caused a wrong exit."
+        "KVM before 5.16, Linux commit 759cbd59674a"
+        not(NESTED);
+    14 "RSM to a nested guest in real mode reported a stale exit reason."
+        "KVM before 5.15, Linux commit c42dec148b3e"
+        not(NESTED);
+    15 "An RSM to a nested guest that failed gave its hypervisor an exit that hardware never gives."
+        "KVM from 5.16; a fix was posted in September 2024"
+        not(NESTED);
+    16 "Controls of a nested guest that were edited in SMM were not checked again at RSM."
+        "KVM before 7.0, Linux commits be5fa8737d42 and 5a30e8aea079"
+        not(NESTED);
+    17 "SMI and RSM in a nested guest changed MSRs that only a VM exit should change."
+        "KVM, not fixed when the collection was made"
+        not(NESTED);
+    18 "A triple fault in SMM on SVM reset the processor and left it in SMM."
+        "KVM 6.1 to 6.14, Linux commit a2620f8932fa, CVE-2025-37957"
+        not("a run ends at the shutdown, and KVM's reset of the processor comes after it");
+    19 "Userspace that switched SMM on or off for a processor with a nested guest made the kernel warn."
+        "KVM before 5.17, Linux commits f7e570780efc and 4bcdd831d9d0"
+        not(NESTED);
+    20 "INIT in SMM was lost across saving the state, or ignored, and SIPI in SMM was delivered."
+        "KVM, Linux commits 4b9852f4f389, ff90afa75573, 27cbe7d61898 and 28bf28887976"
+        not("see INIT and SIPI");
+    21 "Startup IPIs that arrive in SMM are dropped, so that an application processor never starts."
+        "all KVM, by design; EDK2 issue 10293"
+        not("see INIT and SIPI");
+    22 "DEBUGCTL.FREEZE_IN_SMM of a nested guest was accepted or refused inconsistently."
+        "KVM 6.17 to 7.0, Linux commit e2ffe85b6d2b"
+        not(NESTED);
+    23 "An SMI ends every HLT: neither auto-HALT restart nor I/O restart is implemented."
+        "all KVM, QEMU and Bochs"
+        defects(Defect::AutoHaltIgnored);
+    24 "An RSM that failed ended in an internal error instead of shutdown."
+        "KVM before 5.13, Linux commit 25b17226cd9a"
+        defects(Defect::RsmFailureIsInternalError);
+    25 "The shadow-stack pointer was not saved, so that an SMI broke a guest with shadow stacks."
+        "never released: KVM has SSP in the area since it has shadow stacks, 6.18"
+        not("see the layouts; no target here has shadow stacks");
+    26 "RSM took the address of the state-save area for a linear one."
+        "KVM 4.2, Linux commit f40606b147dd"
+        not("see the chipset's control of SMRAM");
+    40 "RSM checks nothing, leaves SMBASE alone unless bit 17 of the saved revision identifier is set, and some fields are stored with stale upper halves."
+        "all QEMU with TCG, target/i386/tcg/system/smm_helper.c, do_smm_enter and helper_rsm"
+        defects(
+            Defect::RsmAcceptsIllegalImage,
+            Defect::SmbaseGatedByRevision,
+            Defect::SaveAreaUpperHalvesStale,
+            Defect::SaveAreaKeepsReserved
+        );
+    41 "INIT is not latched in SMM; before 2.4 an SMI did not block NMIs and did not wake HLT either."
+        "QEMU with TCG; QEMU commits 9982f74bad and a9bad65d2c for the parts that were fixed"
+        defects(Defect::SmiKeepsNmiMask);
+    42 "Events that a shadow held off never came, because a block of translated code went on behind it."
+        "QEMU with TCG to 8.2, patch of December 2023"
+        defects(Defect::NmiAtEntryOnly);
+    43 "The lock bits of Q35's SMRAM control did not lock, and there was no TSEG."
+        "QEMU before 2.4"
+        not("see the chipset's control of SMRAM");
+    44 "An SMI reached one processor only where firmware expects all, which lost processors at S3 and hotplug."
+        "QEMU and OVMF, EDK2 commits 020bb4b46d and cbccf99592"
+        not("the port that raises SMIs belongs to the board: in a scenario the host chooses the processors");
+    45 "RSM in another hypervisor left a wrong CR3, which ended in a triple fault."
+        "Android Emulator hypervisor driver, pull request 94 (2024)"
+        defects(Defect::RsmKeepsCr3);
+    46 "The entry to the guest failed with CS:RIP C000:8000 and RFLAGS 2."
+        "KVM with OVMF, EDK2 bug 85; the family of number 1"
+        defects(Defect::ShadowKeptOnEntry);
+    47 "RSM unblocks NMIs although the SMI interrupted an NMI handler."
+        "Bochs at 783b58fd6, bochs/cpu/smm.cc, RSM"
+        defects(Defect::RsmClearsNmiMask);
+    48 "INIT in SMM resets the processor at once, and one that is masked is dropped."
+        "Bochs at 783b58fd6, bochs/cpu/event.cc, deliver_INIT"
+        not("see INIT and SIPI");
+    49 "RSM lost the selectors of segment registers, restored CR3 wrongly, and closed SMRAM before it had read the image."
+        "Bochs commits 12f685796, 2b2fd6e81, d972e4a4b and f091c7c0a"
+        defects(Defect::RsmDropsSelectors, Defect::RsmKeepsCr3);
+    50 "A VM exit that left SMM behind marked SMIs as blocked, and the next VM entry failed."
+        "Bochs before commit 0ae5e6789"
+        not(NESTED);
+    51 "SMM lost the state of VMX, EFER.SVME and NMI blocking in virtual machines."
+        "Bochs commits a1ebdc41a, f174ce2b6, bd51ec5f8, 6b48d6e33 and 8ad20f278"
+        not(NESTED);
+    52 "The state-save area has SSP at another place than AMD's, and a bit of the attributes that makes images of others unusable."
+        "Bochs at 783b58fd6, bochs/cpu/smm.cc, init_SMRAM"
+        not("see the layout of Bochs: it is a format of its own and no deviation of one target");
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_there_once_and_in_order() {
+        let numbers: Vec<u8> = HISTORIC_BUGS.iter().map(|bug| bug.number).collect();
+        let expected: Vec<u8> = (1..=26).chain(40..=52).collect();
+        assert_eq!(numbers, expected);
+    }
+
+    #[test]
+    fn each_is_expressed_or_says_why_not() {
+        for bug in HISTORIC_BUGS {
+            match bug.expression {
+                Expression::Defects(defects) => assert!(!defects.is_empty(), "{}", bug.number),
+                Expression::Not(reason) => assert!(!reason.is_empty(), "{}", bug.number),
+            }
+            assert!(bug.sentence.ends_with('.'), "{}: not a sentence", bug.number);
+        }
+    }
+}
