@@ -145,6 +145,8 @@ defects! {
         "When the host reads and puts back the event state at a point, it is forgotten that SMM interrupted an NMI handler.";
     RestoreDropsShadow "restore-drops-shadow" STATE_005
         "When the host reads and puts back the event state at a point, the interrupt shadow is lost.";
+    RestoreLosesPdptes "restore-loses-pdptes" STATE_001
+        "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and a hypervisor that then cannot read HLT leaves RIP at it.";
 }
 
 impl fmt::Display for Defect {

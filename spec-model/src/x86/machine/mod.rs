@@ -232,6 +232,7 @@ impl<'run> Machine<'run> {
                 After::Continue => {}
                 After::Sync(point) => return Ok(Stop::Sync(point)),
                 After::Halt => {
+                    self.step_over_hlt(index);
                     self.state.vcpus[index].activity = Activity::Halted;
                     return Ok(Stop::Halted(self.halt_point(index)));
                 }

@@ -3,6 +3,7 @@
 
 use super::Machine;
 use crate::defect::Defect;
+use crate::x86::control::{cr0, cr4};
 use crate::x86::state::Shadow;
 
 impl Machine<'_> {
@@ -25,6 +26,29 @@ impl Machine<'_> {
             if rules.broken(Defect::RestoreDropsShadow) {
                 events.shadow = Shadow::None;
             }
+        }
+        if self.rules.broken(Defect::RestoreLosesPdptes) {
+            for index in 0..self.state.vcpus.len() {
+                self.state.vcpus[index].pdptes_lost = !self.loadable_pdptes(index);
+            }
+        }
+    }
+
+    /// Whether the page-directory-pointer entries, if there are any, can be loaded from memory.
+    fn loadable_pdptes(&mut self, index: usize) -> bool {
+        let processor = self.processor(index);
+        let state = processor.state();
+        let pae =
+            state.cr0 & cr0::PG != 0 && state.cr4 & cr4::PAE != 0 && !processor.long_mode_active();
+        !pae || processor.pdptes_are_legal(state.cr3, state.events.in_smm)
+    }
+
+    /// A HLT that the hypervisor cannot read, one byte long, is not stepped over (STATE-001).
+    pub(super) fn step_over_hlt(&mut self, index: usize) {
+        let lost = self.rules.broken(Defect::RestoreLosesPdptes);
+        let vcpu = &mut self.state.vcpus[index];
+        if lost && vcpu.pdptes_lost {
+            vcpu.state.rip = vcpu.state.rip.wrapping_sub(1);
         }
     }
 }
