@@ -205,6 +205,8 @@ defects! {
         "IRET and RETF raise #NP instead of #SS if the stack segment they load is not present.";
     DebugTrapBeforeSmi "debug-trap-before-smi" SMM_LATCH_003
         "Of an SMI and a single-step trap that are both pending, the trap is delivered first.";
+    RestoreLosesPdptes "restore-loses-pdptes" STATE_001
+        "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and a hypervisor that then cannot read HLT leaves RIP at it.";
 }
 
 impl fmt::Display for Defect {

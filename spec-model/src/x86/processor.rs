@@ -53,6 +53,8 @@ pub struct Vcpu {
     pub just_entered: bool,
     /// After a faulting IRET: the hypervisor has yet to notice that NMIs are unblocked.
     pub nmi_unblocks_at_exit: bool,
+    /// The hypervisor could not load the page-directory-pointer entries of a restored state.
+    pub pdptes_lost: bool,
     /// The hypervisor steps over an IRET that faults, and its TF gets into the frame.
     pub frame_shows_tf: bool,
     /// Rows of the last state-save area that hold leftovers, with the bits that mean nothing

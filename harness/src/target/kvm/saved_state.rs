@@ -5,10 +5,11 @@
 //! by the suite, and one that KVM loses is seen in what the guest does next.
 
 use kvm_bindings::{
-    KVM_VCPUEVENT_VALID_SMM, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs,
-    kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_SIPI_RECEIVED, KVM_VCPUEVENT_VALID_SMM, kvm_debugregs,
+    kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{Cap, KvmNestedStateBuffer, VcpuFd};
+use vmm_sys_util::errno;
 
 use super::device::Device;
 use super::failure::Failure;
@@ -145,9 +146,26 @@ impl SavedVcpu {
         fd.set_debug_regs(&self.debug_registers)
             .map_err(Failure::ioctl("KVM_SET_DEBUGREGS"))?;
         fd.set_vcpu_events(&self.events)
-            .map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))?;
+            .map_err(|error| self.refused(error, "KVM_SET_VCPU_EVENTS"))?;
         fd.set_mp_state(self.mp_state)
-            .map_err(Failure::ioctl("KVM_SET_MP_STATE"))
+            .map_err(|error| self.refused(error, "KVM_SET_MP_STATE"))
+    }
+
+    /// Why the event state or the MP state was not taken. KVM took it for impossible that a
+    /// processor waits for a startup IPI with an SMI pending, although an SMI sent to such a
+    /// processor brings it about, and both setters refused it (Linux `arch/x86/kvm/x86.c`,
+    /// `kvm_vcpu_ioctl_x86_set_vcpu_events` and `kvm_arch_vcpu_ioctl_set_mpstate`, "INITs are
+    /// latched while in SMM"; seen on 5.10 and 6.12, not on 7.2).
+    fn refused(&self, error: errno::Error, call: &'static str) -> Failure {
+        let waits_for_sipi = matches!(
+            self.mp_state.mp_state,
+            KVM_MP_STATE_INIT_RECEIVED | KVM_MP_STATE_SIPI_RECEIVED
+        );
+        if error.errno() == libc::EINVAL && waits_for_sipi && self.events.smi.pending != 0 {
+            Failure::SmiInWaitForSipi(call)
+        } else {
+            Failure::ioctl(call)(error)
+        }
     }
 }
 

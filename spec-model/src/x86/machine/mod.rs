@@ -258,6 +258,7 @@ impl<'run> Machine<'run> {
                 After::Sync(point) => return Ok(Stop::Sync(point)),
                 After::GivenUp => return Ok(Stop::InternalError(EMULATION)),
                 After::Halt => {
+                    self.step_over_hlt(index);
                     self.state.vcpus[index].activity = Activity::Halted;
                     return Ok(Stop::Halted(self.halt_point(index)));
                 }
