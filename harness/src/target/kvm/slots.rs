@@ -166,9 +166,7 @@ mod tests {
             top_of_memory: TOP,
             registers: registers.to_vec(),
         };
-        memory.put_behind(Some(
-            HostBridge::new(&chipset, DefectSet::NONE).expect("chipset"),
-        ));
+        memory.put_behind(Some(HostBridge::new(&chipset, DefectSet::NONE).expect("chipset")));
         memory
     }
 
