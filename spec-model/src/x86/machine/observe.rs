@@ -18,7 +18,10 @@ impl Machine<'_> {
         let mut allowances = Vec::new();
         let observation = self.state.observed;
         let vcpu = &self.state.vcpus[index];
-        let visible = !matches!(stop, Stop::Shutdown | Stop::Stuck | Stop::InternalError(_));
+        let visible = !matches!(
+            stop,
+            Stop::Shutdown | Stop::Stuck | Stop::InternalError(_) | Stop::RunFailed(_)
+        );
         let state = visible.then(|| {
             let mut state = Box::new(vcpu.state.clone().observable());
             for segment in &mut state.segments {
