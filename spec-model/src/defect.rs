@@ -157,6 +157,8 @@ defects! {
         "When delivery of an exception meets a page table outside memory, the hypervisor injects an exception again, for ever.";
     EntryWithoutMemoryIsFatal "entry-without-memory-is-fatal" CHIPSET_ENTRY_001
         "An SMI whose state-save area lies outside memory makes KVM_RUN fail with EIO, for good.";
+    UnreadableSaveAreaIsInternalError "unreadable-save-area-is-internal-error" SMM_RSM_019
+        "An RSM whose state-save area lies outside memory ends in KVM_EXIT_INTERNAL_ERROR instead of shutdown.";
     RsmKeepsSmmAddressSpace "rsm-keeps-smm-address-space" SMM_RSM_018
         "RSM reads the page-directory-pointer entries of the interrupted program as a processor in SMM sees them.";
     SmramReadThroughLinearAddress "smram-read-through-linear-address" CHIPSET_RSM_002

@@ -37,7 +37,7 @@ pub struct Chipset {
     /// TSEG lies below it.
     pub top_of_memory: u64,
     /// Writes to registers before the run starts, in this order and by the rules of the
-    /// registers, as firmware makes them.
+    /// registers, as firmware makes them. Each register once at most.
     pub registers: Vec<(Register, u16)>,
 }
 
@@ -131,6 +131,9 @@ pub enum ChipsetError {
     /// The chipset has no such register.
     #[error("this chipset has no register `{0}`: use `smram`, and on a Q35 `esmramc`")]
     NoSuchRegister(&'static str),
+    /// A register is written twice before the start.
+    #[error("register `{0}` is given twice: keep the last value")]
+    RegisterTwice(&'static str),
     /// There is no such implementation.
     #[error("Bochs has no Q35: use `implementation: datasheet` or `qemu`")]
     NoSuchImplementation,
@@ -186,7 +189,11 @@ impl HostBridge {
             windows: [Window::NONE; WINDOWS],
         };
         bridge.update()?;
-        for (register, value) in &chipset.registers {
+        for (index, (register, value)) in chipset.registers.iter().enumerate() {
+            let mut earlier = chipset.registers.iter().take(index);
+            if earlier.any(|(other, _)| other == register) {
+                return Err(ChipsetError::RegisterTwice(register.name()));
+            }
             bridge.write(*register, *value)?;
         }
         Ok(bridge)

@@ -140,3 +140,68 @@ fn set(vm: &VmFd, space: u32, number: u16, piece: Piece) -> Result<(), Failure> 
     // its vCPUs are gone, or it is deleted.
     unsafe { vm.set_user_memory_region(slot) }.map_err(Failure::ioctl("KVM_SET_USER_MEMORY_REGION"))
 }
+
+#[cfg(test)]
+mod tests {
+    use spec_model::chipset::register::Register;
+    use spec_model::chipset::{Chipset, HostBridge, Implementation, Kind};
+    use spec_model::defect::DefectSet;
+    use spec_model::scenario::{AddressSpace, MemoryRegion};
+
+    use super::*;
+
+    const TOP: u64 = 4 << 20;
+
+    fn memory(registers: &[(Register, u16)]) -> GuestMemory {
+        let region = MemoryRegion {
+            address: 0,
+            size: TOP,
+            space: AddressSpace::Both,
+            contents: Vec::new(),
+        };
+        let mut memory = GuestMemory::new(&[region]).expect("memory");
+        let chipset = Chipset {
+            kind: Kind::Q35,
+            implementation: Implementation::Datasheet,
+            top_of_memory: TOP,
+            registers: registers.to_vec(),
+        };
+        memory.put_behind(Some(HostBridge::new(&chipset, DefectSet::NONE).expect("chipset")));
+        memory
+    }
+
+    /// Guest-physical address, size and offset in the host's mapping, in ascending order.
+    fn ranges(memory: &GuestMemory, view: View) -> Vec<(u64, u64, u64)> {
+        let base = memory.regions()[0].mapping.host_address() as u64;
+        let mut ranges: Vec<_> = pieces(memory, view)
+            .into_iter()
+            .map(|piece| (piece.guest, piece.size, piece.host - base))
+            .collect();
+        ranges.sort_unstable();
+        ranges
+    }
+
+    #[test]
+    fn closed_smram_is_in_the_slots_of_smm_only() {
+        let memory = memory(&[(Register::Esmramc, 1), (Register::Smram, 0x0a)]);
+        let outside = [(0, 0xa_0000, 0), (0xc_0000, 0x24_0000, 0xc_0000)];
+        assert_eq!(ranges(&memory, View::Outside), outside);
+        let inside = [
+            (0, 0xa_0000, 0),
+            (0xa_0000, 0x2_0000, 0xa_0000),
+            (0xc_0000, 0x24_0000, 0xc_0000),
+            (0x30_0000, 0x10_0000, 0x30_0000),
+        ];
+        assert_eq!(ranges(&memory, View::Data), inside);
+    }
+
+    #[test]
+    fn high_smram_is_another_address_of_the_same_memory() {
+        let memory = memory(&[(Register::Esmramc, 0x80), (Register::Smram, 0x0a)]);
+        let outside = [(0, 0xa_0000, 0), (0xc_0000, 0x34_0000, 0xc_0000)];
+        assert_eq!(ranges(&memory, View::Outside), outside);
+        let mut inside = outside.to_vec();
+        inside.push((0xfeda_0000, 0x2_0000, 0xa_0000));
+        assert_eq!(ranges(&memory, View::Data), inside);
+    }
+}

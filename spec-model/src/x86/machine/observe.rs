@@ -29,7 +29,7 @@ impl Machine<'_> {
         let vcpu = &self.state.vcpus[index];
         let visible = !matches!(
             stop,
-            Stop::Shutdown | Stop::Stuck | Stop::InternalError(_) | Stop::EntryFailed
+            Stop::Shutdown | Stop::Stuck | Stop::InternalError(_) | Stop::EntryFailed | Stop::RunFailed(_)
         );
         let state = visible.then(|| {
             let mut state = Box::new(vcpu.state.clone().observable());

@@ -31,8 +31,13 @@ impl Processor<'_, '_> {
         }
         let layout = layout(self.rules);
         // Where nothing answers, all ones are no image that RSM accepts (CHIPSET-ENTRY-001).
+        let area = self.read_save_area(layout);
+        if area.is_none() && self.rules.broken(Defect::UnreadableSaveAreaIsInternalError) {
+            self.vcpu.activity = Activity::GivenUp;
+            return Ok(());
+        }
         let nothing = || vec![0xff; layout.size()];
-        let mut area = self.read_save_area(layout).unwrap_or_else(nothing);
+        let mut area = area.unwrap_or_else(nothing);
         shift_attributes(layout, &mut area, self.rules, |flags| flags << 8);
         self.leave_smm_events();
         let mut restored = self.restored(layout, &area);
