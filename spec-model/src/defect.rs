@@ -135,6 +135,32 @@ defects! {
         "IRETQ loads a non-canonical RIP, and the fetch there faults, with the address in CR2.";
     PdpteMarkedAccessed "pdpte-marked-accessed" SMM_RSM_018
         "A page walk sets the accessed bit, which is reserved, in PAE's page-directory-pointer entries.";
+    SipiQueuedInSmm "sipi-queued-in-smm" INIT_SMM_003
+        "A startup IPI that arrives in SMM is kept, and starts the processor after RSM and INIT.";
+    InitResetsInSmm "init-resets-in-smm" INIT_SMM_001
+        "An INIT that arrives in SMM is taken at once.";
+    InitDroppedInSmm "init-dropped-in-smm" INIT_SMM_001
+        "An INIT that arrives in SMM is lost.";
+    InitLosesSmbase "init-loses-smbase" INIT_STATE_003
+        "INIT sets SMBASE to its value after RESET.";
+    InitDisablesCaches "init-disables-caches" INIT_STATE_002
+        "INIT sets CR0.CD and CR0.NW.";
+    SipiRestartsRunning "sipi-restarts-running" INIT_SIPI_003
+        "A startup IPI restarts a processor that does not wait for one.";
+    SmiDoesNotWakeHalted "smi-does-not-wake-halted" SMM_ENTRY_014
+        "An SMI does not wake a processor from HLT.";
+    SoftwareDisabledApicRefusesNmi "software-disabled-apic-refuses-nmi" APIC_DIS_002
+        "A local APIC that software has disabled drops NMI, SMI, INIT and startup IPIs.";
+    SoftwareDisabledApicAcceptsFixed "software-disabled-apic-accepts-fixed" APIC_DIS_001
+        "A local APIC that software has disabled accepts fixed interrupts.";
+    AllButSelfIncludesSelf "all-but-self-includes-self" APIC_ICR_004
+        "The shorthand for all others includes the sender.";
+    EndOfInterruptIgnored "end-of-interrupt-ignored" APIC_INT_003
+        "A write to EOI leaves the interrupt in service.";
+    InterruptInShadow "interrupt-in-shadow" APIC_INT_004
+        "Interrupts are delivered in the shadow of STI and of MOV SS.";
+    X2apicIcrReservedIgnored "x2apic-icr-reserved-ignored" APIC_X2_003
+        "Reserved bits of the 64-bit interrupt command register can be written.";
     MovSsShadowMissing "mov-ss-shadow-missing" NMI_MASK_007
         "MOV SS and POP SS do not hold off NMIs.";
 }

@@ -3,6 +3,7 @@
 //! What contradicts a manual is not a choice but a [`crate::defect::Defect`]. There is
 //! no default: a profile that does not make a choice does not compile.
 
+use crate::x86::local_apic::ApicChoices;
 use crate::x86::save_area::{KVM_32, KVM_64, Layout};
 
 /// What an implementation may do.
@@ -127,6 +128,8 @@ pub struct Profile {
     pub shadow_in_shadow: Choice<ShadowInShadow>,
     /// IST-006.
     pub stack_segment_on_ist: Choice<StackSegmentOnIst>,
+    /// The local APIC and INIT.
+    pub apic: ApicChoices,
 }
 
 const KVM_SAVE_AREAS: SaveAreas = SaveAreas {
@@ -139,6 +142,7 @@ pub static KVM_SVM: Profile = Profile {
     name: "kvm-svm",
     cached_granularity: CachedGranularity::FromLimit,
     shadow_kinds: ShadowKinds::One,
+    apic: ApicChoices::KVM_SVM,
     ..kvm_like()
 };
 
@@ -175,6 +179,7 @@ const fn kvm_like() -> Profile {
         shadow_kinds: ShadowKinds::Two,
         shadow_in_shadow: Choice::AnyOf(&[ShadowInShadow::Started, ShadowInShadow::Ignored]),
         stack_segment_on_ist: EITHER_STACK_SEGMENT,
+        apic: ApicChoices::KVM,
     }
 }
 

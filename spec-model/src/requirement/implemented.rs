@@ -48,6 +48,31 @@ static SOURCES: &[(&str, &str)] = &[
         "x86/machine/observe.rs",
         include_str!("../x86/machine/observe.rs"),
     ),
+    ("x86/init.rs", include_str!("../x86/init.rs")),
+    (
+        "x86/local_apic/choices.rs",
+        include_str!("../x86/local_apic/choices.rs"),
+    ),
+    (
+        "x86/local_apic/icr.rs",
+        include_str!("../x86/local_apic/icr.rs"),
+    ),
+    (
+        "x86/local_apic/interrupt.rs",
+        include_str!("../x86/local_apic/interrupt.rs"),
+    ),
+    (
+        "x86/local_apic/message.rs",
+        include_str!("../x86/local_apic/message.rs"),
+    ),
+    (
+        "x86/local_apic/mod.rs",
+        include_str!("../x86/local_apic/mod.rs"),
+    ),
+    (
+        "x86/local_apic/registers.rs",
+        include_str!("../x86/local_apic/registers.rs"),
+    ),
     ("x86/memory.rs", include_str!("../x86/memory.rs")),
     ("x86/mod.rs", include_str!("../x86/mod.rs")),
     ("x86/paging.rs", include_str!("../x86/paging.rs")),

@@ -3,14 +3,18 @@
 //! Cases and model code name these ids. Manuals are cited by section title, which
 //! survives the renumbering between editions.
 
+mod apic;
 mod exceptions;
 mod implemented;
+mod init;
 mod ist;
 mod nmi;
 mod smm;
 
+pub use apic::*;
 pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
+pub use init::*;
 pub use ist::*;
 pub use nmi::*;
 pub use smm::*;
@@ -69,7 +73,7 @@ use requirements;
 
 /// Every requirement, area by area.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
-    [SMM, NMI, EXCEPTIONS, IST].into_iter().flatten().copied()
+    [SMM, NMI, EXCEPTIONS, IST, APIC, INIT].into_iter().flatten().copied()
 }
 
 /// The requirement with that id.

@@ -2,6 +2,7 @@
 
 use super::control::{cr0, efer, flag};
 use super::decode_cache::DecodeCache;
+use super::local_apic::Message;
 use super::memory::PhysicalMemory;
 use super::segment::{Segment, SegmentAttributes, SegmentName};
 use super::state::VcpuState;
@@ -20,6 +21,8 @@ pub enum Activity {
     Running,
     /// It executed HLT and waits for an event.
     Halted,
+    /// It took INIT and waits for a startup IPI.
+    WaitForSipi,
     /// It shut down: a triple fault, or an RSM that failed.
     Shutdown,
     /// The hypervisor could not go on.
@@ -47,6 +50,10 @@ pub struct Vcpu {
     pub frame_shows_tf: bool,
     /// Rows of the last state-save area that hold leftovers, with the bits that mean nothing.
     pub save_area_leftovers: Vec<(&'static str, u64)>,
+    /// Messages that its local APIC has sent and that have not been delivered.
+    pub messages: Vec<Message>,
+    /// Vector of a startup IPI that has arrived.
+    pub startup: Option<u8>,
 }
 
 /// The rules in force: implementation, defects, CPUID and the choices made so far.

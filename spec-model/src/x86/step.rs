@@ -5,7 +5,7 @@ use iced_x86::{FlowControl, Instruction, Mnemonic};
 use super::control::flag;
 use super::exception::{Class, DB, Event, Exception, Interruption, NMI, Source};
 use super::execute::After;
-use super::processor::Processor;
+use super::processor::{Activity, Processor};
 use super::state::Shadow;
 use crate::defect::Defect;
 use crate::error::ModelError;
@@ -45,11 +45,18 @@ impl Processor<'_, '_> {
     }
 
     /// At an instruction boundary: takes the pending event of the highest priority, if one
-    /// is not blocked (SMM-LATCH-002). Returns what was taken.
+    /// is not blocked (SMM-LATCH-002). In wait-for-SIPI only INIT and startup IPIs are taken
+    /// (INIT-WAIT-001, INIT-WAIT-002). Returns what was taken.
     ///
     /// # Errors
     /// If the model cannot go on.
     pub fn take_event(&mut self) -> Result<Option<&'static str>, ModelError> {
+        if let Some(taken) = self.take_init_and_startup() {
+            return Ok(Some(taken));
+        }
+        if self.vcpu.activity == Activity::WaitForSipi {
+            return Ok(None);
+        }
         if self.rules.broken(Defect::NmiBeforeSmi) && self.nmi_is_due() {
             self.take_nmi()?;
             return Ok(Some("NMI"));
@@ -69,7 +76,31 @@ impl Processor<'_, '_> {
             self.take_nmi()?;
             return Ok(Some("NMI"));
         }
+        if let Some(vector) = self.interrupt_due() {
+            self.take_interrupt(vector)?;
+            return Ok(Some("interrupt"));
+        }
         Ok(None)
+    }
+
+    /// APIC-INT-004.
+    fn interrupt_due(&self) -> Option<u8> {
+        let shadow = self.state().events.shadow != Shadow::None;
+        let held = shadow && !self.rules.broken(Defect::InterruptInShadow);
+        self.state().interrupt().filter(|_| !held)
+    }
+
+    /// APIC-INT-001, APIC-INT-008.
+    fn take_interrupt(&mut self, vector: u8) -> Result<(), ModelError> {
+        if let Some(apic) = self.state_mut().apic.as_deref_mut() {
+            apic.begin_service(vector);
+        }
+        let event = Event {
+            vector,
+            error_code: None,
+            source: Source::Hardware,
+        };
+        self.interrupt(event, Class::Benign)
     }
 
     /// STI, MOV SS and POP SS start a shadow (EXC-SHADOW-001); in a shadow they may or may not
@@ -87,8 +118,11 @@ impl Processor<'_, '_> {
     fn smi_is_due(&mut self) -> bool {
         let events = self.state().events;
         let profile = self.rules.profile;
+        let asleep =
+            self.vcpu.activity == Activity::Halted && self.rules.broken(Defect::SmiDoesNotWakeHalted);
         events.smi_pending
             && !events.in_smm
+            && !asleep
             && match events.shadow {
                 Shadow::None => true,
                 Shadow::Sti => self.taken_in_shadow(profile.smi_in_sti_shadow, &SMM_ENTRY_012),

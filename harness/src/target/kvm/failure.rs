@@ -10,6 +10,9 @@ pub(super) enum Failure {
     /// The scenario needs SMM.
     #[error("KVM_CAP_X86_SMM is 0, and the scenario {0}; a KVM with CONFIG_KVM_SMM=y can run it")]
     NoSmm(&'static str),
+    /// The scenario needs a local APIC.
+    #[error("{0}, and the scenario has local APICs; a KVM with an in-kernel local APIC can run it")]
+    NoLocalApic(&'static str),
     /// The PVM backend has no architectural long mode.
     #[error(
         "the PVM backend runs long mode as a paravirtual interface of its own \
@@ -93,6 +96,7 @@ impl From<Failure> for Run {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NoSmm(_)
+            | Failure::NoLocalApic(_)
             | Failure::ParavirtualLongMode
             | Failure::StateRefused
             | Failure::ShadowNotKept

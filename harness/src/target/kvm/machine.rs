@@ -7,6 +7,7 @@ use spec_model::scenario::{AddressSpace, Cpuid, Scenario};
 use super::super::Backend;
 use super::device::Device;
 use super::failure::Failure;
+use super::local_apic;
 use super::memory::GuestMemory;
 use super::vcpu::Vcpu;
 
@@ -21,6 +22,8 @@ pub(super) struct Machine {
     _vm: VmFd,
     pub(super) memory: GuestMemory,
     cpuid: Cpuid,
+    /// Whether the processors have local APICs.
+    pub(super) has_apics: bool,
 }
 
 impl Machine {
@@ -31,19 +34,24 @@ impl Machine {
     pub(super) fn new(device: &Device, scenario: &Scenario) -> Result<Self, Failure> {
         let memory = GuestMemory::new(&scenario.memory)?;
         let vm = create_vm(device)?;
+        let has_apics = scenario.vcpus.iter().any(|vcpu| vcpu.apic.is_some());
+        if has_apics {
+            local_apic::create(device, &vm)?;
+        }
         if device.identity.backend == Backend::Vmx {
             vm.set_tss_address(TSS_ADDRESS)
                 .map_err(Failure::ioctl("KVM_SET_TSS_ADDR"))?;
         }
         register(&vm, &memory, device.identity.smm)?;
         let vcpus = (0..scenario.vcpus.len())
-            .map(|index| Vcpu::new(device, &vm, index, scenario.cpuid.long_mode))
+            .map(|index| Vcpu::new(device, &vm, index, scenario.cpuid.long_mode, has_apics))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             vcpus,
             _vm: vm,
             memory,
             cpuid: scenario.cpuid,
+            has_apics,
         })
     }
 
@@ -51,6 +59,7 @@ impl Machine {
     /// many processors.
     pub(super) fn fits(&self, scenario: &Scenario) -> bool {
         self.cpuid == scenario.cpuid
+            && self.has_apics == scenario.vcpus.iter().any(|vcpu| vcpu.apic.is_some())
             && self.vcpus.len() == scenario.vcpus.len()
             && self.memory.fits(&scenario.memory)
     }

@@ -1,7 +1,8 @@
 //! The local KVM device.
 //!
-//! One scenario is one run of a virtual machine with anonymous memory and without an
-//! in-kernel interrupt controller, so that HLT comes back to the host. A machine is
+//! One scenario is one run of a virtual machine with anonymous memory. Without local APICs it
+//! has no in-kernel interrupt controller either, so that HLT comes back to the host; how it
+//! comes back otherwise, see `tick`. A machine is
 //! reused for the next scenario of the same shape if the last run ended in order, and
 //! every bit of state that scenarios can see is set again.
 //!
@@ -13,11 +14,13 @@ mod device;
 mod exit;
 mod failure;
 mod host_events;
+mod local_apic;
 mod machine;
 mod mapping;
 mod memory;
 mod session;
 mod state;
+mod tick;
 mod vcpu;
 mod warm_up;
 mod watchdog;
@@ -154,6 +157,10 @@ fn check(scenario: &Scenario, identity: &Identity) -> Result<(), Failure> {
     }
     if scenario.limits.observations == 0 {
         return bad("its limit of observations is 0".to_owned());
+    }
+    let with_apic = scenario.vcpus.iter().filter(|vcpu| vcpu.apic.is_some()).count();
+    if with_apic != 0 && with_apic != scenario.vcpus.len() {
+        return bad("some of its vCPUs have a local APIC and some do not".to_owned());
     }
     let missing = |vcpu: &&u8| usize::from(**vcpu) >= scenario.vcpus.len();
     if let Some(vcpu) = scenario.schedule.iter().find(missing) {

@@ -12,10 +12,12 @@ use iced_x86::{Formatter, Instruction, NasmFormatter};
 use super::decode_cache::DecodeCache;
 use super::exception::{Exception, Interruption};
 use super::execute::After;
+use super::local_apic::Message;
 use super::memory::{Image, PhysicalMemory};
 use super::processor::{Activity, Processor, Rules, Vcpu};
 use super::segment::SegmentName;
 use super::state::VcpuState;
+use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::outcome::Allowance;
 use crate::scenario::{PointId, PointKind, Scenario};
@@ -91,6 +93,10 @@ impl<'run> Machine<'run> {
     pub fn new(scenario: &'run Scenario, image: &'run Image, rules: Rules, trace: bool) -> Self {
         let vcpu = |state: &VcpuState| Vcpu {
             state: state.clone(),
+            activity: match state.apic.as_deref() {
+                Some(apic) if apic.waiting_for_sipi => Activity::WaitForSipi,
+                _ => Activity::Running,
+            },
             ..Vcpu::default()
         };
         Self {
@@ -163,8 +169,10 @@ impl<'run> Machine<'run> {
         self.state.observed += 1;
         match stop {
             Stop::Sync(point) | Stop::Halted(Some(point)) => self.host_events(index, point)?,
+            Stop::WaitsForSipi => {}
             _ => self.state.finished[index] = true,
         }
+        self.settle_messages();
         Ok(stretch)
     }
 
@@ -186,17 +194,16 @@ impl<'run> Machine<'run> {
         let Some(vcpu) = self.state.vcpus.get(index) else {
             return false;
         };
-        let events = &vcpu.state.events;
-        let wakes = events.smi_pending && !events.in_smm || events.nmi_pending > 0 && !events.nmi_masked;
+        let deaf = self.rules.broken(Defect::SmiDoesNotWakeHalted);
         !self.state.finished[index]
             && match vcpu.activity {
                 Activity::Running => true,
-                Activity::Halted => wakes,
-                Activity::Shutdown | Activity::GivenUp => false,
+                Activity::Halted => vcpu.state.wakes_from_halt(deaf),
+                Activity::WaitForSipi | Activity::Shutdown | Activity::GivenUp => false,
             }
     }
 
-    fn processor(&mut self, index: usize) -> Processor<'_, 'run> {
+    pub(in crate::x86) fn processor(&mut self, index: usize) -> Processor<'_, 'run> {
         Processor {
             vcpu: &mut self.state.vcpus[index],
             memory: &mut self.state.memory,
@@ -215,6 +222,7 @@ impl<'run> Machine<'run> {
             match self.state.vcpus[index].activity {
                 Activity::Running => {}
                 Activity::Halted => return Ok(Stop::Halted(self.halt_point(index))),
+                Activity::WaitForSipi => return Ok(Stop::WaitsForSipi),
                 Activity::Shutdown => return Ok(Stop::Shutdown),
                 Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
             }
@@ -223,11 +231,26 @@ impl<'run> Machine<'run> {
                 After::Sync(point) => return Ok(Stop::Sync(point)),
                 After::Halt => {
                     self.state.vcpus[index].activity = Activity::Halted;
+                    if self.is_woken_at_once(index) {
+                        continue;
+                    }
                     return Ok(Stop::Halted(self.halt_point(index)));
                 }
             }
         }
         Ok(Stop::Stuck)
+    }
+
+    /// Whether a processor that has just executed HLT has an event that wakes it again. With an
+    /// in-kernel APIC the host does not see such a HLT; without one it sees every HLT.
+    fn is_woken_at_once(&self, index: usize) -> bool {
+        let state = &self.state.vcpus[index].state;
+        state.apic.is_some() && (self.can_run(index) || state.events.init_latched && !state.events.in_smm)
+    }
+
+    /// Takes what a processor has sent.
+    pub(in crate::x86) fn take_messages(&mut self, sender: usize) -> Vec<Message> {
+        std::mem::take(&mut self.state.vcpus[sender].messages)
     }
 
     fn step(&mut self, index: usize) -> Result<After, ModelError> {
@@ -243,10 +266,14 @@ impl<'run> Machine<'run> {
         };
         self.note(index, || disassemble(&instruction));
         let mut processor = self.processor(index);
-        match processor.complete(&instruction, points)? {
-            Ok(after) => Ok(after),
+        let completed = processor.complete(&instruction, points)?;
+        match completed {
+            Ok(after) => {
+                self.deliver_messages(index)?;
+                Ok(after)
+            }
             Err(exception) => {
-                processor.raise(exception)?;
+                self.processor(index).raise(exception)?;
                 self.note(index, || describe(exception));
                 Ok(After::Continue)
             }
