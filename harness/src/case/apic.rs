@@ -53,9 +53,8 @@ impl ApicPreset {
         vcpus.first()?.apic.as_deref()?;
         let same = |preset: &Self| {
             let numbered = (0..=u8::MAX).zip(vcpus);
-            let alike = numbered.filter(|(number, state)| {
-                state.apic.as_deref() == Some(&preset.local_apic(*number))
-            });
+            let alike =
+                numbered.filter(|(number, state)| state.apic.as_deref() == Some(&preset.local_apic(*number)));
             alike.count()
         };
         [Self::Off, Self::X2apicOff, Self::X2apic, Self::Xapic]

@@ -53,10 +53,7 @@ static SOURCES: &[(&str, &str)] = &[
         "x86/local_apic/choices.rs",
         include_str!("../x86/local_apic/choices.rs"),
     ),
-    (
-        "x86/local_apic/icr.rs",
-        include_str!("../x86/local_apic/icr.rs"),
-    ),
+    ("x86/local_apic/icr.rs", include_str!("../x86/local_apic/icr.rs")),
     (
         "x86/local_apic/interrupt.rs",
         include_str!("../x86/local_apic/interrupt.rs"),
@@ -65,10 +62,7 @@ static SOURCES: &[(&str, &str)] = &[
         "x86/local_apic/message.rs",
         include_str!("../x86/local_apic/message.rs"),
     ),
-    (
-        "x86/local_apic/mod.rs",
-        include_str!("../x86/local_apic/mod.rs"),
-    ),
+    ("x86/local_apic/mod.rs", include_str!("../x86/local_apic/mod.rs")),
     (
         "x86/local_apic/registers.rs",
         include_str!("../x86/local_apic/registers.rs"),

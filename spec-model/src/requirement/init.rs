@@ -15,7 +15,7 @@ super::requirements! {
         "INIT leaves the processor signature of CPUID leaf 1 in EDX."
         "Intel SDM vol. 3A, the same table; AMD APM vol. 2, 14.1.3";
     INIT_STATE_005 "INIT-STATE-005" Vendor
-        "INIT sets the segment and table registers to those of real mode at F000:FFF0 with limits FFFFh; the type of TSS in the task register differs."
+        "INIT sets the segment and table registers to those of real mode at F000:FFF0 with limits FFFFh; accessed bits and the type of TSS in the task register differ."
         "Intel SDM vol. 3A, the same table; AMD APM vol. 2, 14.1.3";
     INIT_STATE_006 "INIT-STATE-006" KvmPolicy
         "INIT drops NMIs and SMIs that are pending."

@@ -73,7 +73,10 @@ use requirements;
 
 /// Every requirement, area by area.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
-    [SMM, NMI, EXCEPTIONS, IST, APIC, INIT].into_iter().flatten().copied()
+    [SMM, NMI, EXCEPTIONS, IST, APIC, INIT]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// The requirement with that id.

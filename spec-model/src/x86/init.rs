@@ -2,6 +2,7 @@
 //! "Multiple-Processor (MP) Initialization"; APM vol. 2, 14.1 and 16.5).
 
 use super::control::cr0;
+use super::local_apic::{PendingAtInit, SegmentsAfterInit};
 use super::machine::Machine;
 use super::processor::{Activity, Processor};
 use super::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
@@ -9,7 +10,6 @@ use super::state::{EventState, RDX, RESET_SMBASE, VcpuState};
 use crate::defect::Defect;
 use crate::requirement::{INIT_STATE_005, INIT_STATE_006};
 use crate::scenario::PROCESSOR_SIGNATURE;
-use crate::x86::local_apic::{PendingAtInit, TaskRegisterAfterInit};
 
 impl Processor<'_, '_> {
     /// An INIT arrives (INIT-SMM-001).
@@ -59,22 +59,24 @@ impl Processor<'_, '_> {
     /// INIT: the bootstrap processor goes on at the reset vector (INIT-SIPI-002), any other
     /// waits for a startup IPI (INIT-SIPI-001). Whether pending NMIs and SMIs survive is open (INIT-STATE-006).
     fn initialize(&mut self) {
-        let before = self.state();
+        let choices = &self.rules.profile.apic;
+        let segments = self
+            .rules
+            .choices
+            .settle_for_good(choices.segments_after_init, &INIT_STATE_005);
+        let before = &self.vcpu.state;
         let bootstrap = before.apic.as_deref().is_none_or(|apic| apic.is_bootstrap());
         let (nmis, smi) = (before.events.nmi_pending, before.events.smi_pending);
-        let mut after = after_init(before);
-        let choices = &self.rules.profile.apic;
-        let (pending, task) = (choices.pending_at_init, choices.task_register_after_init);
+        let mut after = after_init(before, segments);
         if nmis > 0 || smi {
-            let choice = self.rules.choices.settle(pending, &INIT_STATE_006);
-            if choice == PendingAtInit::Kept {
+            let pending = self
+                .rules
+                .choices
+                .settle(choices.pending_at_init, &INIT_STATE_006);
+            if pending == PendingAtInit::Kept {
                 after.events.nmi_pending = nmis;
                 after.events.smi_pending = smi;
             }
-        }
-        let task = self.rules.choices.settle_for_good(task, &INIT_STATE_005);
-        if task == TaskRegisterAfterInit::Busy16 {
-            after.segment_mut(SegmentName::Tr).attributes = SegmentAttributes(0x83);
         }
         if self.rules.broken(Defect::InitLosesSmbase) {
             after.smbase = RESET_SMBASE;
@@ -126,7 +128,7 @@ impl Machine<'_> {
 
 /// The state after INIT (INIT-STATE-001 to INIT-STATE-005), but for the local APIC.
 #[must_use]
-pub fn after_init(before: &VcpuState) -> VcpuState {
+pub fn after_init(before: &VcpuState, segments: SegmentsAfterInit) -> VcpuState {
     let table = DescriptorTable {
         base: 0,
         limit: 0xffff,
@@ -148,11 +150,15 @@ pub fn after_init(before: &VcpuState) -> VcpuState {
     };
     after.general[RDX] = u64::from(PROCESSOR_SIGNATURE);
     for name in SegmentName::ALL {
+        let code_accessed = segments == SegmentsAfterInit::Accessed;
+        let data_accessed = segments != SegmentsAfterInit::NotAccessed;
         let attributes = match name {
-            SegmentName::Cs => 0x9b,
+            SegmentName::Cs => 0x9a | u32::from(code_accessed),
+            SegmentName::Ss => 0x92 | u32::from(code_accessed),
             SegmentName::Ldtr => 0x82,
-            SegmentName::Tr => 0x8b,
-            _ => 0x93,
+            SegmentName::Tr if code_accessed => 0x8b,
+            SegmentName::Tr => 0x83,
+            _ => 0x92 | u32::from(data_accessed),
         };
         *after.segment_mut(name) = Segment {
             selector: 0,

@@ -79,7 +79,11 @@ fn apic_page(mode: Mode, levels: &[u64], mut next: u64) -> Vec<Blob> {
     let mut table = PAGE_TABLES + shared as u64 * PAGE_SIZE;
     let mut blobs = Vec::new();
     for (depth, shift) in shifts.iter().enumerate().skip(shared) {
-        let target = if depth == levels.len() { DEFAULT_ADDRESS } else { next };
+        let target = if depth == levels.len() {
+            DEFAULT_ADDRESS
+        } else {
+            next
+        };
         let rights = levels.get(depth).copied().unwrap_or(PRESENT | WRITABLE | USER);
         let bytes = (target | rights).to_le_bytes();
         blobs.push(Blob {

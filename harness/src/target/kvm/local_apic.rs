@@ -5,8 +5,8 @@
 
 use kvm_bindings::{
     KVM_CAP_DISABLE_QUIRKS, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_MP_STATE_HALTED,
-    KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_SIPI_RECEIVED, KVM_MP_STATE_UNINITIALIZED,
-    KVM_X86_QUIRK_LINT0_REENABLED, kvm_enable_cap, kvm_lapic_state,
+    KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_SIPI_RECEIVED,
+    KVM_MP_STATE_UNINITIALIZED, KVM_X86_QUIRK_LINT0_REENABLED, kvm_enable_cap, kvm_lapic_state,
 };
 use kvm_ioctls::{Cap, VmFd};
 use spec_model::x86::local_apic::{LocalApic, Mode};
@@ -51,11 +51,8 @@ pub(super) fn create(device: &Device, vm: &VmFd) -> Result<(), Failure> {
         vm.enable_cap(&request)
     };
     enable(KVM_CAP_SPLIT_IRQCHIP, 0).map_err(|_| Failure::NoLocalApic("KVM_CAP_SPLIT_IRQCHIP is refused"))?;
-    enable(
-        KVM_CAP_DISABLE_QUIRKS,
-        u64::from(KVM_X86_QUIRK_LINT0_REENABLED),
-    )
-    .map_err(Failure::ioctl("KVM_ENABLE_CAP of KVM_CAP_DISABLE_QUIRKS"))?;
+    enable(KVM_CAP_DISABLE_QUIRKS, u64::from(KVM_X86_QUIRK_LINT0_REENABLED))
+        .map_err(Failure::ioctl("KVM_ENABLE_CAP of KVM_CAP_DISABLE_QUIRKS"))?;
     // Kernels before 5.8 do not have it and poll; that costs time only.
     let _ = enable(KVM_CAP_HALT_POLL, 0);
     Ok(())

@@ -180,6 +180,13 @@ fn check(scenario: &Scenario, identity: &Identity) -> Result<(), Failure> {
     }
 }
 
+/// Whether something lies where a processor with this SMBASE starts to handle SMIs.
+fn has_smi_handler(scenario: &Scenario, smbase: u64) -> bool {
+    let handler = smbase.wrapping_add(0x8000);
+    let mut blobs = scenario.memory.iter().flat_map(|region| &region.contents);
+    blobs.any(|blob| (blob.address..blob.address.saturating_add(blob.bytes.len() as u64)).contains(&handler))
+}
+
 /// What in the scenario takes SMM.
 fn needs_smm(scenario: &Scenario) -> Option<&'static str> {
     let is_smi = |action: &Action| matches!(action, Action::Smi { .. });
@@ -201,6 +208,12 @@ fn needs_smm(scenario: &Scenario) -> Option<&'static str> {
         .any(|event| event.actions.iter().any(is_smi))
     {
         Some("raises an SMI")
+    } else if scenario
+        .vcpus
+        .iter()
+        .any(|vcpu| vcpu.apic.is_some() && has_smi_handler(scenario, vcpu.smbase))
+    {
+        Some("has local APICs that may send an SMI, and a handler for it")
     } else {
         None
     }

@@ -9,8 +9,8 @@ use spec_model::x86::state::VcpuState;
 use super::super::Backend;
 use super::exit::{Exit, InternalError};
 use super::failure::Failure;
-use super::machine::Machine;
 use super::local_apic::Activity;
+use super::machine::Machine;
 use super::tick::Tick;
 use super::watchdog::{self, Watchdog};
 
@@ -252,7 +252,9 @@ impl Session<'_> {
     /// Records everything about a stop and says which one it is.
     fn observe(&mut self, vcpu: u8, stopped: Stopped) -> Result<Stop, Failure> {
         let state = match &stopped {
-            Stopped::Sync(_) | Stopped::Halted | Stopped::WaitsForSipi => Some(self.machine.vcpu(vcpu)?.state()?),
+            Stopped::Sync(_) | Stopped::Halted | Stopped::WaitsForSipi => {
+                Some(self.machine.vcpu(vcpu)?.state()?)
+            }
             // A virtual machine that KVM has given up refuses its getters too.
             Stopped::InternalError(_) | Stopped::EntryFailed | Stopped::RunFailed(_) => {
                 self.machine.vcpu(vcpu)?.state().ok()

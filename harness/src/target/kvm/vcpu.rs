@@ -312,9 +312,7 @@ impl Vcpu {
         };
         let mut page = self.fd.get_lapic().map_err(Failure::ioctl("KVM_GET_LAPIC"))?;
         local_apic::store(apic, &mut page);
-        self.fd
-            .set_lapic(&page)
-            .map_err(Failure::ioctl("KVM_SET_LAPIC"))
+        self.fd.set_lapic(&page).map_err(Failure::ioctl("KVM_SET_LAPIC"))
     }
 
     fn set_regs(&mut self, state: &VcpuState) -> Result<(), Failure> {

@@ -21,14 +21,17 @@ pub enum PendingAtInit {
     Kept,
 }
 
-/// The type of TSS in the task register after INIT, which only a hypervisor or a state-save
-/// area shows (INIT-STATE-005).
+/// The access rights in the segment registers after INIT, which only a hypervisor or a
+/// state-save area shows (INIT-STATE-005).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskRegisterAfterInit {
-    /// A busy 32-bit TSS.
-    Busy32,
-    /// A busy 16-bit TSS.
-    Busy16,
+pub enum SegmentsAfterInit {
+    /// Accessed code and data segments, a busy 32-bit TSS.
+    Accessed,
+    /// Code and data segments that are not accessed, a busy 16-bit TSS.
+    NotAccessed,
+    /// As KVM shows them on SVM: CS and SS that are not accessed, accessed data segments, a
+    /// busy 16-bit TSS (Linux `arch/x86/kvm/svm/svm.c`, `svm_get_segment`).
+    DataAccessed,
 }
 
 /// The choices of one implementation.
@@ -39,7 +42,7 @@ pub struct ApicChoices {
     /// INIT-STATE-006.
     pub pending_at_init: Choice<PendingAtInit>,
     /// INIT-STATE-005.
-    pub task_register_after_init: Choice<TaskRegisterAfterInit>,
+    pub segments_after_init: Choice<SegmentsAfterInit>,
 }
 
 impl ApicChoices {
@@ -47,10 +50,7 @@ impl ApicChoices {
     pub const OPEN: Self = Self {
         self_shorthand: Choice::AnyOf(&[SelfShorthand::Delivered, SelfShorthand::Ignored]),
         pending_at_init: Choice::AnyOf(&[PendingAtInit::Dropped, PendingAtInit::Kept]),
-        task_register_after_init: Choice::AnyOf(&[
-            TaskRegisterAfterInit::Busy32,
-            TaskRegisterAfterInit::Busy16,
-        ]),
+        segments_after_init: Choice::AnyOf(&[SegmentsAfterInit::Accessed, SegmentsAfterInit::NotAccessed]),
     };
 
     /// What KVM does on VMX (Linux `arch/x86/kvm/lapic.c`, `__apic_accept_irq`;
@@ -58,12 +58,12 @@ impl ApicChoices {
     pub const KVM: Self = Self {
         self_shorthand: Choice::Always(SelfShorthand::Delivered),
         pending_at_init: Choice::Always(PendingAtInit::Dropped),
-        task_register_after_init: Choice::Always(TaskRegisterAfterInit::Busy32),
+        segments_after_init: Choice::Always(SegmentsAfterInit::Accessed),
     };
 
     /// The same on SVM (Linux `arch/x86/kvm/svm/svm.c`, `init_vmcb`).
     pub const KVM_SVM: Self = Self {
-        task_register_after_init: Choice::Always(TaskRegisterAfterInit::Busy16),
+        segments_after_init: Choice::Always(SegmentsAfterInit::DataAccessed),
         ..Self::KVM
     };
 }

@@ -7,16 +7,16 @@
 //! What is left out: timer, thermal, performance and error interrupts (their local vector table
 //! entries are registers and no more), level-triggered interrupts, and the I/O APIC.
 
+mod choices;
 mod icr;
 mod interrupt;
 mod message;
 mod registers;
-mod choices;
 
 use serde::{Deserialize, Serialize};
 
+pub use choices::{ApicChoices, PendingAtInit, SegmentsAfterInit, SelfShorthand};
 pub use icr::{Command, DeliveryMode, Shorthand};
-pub use choices::{ApicChoices, PendingAtInit, SelfShorthand, TaskRegisterAfterInit};
 pub use message::Message;
 pub(in crate::x86) use registers::IA32_APIC_BASE;
 
