@@ -145,6 +145,14 @@ defects! {
         "INIT sets SMBASE to its value after RESET.";
     InitDisablesCaches "init-disables-caches" INIT_STATE_002
         "INIT sets CR0.CD and CR0.NW.";
+    InitKeepsTableBases "init-keeps-table-bases" INIT_STATE_005
+        "INIT leaves the bases of GDTR and IDTR as they were.";
+    InitKeepsCr3 "init-keeps-cr3" INIT_STATE_001
+        "INIT leaves CR3 as it was.";
+    InterruptAtEntryOnly "interrupt-at-entry-only" APIC_INT_004
+        "An interrupt is delivered only when the host enters the guest, not when IF is set or a shadow ends in between.";
+    InterruptNotInService "interrupt-not-in-service" APIC_INT_001
+        "An interrupt that is delivered leaves IRR and does not appear in ISR.";
     SipiRestartsRunning "sipi-restarts-running" INIT_SIPI_003
         "A startup IPI restarts a processor that does not wait for one.";
     SmiDoesNotWakeHalted "smi-does-not-wake-halted" SMM_ENTRY_014

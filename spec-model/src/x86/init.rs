@@ -81,6 +81,13 @@ impl Processor<'_, '_> {
         if self.rules.broken(Defect::InitLosesSmbase) {
             after.smbase = RESET_SMBASE;
         }
+        if self.rules.broken(Defect::InitKeepsTableBases) {
+            after.gdtr.base = before.gdtr.base;
+            after.idtr.base = before.idtr.base;
+        }
+        if self.rules.broken(Defect::InitKeepsCr3) {
+            after.cr3 = before.cr3;
+        }
         if self.rules.broken(Defect::InitDisablesCaches) {
             after.cr0 |= cr0::CD | cr0::NW;
         }

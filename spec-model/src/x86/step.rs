@@ -10,7 +10,12 @@ use super::state::Shadow;
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::profile::{Choice, InShadow, NmiLatch, ShadowInShadow};
-use crate::requirement::{EXC_SHADOW_003, NMI_MASK_004, NMI_MASK_008, Requirement, SMM_ENTRY_012};
+use crate::requirement::{
+    APIC_INT_004, EXC_SHADOW_003, NMI_MASK_004, NMI_MASK_008, Requirement, SMM_ENTRY_012,
+};
+
+/// The host may have had a reason of its own to leave and enter the guest.
+const HOST_EITHER: Choice<InShadow> = Choice::AnyOf(&[InShadow::Held, InShadow::Taken]);
 
 impl Processor<'_, '_> {
     /// An NMI arrives (NMI-MASK-004, NMI-MASK-005, NMI-SMM-001).
@@ -84,16 +89,29 @@ impl Processor<'_, '_> {
     }
 
     /// APIC-INT-004.
-    fn interrupt_due(&self) -> Option<u8> {
+    fn interrupt_due(&mut self) -> Option<u8> {
+        let vector = self.state().interrupt()?;
         let shadow = self.state().events.shadow != Shadow::None;
         let held = shadow && !self.rules.broken(Defect::InterruptInShadow);
-        self.state().interrupt().filter(|_| !held)
+        (!held && !self.host_keeps_interrupt()).then_some(vector)
+    }
+
+    /// With `interrupt-at-entry-only`, as `host_keeps_nmi`. A HLT ends up in the host.
+    fn host_keeps_interrupt(&mut self) -> bool {
+        self.rules.broken(Defect::InterruptAtEntryOnly)
+            && !self.vcpu.just_entered
+            && self.vcpu.activity != Activity::Halted
+            && self.rules.choices.settle(HOST_EITHER, &APIC_INT_004) == InShadow::Held
     }
 
     /// APIC-INT-001, APIC-INT-008.
     fn take_interrupt(&mut self, vector: u8) -> Result<(), ModelError> {
+        let forgets = self.rules.broken(Defect::InterruptNotInService);
         if let Some(apic) = self.state_mut().apic.as_deref_mut() {
             apic.begin_service(vector);
+            if forgets {
+                apic.end_of_interrupt();
+            }
         }
         let event = Event {
             vector,
@@ -147,10 +165,9 @@ impl Processor<'_, '_> {
     /// With `nmi-at-entry-only`: the host may or may not have had a reason of its own, such as
     /// a timer, to leave and enter the guest since the NMI became deliverable.
     fn host_keeps_nmi(&mut self) -> bool {
-        const EITHER: Choice<InShadow> = Choice::AnyOf(&[InShadow::Held, InShadow::Taken]);
         self.rules.broken(Defect::NmiAtEntryOnly)
             && !self.vcpu.just_entered
-            && self.rules.choices.settle(EITHER, &NMI_MASK_004) == InShadow::Held
+            && self.rules.choices.settle(HOST_EITHER, &NMI_MASK_004) == InShadow::Held
     }
 
     fn taken_in_shadow(&mut self, choice: Choice<InShadow>, requirement: &'static Requirement) -> bool {
