@@ -50,6 +50,8 @@ pub struct Vcpu {
     pub frame_shows_tf: bool,
     /// Rows of the last state-save area that hold leftovers, with the bits that mean nothing.
     pub save_area_leftovers: Vec<(&'static str, u64)>,
+    /// SMIs taken since the start of the run (SMM-MSR-001).
+    pub smis_taken: u32,
     /// Messages that its local APIC has sent and that have not been delivered.
     pub messages: Vec<Message>,
     /// Vector of a startup IPI that has arrived.

@@ -118,21 +118,13 @@ impl Session<'_> {
     fn run(&mut self) -> Result<(), Failure> {
         let mut schedule = self.scenario.schedule.iter();
         while let Some(vcpu) = self.next(&mut schedule) {
-            self.watchdog.arm();
-            if let Some(tick) = &self.tick {
-                tick.start();
-            }
-            let stopped = self.stretch(vcpu);
-            if let Some(tick) = &self.tick {
-                tick.stop();
-            }
-            self.watchdog.disarm();
+            let stopped = self.timed_stretch(vcpu);
             let stop = self.observe(vcpu, stopped?)?;
             if self.observations.len() as u64 >= u64::from(self.scenario.limits.observations) {
                 if let Some(last) = self.observations.last_mut() {
                     last.stop = Stop::LimitReached;
                 }
-                break;
+                return Ok(());
             }
             self.parts[usize::from(vcpu)] = match stop {
                 Stop::Sync(_) => Part::Running,
@@ -152,7 +144,42 @@ impl Session<'_> {
                 self.wake_halted()?;
             }
         }
+        self.enter_sleepers()
+    }
+
+    /// With local APICs: enters once more every processor that sleeps with nothing to wake it.
+    /// KVM must be of the same opinion; if it is not, that is one more stop.
+    fn enter_sleepers(&mut self) -> Result<(), Failure> {
+        let asleep = |part: &Part| matches!(part, Part::Halted { .. } | Part::WaitsForSipi);
+        let numbered = (0..=u8::MAX).zip(&self.parts);
+        let sleepers: Vec<u8> = numbered
+            .filter(|(_, part)| asleep(part))
+            .map(|(number, _)| number)
+            .collect();
+        if !self.machine.has_apics {
+            return Ok(());
+        }
+        for vcpu in sleepers {
+            let stopped = self.timed_stretch(vcpu)?;
+            if !matches!(stopped, Stopped::Halted | Stopped::WaitsForSipi) {
+                self.observe(vcpu, stopped)?;
+            }
+        }
         Ok(())
+    }
+
+    /// A stretch that ends when the processor sleeps or takes too long.
+    fn timed_stretch(&mut self, vcpu: u8) -> Result<Stopped, Failure> {
+        self.watchdog.arm();
+        if let Some(tick) = &self.tick {
+            tick.start();
+        }
+        let stopped = self.stretch(vcpu);
+        if let Some(tick) = &self.tick {
+            tick.stop();
+        }
+        self.watchdog.disarm();
+        stopped
     }
 
     /// With local APICs: every processor takes what it was sent, and those that sleep go on if

@@ -24,9 +24,9 @@ const KERNEL_GS_BASE: u32 = 0xc000_0102;
 const STATE_MSRS: [u32; 6] = [IA32_SMBASE, STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE];
 
 /// Further MSRs that a payload may write and that the next scenario must find as they
-/// were: SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, PAT, TSC_AUX. DEBUGCTL is not
+/// were: SMI_COUNT, SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, PAT, TSC_AUX. DEBUGCTL is not
 /// among them: SVM without LBR virtualization complains in the kernel log about each write.
-const OTHER_MSRS: [u32; 5] = [0x174, 0x175, 0x176, 0x277, 0xc000_0103];
+const OTHER_MSRS: [u32; 6] = [0x34, 0x174, 0x175, 0x176, 0x277, 0xc000_0103];
 
 /// Initial states that a processor remembers as checked. Curated cases share a handful.
 const CHECKED_STATES: usize = 64;

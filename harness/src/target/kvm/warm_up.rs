@@ -54,6 +54,8 @@ fn real_mode(like: &VcpuState) -> VcpuState {
     let mut state = VcpuState {
         rip: CODE,
         cr0: EXTENSION_TYPE,
+        // The task priority of its local APIC.
+        cr8: like.cr8,
         apic: like.apic.clone(),
         ..VcpuState::default()
     };

@@ -309,9 +309,12 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
+    /// RDMSR (SMM-MSR-001, SMM-MSR-002).
     fn read_msr(&self, index: u32) -> Step<u64> {
         let state = self.state();
         Ok(match index {
+            0x34 => u64::from(self.vcpu.smis_taken),
+            0x9e => return Err(Exception::GP0.into()),
             IA32_APIC_BASE => return self.read_apic_base(),
             0x800..=0x8ff => return self.read_x2apic(index),
             0xc000_0080 => state.efer,

@@ -52,6 +52,7 @@ impl Processor<'_, '_> {
         let halted = self.vcpu.activity == Activity::Halted;
         self.write_save_area(halted)?;
         self.vcpu.activity = Activity::Running;
+        self.vcpu.smis_taken = self.vcpu.smis_taken.wrapping_add(1);
         self.vcpu.single_step_pending = false;
         self.enter_smm_events();
         self.enter_smm_registers();
