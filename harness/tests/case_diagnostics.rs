@@ -321,7 +321,7 @@ table! {
         ["18:11: no `sync` or `halt` in the code names `in-smi`; did you mean `in-nmi`?"];
     path_ends_at_a_sync_point: "in-nmi, halted]"
         => "in-nmi]",
-        ["16:16: a run does not end at the sync point `in-nmi`; go on to `halted`, `shutdown` or another end (halted, shutdown, stuck, limit)"];
+        ["16:16: a run does not end at the sync point `in-nmi`; go on to `halted`, `shutdown` or another end (halted, shutdown, stuck, limit, wait-for-sipi)"];
     expectation_that_is_never_reached: "path: [before, in-nmi, halted]"
         => "path: [before, halted]",
         ["18:11: the path never comes to `in-nmi`; correct the name, or add it to `path`"];
@@ -421,7 +421,7 @@ table! {
         => "sync halted\n",
         ["7:5: `halted` is not free as the name of a point; choose another name: this one says how a run ends",
          "15:11: no `sync` or `halt` in the code names `before`; its points are `halted`, `in-nmi`, `unexpected`",
-         "16:8: no `sync` or `halt` in the code names `before`; the stops are `halted`, `in-nmi`, `limit`, `shutdown`, `stuck`, `unexpected`"];
+         "16:8: no `sync` or `halt` in the code names `before`; the stops are `halted`, `in-nmi`, `limit`, `shutdown`, `stuck`, `unexpected`, `wait-for-sipi`"];
     reserved_section_name: "  nmi: |"
         => "  unexpected: |",
         ["11:3: `unexpected` is not free as the name of a section; choose another name: this one is the HLT that vectors without a handler lead to"];

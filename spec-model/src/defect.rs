@@ -163,6 +163,40 @@ defects! {
         "RSM reads the page-directory-pointer entries of the interrupted program as a processor in SMM sees them.";
     SmramReadThroughLinearAddress "smram-read-through-linear-address" CHIPSET_RSM_002
         "RSM takes the address of the state-save area for a linear one and translates it.";
+    SipiQueuedInSmm "sipi-queued-in-smm" INIT_SMM_003
+        "A startup IPI that arrives in SMM is kept, and starts the processor after RSM and INIT.";
+    InitResetsInSmm "init-resets-in-smm" INIT_SMM_001
+        "An INIT that arrives in SMM is taken at once.";
+    InitDroppedInSmm "init-dropped-in-smm" INIT_SMM_001
+        "An INIT that arrives in SMM is lost.";
+    InitLosesSmbase "init-loses-smbase" INIT_STATE_003
+        "INIT sets SMBASE to its value after RESET.";
+    InitDisablesCaches "init-disables-caches" INIT_STATE_002
+        "INIT sets CR0.CD and CR0.NW.";
+    InitKeepsTableBases "init-keeps-table-bases" INIT_STATE_005
+        "INIT leaves the bases of GDTR and IDTR as they were.";
+    InitKeepsCr3 "init-keeps-cr3" INIT_STATE_001
+        "INIT leaves CR3 as it was.";
+    InterruptAtEntryOnly "interrupt-at-entry-only" APIC_INT_004
+        "An interrupt is delivered only when the host enters the guest, not when IF is set or a shadow ends in between.";
+    InterruptNotInService "interrupt-not-in-service" APIC_INT_001
+        "An interrupt that is delivered leaves IRR and does not appear in ISR.";
+    SipiRestartsRunning "sipi-restarts-running" INIT_SIPI_003
+        "A startup IPI restarts a processor that does not wait for one.";
+    SmiDoesNotWakeHalted "smi-does-not-wake-halted" SMM_ENTRY_014
+        "An SMI does not wake a processor from HLT.";
+    SoftwareDisabledApicRefusesNmi "software-disabled-apic-refuses-nmi" APIC_DIS_002
+        "A local APIC that software has disabled drops NMI, SMI, INIT and startup IPIs.";
+    SoftwareDisabledApicAcceptsFixed "software-disabled-apic-accepts-fixed" APIC_DIS_001
+        "A local APIC that software has disabled accepts fixed interrupts.";
+    AllButSelfIncludesSelf "all-but-self-includes-self" APIC_ICR_004
+        "The shorthand for all others includes the sender.";
+    EndOfInterruptIgnored "end-of-interrupt-ignored" APIC_INT_003
+        "A write to EOI leaves the interrupt in service.";
+    InterruptInShadow "interrupt-in-shadow" APIC_INT_004
+        "Interrupts are delivered in the shadow of STI and of MOV SS.";
+    X2apicIcrReservedIgnored "x2apic-icr-reserved-ignored" APIC_X2_003
+        "Reserved bits of the 64-bit interrupt command register can be written.";
     MovSsShadowMissing "mov-ss-shadow-missing" NMI_MASK_007
         "MOV SS and POP SS do not hold off NMIs.";
     RestoreMergesNmis "restore-merges-nmis" STATE_002

@@ -4,6 +4,7 @@
 //! no default: a profile that does not make a choice does not compile.
 
 use crate::scenario::Cpuid;
+use crate::x86::local_apic::ApicChoices;
 use crate::x86::save_area::{
     AMD_64, BOCHS_32, BOCHS_64, INTEL_32, INTEL_64, KVM_32, KVM_64, Layout, QEMU_32, QEMU_64,
 };
@@ -176,6 +177,8 @@ pub struct Profile {
     pub stack_segment_on_ist: Choice<StackSegmentOnIst>,
     /// CHIPSET-FETCH-001, CHIPSET-FETCH-002.
     pub fetch_without_memory: FetchWithoutMemory,
+    /// The local APIC and INIT.
+    pub apic: ApicChoices,
 }
 
 const KVM_SAVE_AREAS: SaveAreas = SaveAreas {
@@ -188,6 +191,7 @@ pub static KVM_SVM: Profile = Profile {
     name: "kvm-svm",
     cached_granularity: CachedGranularity::FromLimit,
     shadow_kinds: ShadowKinds::One,
+    apic: ApicChoices::KVM_SVM,
     ..kvm_like()
 };
 
@@ -228,6 +232,7 @@ const fn kvm_like() -> Profile {
         shadow_in_shadow: Choice::AnyOf(&[ShadowInShadow::Started, ShadowInShadow::Ignored]),
         stack_segment_on_ist: EITHER_STACK_SEGMENT,
         fetch_without_memory: FetchWithoutMemory::GivesUp,
+        apic: ApicChoices::KVM,
     }
 }
 
@@ -263,6 +268,7 @@ pub static INTEL: Profile = Profile {
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
+    apic: ApicChoices::OPEN,
 };
 
 /// AMD's processors with long mode, as far as the manual tells.
@@ -289,6 +295,7 @@ pub static AMD: Profile = Profile {
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
+    apic: ApicChoices::OPEN,
 };
 
 /// QEMU's TCG: `qemu-system-x86_64`, and `qemu-system-i386` where CPUID has no long mode.
@@ -319,6 +326,7 @@ pub static QEMU_TCG: Profile = Profile {
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
+    apic: ApicChoices::OPEN,
 };
 
 /// Bochs with x86-64 support, and without it where CPUID has no long mode.
@@ -346,6 +354,7 @@ pub static BOCHS: Profile = Profile {
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
+    apic: ApicChoices::OPEN,
 };
 
 /// Every profile.

@@ -15,6 +15,10 @@ pub const SYNC_PORT: u8 = 0xc0;
 /// Number of sync points that one scenario can have: the ports up to FFh.
 pub const SYNC_POINTS: usize = 64;
 
+/// The processor's signature, CPUID leaf 1 EAX, which INIT leaves in EDX: family 6 and nothing
+/// else, so that no target's own identity shows.
+pub const PROCESSOR_SIGNATURE: u32 = 0x600;
+
 /// A complete, self-contained run. The default has nothing in it, not even a processor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scenario {

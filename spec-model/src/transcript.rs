@@ -53,6 +53,8 @@ pub enum Stop {
     Sync(PointId),
     /// It executed HLT. A HLT that is not a point ends the run of this processor.
     Halted(Option<PointId>),
+    /// It took INIT and waits for a startup IPI.
+    WaitsForSipi,
     /// It entered shutdown (KVM_EXIT_SHUTDOWN).
     Shutdown,
     /// The hypervisor gave up: KVM_EXIT_INTERNAL_ERROR with this suberror.
@@ -77,7 +79,7 @@ impl Stop {
             | Self::EntryFailed
             | Self::RunFailed(_)
             | Self::Stuck => true,
-            Self::Sync(_) | Self::Halted(_) | Self::LimitReached => false,
+            Self::Sync(_) | Self::Halted(_) | Self::WaitsForSipi | Self::LimitReached => false,
         }
     }
 }

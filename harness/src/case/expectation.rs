@@ -25,8 +25,16 @@ pub struct PathStep {
 }
 
 /// How a run ends when it does not end at a point: a HLT that is no point, shutdown, a
-/// hypervisor that gives up, a guest that runs on without a point, the limit of observations.
-pub const ENDS: [&str; 5] = ["halted", "shutdown", "internal-error", "stuck", "limit"];
+/// hypervisor that gives up, a guest that runs on without a point, the limit of observations. A
+/// processor that waits for a startup IPI goes on when it gets one.
+pub const ENDS: [&str; 6] = [
+    "halted",
+    "shutdown",
+    "internal-error",
+    "stuck",
+    "limit",
+    "wait-for-sipi",
+];
 
 /// One field at one point.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,6 +3,7 @@
 use spec_model::x86::field::FIELDS;
 use spec_model::x86::state::VcpuState;
 
+use super::apic::is_apic_field;
 use super::code::{self, Code};
 use super::document::{Entries, Located};
 use super::mistake::{Position, suggest};
@@ -21,7 +22,10 @@ pub(super) fn vcpus(
     let mut vcpus: Vec<VcpuState> = (0..resolver.vcpus)
         .map(|number| {
             let entry = code.entries.get(usize::from(number)).copied().unwrap_or_default();
-            preset::registers(machine.mode.value, number, entry, task_limit)
+            let mut state = preset::registers(machine.mode.value, number, entry, task_limit);
+            let apic = machine.apic.as_ref();
+            state.apic = apic.map(|apic| Box::new(apic.value.local_apic(number)));
+            state
         })
         .collect();
     if let Some(state) = vcpus.first_mut() {
@@ -44,7 +48,15 @@ pub(super) fn vcpus(
 fn set(state: &mut VcpuState, values: &FieldValues, resolver: &mut Resolver<'_>) {
     for field in FIELDS {
         let value = values.entries.0.iter().find(|(name, _)| name.value == field.name);
-        let Some((_, number)) = value else { continue };
+        let Some((name, number)) = value else { continue };
+        if is_apic_field(&name.value) && state.apic.is_none() {
+            resolver.mistakes.add(
+                name.at,
+                format!("`{}` needs a local APIC", name.value),
+                "add `apic: xapic`, `x2apic` or `off` to `machine`",
+            );
+            continue;
+        }
         if let Some(value) = resolver.number(number, field.bits, field.name) {
             field.write(state, value);
         }

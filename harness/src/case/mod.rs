@@ -7,6 +7,7 @@
 //! (`schema`), which puts stand-ins where something is wrong, the tree to Rust types (`document`, `syntax`, `value`), the types to a
 //! scenario (`code`, `machine`, `memory`, `host`, `observe`).
 
+mod apic;
 mod chipset;
 mod code;
 mod declared;
@@ -221,7 +222,7 @@ fn build(
     let watches = watches(&written.watch, &mut resolver);
     let tables = machine::tables(&written.machine, &code, &mut resolver);
     let vcpus = machine::vcpus(&written.machine, &code, tables.task_state.limit, &mut resolver);
-    let blobs = preset::tables(mode, &tables);
+    let blobs = preset::tables(mode, &tables, written.machine.apic.is_some());
     let chipset = chipset::chipset(written.machine.chipset.as_ref(), &mut resolver);
     let extended = chipset::extended_memory(&written.machine, chipset.as_ref());
     let memory = memory::memory(&written.machine, extended, &code, &blobs, &mut resolver);

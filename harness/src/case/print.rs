@@ -1,7 +1,7 @@
 //! Prints a scenario as a case file.
 //!
 //! The file uses mode `bare`, in which nothing is preset: it holds every register that
-//! differs from [`VcpuState::default`] and every byte of memory. So any scenario prints,
+//! differs from [`VcpuState::default`] (and, of a local APIC, from its preset) and every byte of memory. So any scenario prints,
 //! whether a person, a generator or a minimiser made it, and reading the text gives an
 //! equal one.
 
@@ -15,6 +15,8 @@ use spec_model::scenario::{
 use spec_model::x86::field::FIELDS;
 use spec_model::x86::segment::SegmentName;
 use spec_model::x86::state::{Shadow, VcpuState};
+
+use super::apic::ApicPreset;
 
 /// Bytes per line of memory contents.
 const ROW: usize = 32;
@@ -45,14 +47,22 @@ fn write_case(text: &mut String, scenario: &Scenario) -> fmt::Result {
     if scenario.vcpus.len() != 1 {
         writeln!(text, "  vcpus: {}", scenario.vcpus.len())?;
     }
+    let apic = ApicPreset::nearest(&scenario.vcpus);
+    if let Some(apic) = apic {
+        writeln!(text, "  apic: {}", apic.name())?;
+    }
     for (number, state) in scenario.vcpus.iter().enumerate() {
+        let preset = VcpuState {
+            apic: apic.map(|apic| Box::new(apic.local_apic(u8::try_from(number).unwrap_or(u8::MAX)))),
+            ..VcpuState::default()
+        };
         match number {
             0 => writeln!(text, "  registers:")?,
             1 => writeln!(text, "  processors:\n    1:")?,
             _ => writeln!(text, "    {number}:")?,
         }
         let indent = if number == 0 { "    " } else { "      " };
-        write_registers(text, indent, state)?;
+        write_registers(text, indent, state, &preset)?;
     }
     write_memory(text, scenario)?;
     if let Some(chipset) = &scenario.chipset {
@@ -92,8 +102,7 @@ fn write_case(text: &mut String, scenario: &Scenario) -> fmt::Result {
     Ok(())
 }
 
-fn write_registers(text: &mut String, indent: &str, state: &VcpuState) -> fmt::Result {
-    let default = VcpuState::default();
+fn write_registers(text: &mut String, indent: &str, state: &VcpuState, default: &VcpuState) -> fmt::Result {
     let mut any = false;
     for field in FIELDS {
         let value = field.read(state);
@@ -103,7 +112,7 @@ fn write_registers(text: &mut String, indent: &str, state: &VcpuState) -> fmt::R
                 .events
                 .exception
                 .is_some_and(|exception| exception.error_code.is_some());
-        if value != field.read(&default) || error_code {
+        if value != field.read(default) || error_code {
             writeln!(text, "{indent}{}: {value:#x}", field.name)?;
             any = true;
         }

@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::apic::ApicPreset;
 use super::document::{Entries, Located};
 use super::observation::Expectation;
 use super::raise::Raises;
@@ -80,6 +81,10 @@ pub(super) struct Machine {
     /// Number of processors, 1 unless given. They start at sections `start`, `start.1`, ...
     #[serde(default)]
     pub(super) vcpus: Option<Located<u8>>,
+    /// Local APICs and how they start; without this there are none. In modes with paging the
+    /// page of their registers is mapped.
+    #[serde(default)]
+    pub(super) apic: Option<Located<ApicPreset>>,
     /// Changes to gates of the interrupt descriptor table, by vector name or number.
     #[serde(default)]
     pub(super) idt: Entries<GateEntry>,

@@ -141,6 +141,12 @@ impl Comparer<'_> {
                 self.field(index, field.name, one, two);
             }
         }
+        // Without a local APIC its registers read as 0.
+        if allowed.apic.is_some() != seen.apic.is_some() {
+            let value = |has| Value::number(u64::from(has), 1);
+            let (one, two) = (allowed.apic.is_some(), seen.apic.is_some());
+            self.field(index, "apic", value(one), value(two));
+        }
         // The field's value cannot tell "no error code" from "error code 0".
         let has_code = |state: &VcpuState| state.events.exception.map(|it| it.error_code.is_some());
         if let (Some(one), Some(two)) = (has_code(allowed), has_code(seen))

@@ -10,6 +10,7 @@ pub fn name(scenario: &Scenario, stop: Stop) -> &str {
     match stop {
         Stop::Sync(point) | Stop::Halted(Some(point)) => point_name(scenario, point),
         Stop::Halted(None) => "halted",
+        Stop::WaitsForSipi => "wait-for-sipi",
         Stop::Shutdown => "shutdown",
         Stop::InternalError(_) => "internal-error",
         Stop::EntryFailed => "entry-failed",
@@ -31,6 +32,7 @@ pub fn describe(scenario: &Scenario, stop: Stop) -> String {
         Stop::Sync(point) => format!("sync point `{}`", point_name(scenario, point)),
         Stop::Halted(Some(point)) => format!("HLT at `{}`", point_name(scenario, point)),
         Stop::Halted(None) => "HLT that is not a point".to_owned(),
+        Stop::WaitsForSipi => "waiting for a startup IPI".to_owned(),
         Stop::Shutdown => "shutdown".to_owned(),
         Stop::InternalError(suberror) => format!("KVM_EXIT_INTERNAL_ERROR, suberror {suberror}"),
         Stop::EntryFailed => "KVM_EXIT_FAIL_ENTRY".to_owned(),

@@ -8,6 +8,7 @@ use spec_model::requirement::{self, NMI_SMM_004, SMM_RSM_008};
 use spec_model::scenario::*;
 use spec_model::transcript::*;
 use spec_model::x86::field::FIELDS;
+use spec_model::x86::local_apic::LocalApic;
 use spec_model::x86::save_area::{KVM_64, SAVE_AREA_SIZE};
 use spec_model::x86::state::{PendingException, VcpuState};
 
@@ -174,6 +175,10 @@ fn every_state_field_is_compared() {
                     vector: 0,
                     error_code: Some(0),
                 });
+            }
+            // So do the registers of a local APIC.
+            if field.name.starts_with("apic.") {
+                state(transcript, 1).apic = Some(Box::new(LocalApic::after_reset(0)));
             }
         };
         let allowed = pure(vec![outcome(changed(set_up))]);

@@ -3,9 +3,11 @@
 //! Cases and model code name these ids. Manuals are cited by section title, which
 //! survives the renumbering between editions.
 
+mod apic;
 mod chipset;
 mod exceptions;
 mod implemented;
+mod init;
 mod ist;
 mod nmi;
 mod saved_state;
@@ -13,9 +15,11 @@ mod smm;
 mod smm_formats;
 mod smm_image;
 
+pub use apic::*;
 pub use chipset::*;
 pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
+pub use init::*;
 pub use ist::*;
 pub use nmi::*;
 pub use saved_state::*;
@@ -86,6 +90,8 @@ pub fn all() -> impl Iterator<Item = &'static Requirement> {
         IST,
         SAVED_STATE,
         CHIPSET,
+        APIC,
+        INIT,
     ]
     .into_iter()
     .flatten()

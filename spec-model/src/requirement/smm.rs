@@ -140,4 +140,10 @@ super::requirements! {
     SMM_RUN_002 "SMM-RUN-002" Architectural
         "Exceptions and software interrupts in SMM are delivered through the IDTR that the SMI handler loaded."
         "Intel SDM vol. 3C, \"Exceptions and Interrupts Within SMM\"; AMD APM vol. 2, 10.3.3";
+    SMM_MSR_001 "SMM-MSR-001" KvmPolicy
+        "MSR 34h counts the SMIs that the processor has taken, also where the processor is AMD's."
+        "Intel SDM vol. 4, MSR_SMI_COUNT; Linux arch/x86/kvm/x86.c, kvm_get_msr_common";
+    SMM_MSR_002 "SMM-MSR-002" KvmPolicy
+        "RDMSR of IA32_SMBASE (9Eh) raises #GP in a guest, in SMM too."
+        "Intel SDM vol. 4, IA32_SMBASE (only if IA32_VMX_MISC bit 15 says so, in SMM); Linux arch/x86/kvm/x86.c, kvm_get_msr_common";
 }

@@ -90,6 +90,22 @@ macro_rules! member {
     };
 }
 
+/// A member of the local APIC: 0 where there is none, and then writes do nothing.
+macro_rules! apic_member {
+    ($name:expr, $bits:expr, $($path:tt)+) => {
+        Field {
+            name: $name,
+            bits: $bits,
+            read: |state| state.apic.as_deref().map_or(0, |apic| Scalar::widen(apic.$($path)+)),
+            write: |state, value| {
+                if let Some(apic) = state.apic.as_deref_mut() {
+                    apic.$($path)+ = Scalar::narrow(value);
+                }
+            },
+        }
+    };
+}
+
 /// Every observable field, in the order in which reports print them.
 pub static FIELDS: &[Field] = &[
     member!("rax", 64, general[0]),
@@ -150,7 +166,17 @@ pub static FIELDS: &[Field] = &[
     member!("cr2", 64, cr2),
     member!("cr3", 64, cr3),
     member!("cr4", 64, cr4),
-    member!("cr8", 64, cr8),
+    Field {
+        name: "cr8",
+        bits: 64,
+        read: |state| state.cr8,
+        write: |state, value| {
+            state.cr8 = value;
+            if let Some(apic) = state.apic.as_deref_mut() {
+                apic.tpr = u8::narrow(value << 4);
+            }
+        },
+    },
     member!("efer", 64, efer),
     member!("ssp", 64, ssp),
     member!("dr0", 64, debug_address[0]),
@@ -223,6 +249,56 @@ pub static FIELDS: &[Field] = &[
             }
         },
     },
+    apic_member!("apic.base", 64, base),
+    apic_member!("apic.id", 32, id),
+    Field {
+        name: "apic.tpr",
+        bits: 8,
+        read: |state| state.apic.as_deref().map_or(0, |apic| u64::from(apic.tpr)),
+        write: |state, value| {
+            if let Some(apic) = state.apic.as_deref_mut() {
+                apic.tpr = Scalar::narrow(value);
+                state.cr8 = u64::from(apic.tpr >> 4);
+            }
+        },
+    },
+    apic_member!("apic.ldr", 32, ldr),
+    apic_member!("apic.dfr", 32, dfr),
+    apic_member!("apic.svr", 32, svr),
+    apic_member!("apic.esr", 32, esr),
+    apic_member!("apic.icr", 32, icr),
+    apic_member!("apic.icr2", 32, icr2),
+    apic_member!("apic.isr.0", 32, isr[0]),
+    apic_member!("apic.isr.1", 32, isr[1]),
+    apic_member!("apic.isr.2", 32, isr[2]),
+    apic_member!("apic.isr.3", 32, isr[3]),
+    apic_member!("apic.isr.4", 32, isr[4]),
+    apic_member!("apic.isr.5", 32, isr[5]),
+    apic_member!("apic.isr.6", 32, isr[6]),
+    apic_member!("apic.isr.7", 32, isr[7]),
+    apic_member!("apic.tmr.0", 32, tmr[0]),
+    apic_member!("apic.tmr.1", 32, tmr[1]),
+    apic_member!("apic.tmr.2", 32, tmr[2]),
+    apic_member!("apic.tmr.3", 32, tmr[3]),
+    apic_member!("apic.tmr.4", 32, tmr[4]),
+    apic_member!("apic.tmr.5", 32, tmr[5]),
+    apic_member!("apic.tmr.6", 32, tmr[6]),
+    apic_member!("apic.tmr.7", 32, tmr[7]),
+    apic_member!("apic.irr.0", 32, irr[0]),
+    apic_member!("apic.irr.1", 32, irr[1]),
+    apic_member!("apic.irr.2", 32, irr[2]),
+    apic_member!("apic.irr.3", 32, irr[3]),
+    apic_member!("apic.irr.4", 32, irr[4]),
+    apic_member!("apic.irr.5", 32, irr[5]),
+    apic_member!("apic.irr.6", 32, irr[6]),
+    apic_member!("apic.irr.7", 32, irr[7]),
+    apic_member!("apic.lvt-timer", 32, lvt[0]),
+    apic_member!("apic.lvt-thermal", 32, lvt[1]),
+    apic_member!("apic.lvt-performance", 32, lvt[2]),
+    apic_member!("apic.lvt-lint0", 32, lvt[3]),
+    apic_member!("apic.lvt-lint1", 32, lvt[4]),
+    apic_member!("apic.lvt-error", 32, lvt[5]),
+    apic_member!("apic.waiting-for-sipi", 1, waiting_for_sipi),
 ];
 
 fn set_shadow(state: &mut VcpuState, shadow: Shadow, value: u64) {

@@ -7,6 +7,8 @@ pub mod delivery;
 pub mod exception;
 pub mod execute;
 pub mod field;
+pub mod init;
+pub mod local_apic;
 pub mod machine;
 pub mod memory;
 pub mod page;

@@ -319,11 +319,11 @@ impl Processor<'_, '_> {
         let first = self.translate(linear, Purpose::Read, privilege)?;
         let in_page = width.min(room_in_page(linear));
         if in_page == width {
-            return Ok(self.read_physical(first, width));
+            return self.read_physical(first, width);
         }
         let second = self.translate(self.next_page(linear), Purpose::Read, privilege)?;
-        let low = self.read_physical(first, in_page);
-        let high = self.read_physical(second, width - in_page);
+        let low = self.read_physical(first, in_page)?;
+        let high = self.read_physical(second, width - in_page)?;
         Ok(low | high << (8 * in_page))
     }
 
@@ -335,13 +335,11 @@ impl Processor<'_, '_> {
         let first = self.translate(linear, Purpose::Write, privilege)?;
         let in_page = width.min(room_in_page(linear));
         if in_page == width {
-            self.write_physical(first, width, value);
-            return Ok(());
+            return self.write_physical(first, width, value);
         }
         let second = self.translate(self.next_page(linear), Purpose::Write, privilege)?;
-        self.write_physical(first, in_page, value);
-        self.write_physical(second, width - in_page, value >> (8 * in_page));
-        Ok(())
+        self.write_physical(first, in_page, value)?;
+        self.write_physical(second, width - in_page, value >> (8 * in_page))
     }
 
     /// Checks that `width` bytes at a linear address could be written, without writing.
@@ -365,20 +363,33 @@ impl Processor<'_, '_> {
         }
     }
 
-    fn read_physical(&mut self, address: u64, width: usize) -> u64 {
+    /// The page of the local APIC lies over whatever else is there (APIC-ICR-001).
+    fn read_physical(&mut self, address: u64, width: usize) -> Step<u64> {
+        if self.is_apic_page(address) {
+            return self.read_apic_page(address, width);
+        }
         if let Some(value) = self.memory.read(address, width, self.state().events.in_smm) {
-            return value;
+            return Ok(value);
         }
         self.accesses.push(access(address, width, false, 0));
-        u64::MAX >> (64 - 8 * width)
+        Ok(u64::MAX >> (64 - 8 * width))
     }
 
-    fn write_physical(&mut self, address: u64, width: usize, value: u64) {
+    fn write_physical(&mut self, address: u64, width: usize, value: u64) -> Step {
+        if self.is_apic_page(address) {
+            return self.write_apic_page(address, width, value);
+        }
         let in_smm = self.state().events.in_smm;
         if !self.memory.write(address, width, value, in_smm) {
             self.accesses
                 .push(access(address, width, true, value & u64::MAX >> (64 - 8 * width)));
         }
+        Ok(())
+    }
+
+    fn is_apic_page(&self, address: u64) -> bool {
+        let apic = self.state().apic.as_deref();
+        apic.is_some_and(|apic| apic.decodes(address))
     }
 }
 

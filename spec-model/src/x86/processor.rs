@@ -2,6 +2,7 @@
 
 use super::control::{cr0, efer, flag};
 use super::decode_cache::DecodeCache;
+use super::local_apic::Message;
 use super::memory::PhysicalMemory;
 use super::save_area::IoInstruction;
 use super::segment::{Segment, SegmentAttributes, SegmentName};
@@ -22,6 +23,8 @@ pub enum Activity {
     Running,
     /// It executed HLT and waits for an event.
     Halted,
+    /// It took INIT and waits for a startup IPI.
+    WaitForSipi,
     /// It shut down: a triple fault, or an RSM that failed.
     Shutdown,
     /// The hypervisor could not go on.
@@ -71,6 +74,12 @@ pub struct Vcpu {
     pub dr6_undefined: bool,
     /// With a defect: the last page walk met a table outside memory.
     pub walk_met_nothing: bool,
+    /// SMIs taken since the start of the run (SMM-MSR-001).
+    pub smis_taken: u32,
+    /// Messages that its local APIC has sent and that have not been delivered.
+    pub messages: Vec<Message>,
+    /// Vector of a startup IPI that has arrived.
+    pub startup: Option<u8>,
 }
 
 /// The rules in force: implementation, defects, CPUID and the choices made so far.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::control::flag;
+use super::local_apic::LocalApic;
 use super::segment::{DescriptorTable, Segment, SegmentName};
 
 /// Index of RAX in [`VcpuState::general`].
@@ -121,6 +123,8 @@ pub struct VcpuState {
     pub smbase: u64,
     /// Masked, pending and in-flight events.
     pub events: EventState,
+    /// Its local APIC, if the machine has them.
+    pub apic: Option<Box<LocalApic>>,
 }
 
 /// SMBASE after RESET (SDM vol. 3C 32.4; APM vol. 2 10.2.1).
@@ -154,6 +158,7 @@ impl Default for VcpuState {
             sfmask: 0,
             smbase: RESET_SMBASE,
             events: EventState::default(),
+            apic: None,
         }
     }
 }
@@ -181,6 +186,25 @@ impl VcpuState {
             *segment = segment.observable(name);
         }
         self
+    }
+
+    /// Whether an event that is pending ends HLT (SMM-ENTRY-014, NMI-MASK-009, APIC-INT-006).
+    /// With `deaf_to_smi` an SMI does not.
+    #[must_use]
+    pub fn wakes_from_halt(&self, deaf_to_smi: bool) -> bool {
+        let events = &self.events;
+        let smi = events.smi_pending && !events.in_smm && !deaf_to_smi;
+        let nmi = events.nmi_pending > 0 && !events.nmi_masked;
+        smi || nmi || self.interrupt().is_some()
+    }
+
+    /// The interrupt that the local APIC delivers if no shadow holds it: IF must be set
+    /// (APIC-INT-004).
+    #[must_use]
+    pub fn interrupt(&self) -> Option<u8> {
+        let enabled = self.rflags & flag::IF != 0;
+        let apic = self.apic.as_deref().filter(|_| enabled)?;
+        apic.deliverable()
     }
 
     /// Width of a stack slot in bytes: 8 in 64-bit code, else 4 or 2 by the B bit of SS.

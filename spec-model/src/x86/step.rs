@@ -5,12 +5,17 @@ use iced_x86::{FlowControl, Instruction, Mnemonic};
 use super::control::{DR6_BS, flag};
 use super::exception::{Class, DB, Event, Exception, Interruption, NMI, Source};
 use super::execute::After;
-use super::processor::Processor;
+use super::processor::{Activity, Processor};
 use super::state::Shadow;
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::profile::{Choice, InShadow, NmiLatch, ShadowInShadow};
-use crate::requirement::{EXC_SHADOW_003, NMI_MASK_004, NMI_MASK_008, Requirement, SMM_ENTRY_012};
+use crate::requirement::{
+    APIC_INT_004, EXC_SHADOW_003, NMI_MASK_004, NMI_MASK_008, Requirement, SMM_ENTRY_012,
+};
+
+/// The host may have had a reason of its own to leave and enter the guest.
+const HOST_EITHER: Choice<InShadow> = Choice::AnyOf(&[InShadow::Held, InShadow::Taken]);
 
 impl Processor<'_, '_> {
     /// An NMI arrives (NMI-MASK-004, NMI-MASK-005, NMI-SMM-001).
@@ -45,11 +50,18 @@ impl Processor<'_, '_> {
     }
 
     /// At an instruction boundary: takes the pending event of the highest priority, if one
-    /// is not blocked (SMM-LATCH-002, SMM-LATCH-003, EXC-STEP-003). Returns what was taken.
+    /// is not blocked (SMM-LATCH-002, SMM-LATCH-003, EXC-STEP-003). In wait-for-SIPI only INIT
+    /// and startup IPIs are taken (INIT-WAIT-001, INIT-WAIT-002). Returns what was taken.
     ///
     /// # Errors
     /// If the model cannot go on.
     pub fn take_event(&mut self) -> Result<Option<&'static str>, ModelError> {
+        if let Some(taken) = self.take_init_and_startup() {
+            return Ok(Some(taken));
+        }
+        if self.vcpu.activity == Activity::WaitForSipi {
+            return Ok(None);
+        }
         if self.rules.broken(Defect::NmiBeforeSmi) && self.nmi_is_due() {
             self.take_nmi()?;
             return Ok(Some("NMI"));
@@ -69,6 +81,10 @@ impl Processor<'_, '_> {
             self.take_nmi()?;
             return Ok(Some("NMI"));
         }
+        if let Some(vector) = self.interrupt_due() {
+            self.take_interrupt(vector)?;
+            return Ok(Some("interrupt"));
+        }
         Ok(None)
     }
 
@@ -82,6 +98,39 @@ impl Processor<'_, '_> {
             Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Into
         ) && !self.flag(flag::TF);
         (!moved_ss || self.rules.broken(Defect::SingleStepAfterMovSs)) && !interrupted
+    }
+
+    /// APIC-INT-004.
+    fn interrupt_due(&mut self) -> Option<u8> {
+        let vector = self.state().interrupt()?;
+        let shadow = self.state().events.shadow != Shadow::None;
+        let held = shadow && !self.rules.broken(Defect::InterruptInShadow);
+        (!held && !self.host_keeps_interrupt()).then_some(vector)
+    }
+
+    /// With `interrupt-at-entry-only`, as `host_keeps_nmi`. A HLT ends up in the host.
+    fn host_keeps_interrupt(&mut self) -> bool {
+        self.rules.broken(Defect::InterruptAtEntryOnly)
+            && !self.vcpu.just_entered
+            && self.vcpu.activity != Activity::Halted
+            && self.rules.choices.settle(HOST_EITHER, &APIC_INT_004) == InShadow::Held
+    }
+
+    /// APIC-INT-001, APIC-INT-008.
+    fn take_interrupt(&mut self, vector: u8) -> Result<(), ModelError> {
+        let forgets = self.rules.broken(Defect::InterruptNotInService);
+        if let Some(apic) = self.state_mut().apic.as_deref_mut() {
+            apic.begin_service(vector);
+            if forgets {
+                apic.end_of_interrupt();
+            }
+        }
+        let event = Event {
+            vector,
+            error_code: None,
+            source: Source::Hardware,
+        };
+        self.interrupt(event, Class::Benign)
     }
 
     /// STI, MOV SS and POP SS start a shadow (EXC-SHADOW-001); in a shadow they may or may not
@@ -99,8 +148,11 @@ impl Processor<'_, '_> {
     fn smi_is_due(&mut self) -> bool {
         let events = self.state().events;
         let profile = self.rules.profile;
+        let asleep =
+            self.vcpu.activity == Activity::Halted && self.rules.broken(Defect::SmiDoesNotWakeHalted);
         events.smi_pending
             && !events.in_smm
+            && !asleep
             && match events.shadow {
                 Shadow::None => true,
                 Shadow::Sti => self.taken_in_shadow(profile.smi_in_sti_shadow, &SMM_ENTRY_012),
@@ -125,10 +177,9 @@ impl Processor<'_, '_> {
     /// With `nmi-at-entry-only`: the host may or may not have had a reason of its own, such as
     /// a timer, to leave and enter the guest since the NMI became deliverable.
     fn host_keeps_nmi(&mut self) -> bool {
-        const EITHER: Choice<InShadow> = Choice::AnyOf(&[InShadow::Held, InShadow::Taken]);
         self.rules.broken(Defect::NmiAtEntryOnly)
             && !self.vcpu.just_entered
-            && self.rules.choices.settle(EITHER, &NMI_MASK_004) == InShadow::Held
+            && self.rules.choices.settle(HOST_EITHER, &NMI_MASK_004) == InShadow::Held
     }
 
     fn taken_in_shadow(&mut self, choice: Choice<InShadow>, requirement: &'static Requirement) -> bool {

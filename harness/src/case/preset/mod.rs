@@ -81,7 +81,7 @@ impl Mode {
 }
 
 /// Contents of memory that a mode needs, at linear (and guest-physical) addresses.
-pub(super) fn tables(mode: Mode, tables: &Tables) -> Vec<Blob> {
+pub(super) fn tables(mode: Mode, tables: &Tables, apic: bool) -> Vec<Blob> {
     if mode == Mode::Bare {
         return Vec::new();
     }
@@ -93,7 +93,7 @@ pub(super) fn tables(mode: Mode, tables: &Tables) -> Vec<Blob> {
         descriptor::task_state(mode, &tables.task_state),
     ];
     blobs.extend(descriptor::interrupt_table(mode, &tables.gates));
-    blobs.extend(page::tables(mode, &tables.pages));
+    blobs.extend(page::tables(mode, &tables.pages, apic));
     blobs.sort_by_key(|blob| blob.address);
     blobs
 }
@@ -184,7 +184,7 @@ mod tests {
 
     /// The qword (or dword) at an address of the tables.
     fn read(mode: Mode, changes: &Tables, address: u64, width: usize) -> u64 {
-        let blobs = tables(mode, changes);
+        let blobs = tables(mode, changes, true);
         let holds =
             |blob: &&super::Blob| (blob.address..blob.address + blob.bytes.len() as u64).contains(&address);
         let blob = blobs.iter().find(holds).expect("something lies there");
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn pages_map_to_themselves_in_every_paging_mode() {
         for mode in [Mode::Paged, Mode::Pae, Mode::Compatibility, Mode::Long] {
-            for linear in [0, 0x1000, 0x9_0000, 0x1f_f000] {
+            for linear in [0, 0x1000, 0x9_0000, 0x1f_f000, 0xfee0_0000] {
                 assert_eq!(
                     walk(mode, linear, &untouched()),
                     linear | 7,

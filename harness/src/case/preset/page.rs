@@ -1,6 +1,8 @@
-//! Page tables: an identity map of the first 2 MiB with 4 KiB pages.
+//! Page tables: an identity map of the first 2 MiB with 4 KiB pages, and of the local APIC's
+//! page if there is one.
 
 use spec_model::scenario::Blob;
+use spec_model::x86::local_apic::DEFAULT_ADDRESS;
 
 use super::super::syntax::Mode;
 use super::PAGE_TABLES;
@@ -24,7 +26,7 @@ pub(in super::super) struct Page {
 
 /// The tables of a mode with paging, none otherwise. Accessed and dirty bits are clear,
 /// so that setting them shows as a change of memory.
-pub(super) fn tables(mode: Mode, pages: &[(u64, Page)]) -> Vec<Blob> {
+pub(super) fn tables(mode: Mode, pages: &[(u64, Page)], apic: bool) -> Vec<Blob> {
     const ALL: u64 = PRESENT | WRITABLE | USER;
     // The entries of a PAE page-directory-pointer table have no access rights: the bits
     // are reserved (SDM vol. 3A, "PDPTE Registers").
@@ -57,6 +59,40 @@ pub(super) fn tables(mode: Mode, pages: &[(u64, Page)]) -> Vec<Blob> {
         address: table,
         bytes: bytes.collect(),
     });
+    if apic {
+        blobs.extend(apic_page(mode, levels, table + PAGE_SIZE));
+    }
+    blobs
+}
+
+/// The entries that map the page of the local APIC: one in the lowest table that is shared with
+/// the first MiBs, and one in each new table below it, from `next` on.
+fn apic_page(mode: Mode, levels: &[u64], mut next: u64) -> Vec<Blob> {
+    let (width, index_bits) = if mode == Mode::Paged { (4, 10) } else { (8, 9) };
+    let index = |shift: u64| DEFAULT_ADDRESS >> shift & ((1 << index_bits) - 1);
+    // Lowest bit of the index into each level, the page tables last.
+    let shifts: Vec<u64> = (0..=levels.len() as u64)
+        .rev()
+        .map(|level| 12 + index_bits * level)
+        .collect();
+    let shared = shifts.iter().position(|shift| index(*shift) != 0).unwrap_or(0);
+    let mut table = PAGE_TABLES + shared as u64 * PAGE_SIZE;
+    let mut blobs = Vec::new();
+    for (depth, shift) in shifts.iter().enumerate().skip(shared) {
+        let target = if depth == levels.len() {
+            DEFAULT_ADDRESS
+        } else {
+            next
+        };
+        let rights = levels.get(depth).copied().unwrap_or(PRESENT | WRITABLE | USER);
+        let bytes = (target | rights).to_le_bytes();
+        blobs.push(Blob {
+            address: table + index(*shift) * width,
+            bytes: bytes.into_iter().take(if width == 4 { 4 } else { 8 }).collect(),
+        });
+        table = next;
+        next += PAGE_SIZE;
+    }
     blobs
 }
 

@@ -19,6 +19,9 @@ pub(super) enum Failure {
          slot serves both, so no KVM can run this"
     )]
     CodeOnlySmram,
+    /// The scenario needs a local APIC.
+    #[error("{0}, and the scenario has local APICs; a KVM with an in-kernel local APIC can run it")]
+    NoLocalApic(&'static str),
     /// The PVM backend has no architectural long mode.
     #[error(
         "the PVM backend runs long mode as a paravirtual interface of its own \
@@ -116,6 +119,7 @@ impl From<Failure> for Run {
             Failure::NoSmm(_)
             | Failure::NoShadowStack(_)
             | Failure::CodeOnlySmram
+            | Failure::NoLocalApic(_)
             | Failure::ParavirtualLongMode
             | Failure::StateRefused
             | Failure::ShadowNotKept

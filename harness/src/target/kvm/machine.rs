@@ -8,6 +8,7 @@ use spec_model::scenario::{Cpuid, Scenario};
 use super::super::Backend;
 use super::device::Device;
 use super::failure::Failure;
+use super::local_apic;
 use super::memory::GuestMemory;
 use super::slots::Slots;
 use super::vcpu::Vcpu;
@@ -24,6 +25,8 @@ pub(super) struct Machine {
     pub(super) memory: GuestMemory,
     slots: Slots,
     cpuid: Cpuid,
+    /// Whether the processors have local APICs.
+    pub(super) has_apics: bool,
 }
 
 impl Machine {
@@ -34,6 +37,10 @@ impl Machine {
     pub(super) fn new(device: &Device, scenario: &Scenario) -> Result<Self, Failure> {
         let memory = GuestMemory::new(&scenario.memory)?;
         let vm = create_vm(device)?;
+        let has_apics = scenario.vcpus.iter().any(|vcpu| vcpu.apic.is_some());
+        if has_apics {
+            local_apic::create(device, &vm)?;
+        }
         if device.identity.backend == Backend::Vmx {
             vm.set_tss_address(TSS_ADDRESS)
                 .map_err(Failure::ioctl("KVM_SET_TSS_ADDR"))?;
@@ -41,7 +48,7 @@ impl Machine {
         let mut slots = Slots::new(device.identity.smm);
         slots.apply(&vm, &memory)?;
         let vcpus = (0..scenario.vcpus.len())
-            .map(|index| Vcpu::new(device, &vm, index, scenario.cpuid.long_mode))
+            .map(|index| Vcpu::new(device, &vm, index, scenario.cpuid.long_mode, has_apics))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             vcpus,
@@ -49,6 +56,7 @@ impl Machine {
             memory,
             slots,
             cpuid: scenario.cpuid,
+            has_apics,
         })
     }
 
@@ -56,6 +64,7 @@ impl Machine {
     /// many processors.
     pub(super) fn fits(&self, scenario: &Scenario) -> bool {
         self.cpuid == scenario.cpuid
+            && self.has_apics == scenario.vcpus.iter().any(|vcpu| vcpu.apic.is_some())
             && self.vcpus.len() == scenario.vcpus.len()
             && self.memory.fits(&scenario.memory)
     }

@@ -1,7 +1,8 @@
 //! The local KVM device.
 //!
-//! One scenario is one run of a virtual machine with anonymous memory and without an
-//! in-kernel interrupt controller, so that HLT comes back to the host. A machine is
+//! One scenario is one run of a virtual machine with anonymous memory. Without local APICs it
+//! has no in-kernel interrupt controller either, so that HLT comes back to the host; how it
+//! comes back otherwise, see `tick`. A machine is
 //! reused for the next scenario of the same shape if the last run ended in order, and
 //! every bit of state that scenarios can see is set again.
 //!
@@ -13,6 +14,7 @@ mod device;
 mod exit;
 mod failure;
 mod host_events;
+mod local_apic;
 mod machine;
 mod mapping;
 mod memory;
@@ -21,6 +23,7 @@ mod saved_state;
 mod session;
 mod slots;
 mod state;
+mod tick;
 mod vcpu;
 mod warm_up;
 mod watchdog;
@@ -163,6 +166,10 @@ fn check(scenario: &Scenario, identity: &Identity) -> Result<(), Failure> {
     if scenario.limits.observations == 0 {
         return bad("its limit of observations is 0".to_owned());
     }
+    let with_apic = scenario.vcpus.iter().filter(|vcpu| vcpu.apic.is_some()).count();
+    if with_apic != 0 && with_apic != scenario.vcpus.len() {
+        return bad("some of its vCPUs have a local APIC and some do not".to_owned());
+    }
     let missing = |vcpu: &&u8| usize::from(**vcpu) >= scenario.vcpus.len();
     if let Some(vcpu) = scenario.schedule.iter().find(missing) {
         return bad(format!("its schedule names vCPU {vcpu}, which it does not have"));
@@ -179,6 +186,13 @@ fn check(scenario: &Scenario, identity: &Identity) -> Result<(), Failure> {
         Some(why) if !identity.smm => Err(Failure::NoSmm(why)),
         _ => Ok(()),
     }
+}
+
+/// Whether something lies where a processor with this SMBASE starts to handle SMIs.
+fn has_smi_handler(scenario: &Scenario, smbase: u64) -> bool {
+    let handler = smbase.wrapping_add(0x8000);
+    let mut blobs = scenario.memory.iter().flat_map(|region| &region.contents);
+    blobs.any(|blob| (blob.address..blob.address.saturating_add(blob.bytes.len() as u64)).contains(&handler))
 }
 
 /// What in the scenario takes SMM.
@@ -202,6 +216,12 @@ fn needs_smm(scenario: &Scenario) -> Option<&'static str> {
         .any(|event| event.actions.iter().any(is_smi))
     {
         Some("raises an SMI")
+    } else if scenario
+        .vcpus
+        .iter()
+        .any(|vcpu| vcpu.apic.is_some() && has_smi_handler(scenario, vcpu.smbase))
+    {
+        Some("has local APICs that may send an SMI, and a handler for it")
     } else {
         None
     }

@@ -10,8 +10,10 @@ use super::super::{Backend, Mode};
 use super::device::Device;
 use super::exit::{Exit, InternalError};
 use super::failure::Failure;
+use super::local_apic::Activity;
 use super::machine::Machine;
-use super::watchdog::Watchdog;
+use super::tick::Tick;
+use super::watchdog::{self, Watchdog};
 
 /// Accesses kept between two observations. A guest that makes more of them without
 /// reaching a point is stuck; keeping all would only fill memory until the time is up.
@@ -34,6 +36,8 @@ pub(super) struct Session<'a> {
     accesses: Vec<Access>,
     observations: Vec<Observation>,
     reusable: bool,
+    /// Ends a KVM_RUN that sleeps; only with local APICs.
+    tick: Option<Tick>,
 }
 
 /// What a processor can still do in this run.
@@ -48,6 +52,8 @@ pub(super) enum Part {
         /// The host raised an SMI since.
         smi: bool,
     },
+    /// Wait for a startup IPI.
+    WaitsForSipi,
     /// Nothing.
     Over,
 }
@@ -56,6 +62,7 @@ pub(super) enum Part {
 enum Stopped {
     Sync(PointId),
     Halted,
+    WaitsForSipi,
     Shutdown,
     InternalError(InternalError),
     EntryFailed,
@@ -81,8 +88,17 @@ pub(super) fn run(
     watchdog: &Watchdog,
     mode: Mode,
 ) -> Result<Ended, Failure> {
+    let initial = |vcpu: &VcpuState| match vcpu.apic.as_deref() {
+        Some(apic) if apic.waiting_for_sipi => Part::WaitsForSipi,
+        _ => Part::Running,
+    };
+    let tick = machine.has_apics.then(|| Tick::new(watchdog::signal()));
     let mut session = Session {
-        parts: vec![Part::Running; machine.vcpus.len()],
+        parts: scenario.vcpus.iter().map(initial).collect(),
+        tick: tick.transpose().map_err(|source| Failure::Call {
+            call: "timer_create",
+            source,
+        })?,
         reached: vec![0; scenario.points.len()],
         accesses: Vec::new(),
         observations: Vec::new(),
@@ -110,15 +126,13 @@ impl Session<'_> {
     fn run(&mut self) -> Result<(), Failure> {
         let mut schedule = self.scenario.schedule.iter();
         while let Some(vcpu) = self.next(&mut schedule) {
-            self.watchdog.arm();
-            let stopped = self.stretch(vcpu);
-            self.watchdog.disarm();
+            let stopped = self.timed_stretch(vcpu);
             let stop = self.observe(vcpu, stopped?)?;
             if self.observations.len() as u64 >= u64::from(self.scenario.limits.observations) {
                 if let Some(last) = self.observations.last_mut() {
                     last.stop = Stop::LimitReached;
                 }
-                break;
+                return Ok(());
             }
             self.parts[usize::from(vcpu)] = match stop {
                 Stop::Sync(_) => Part::Running,
@@ -126,13 +140,73 @@ impl Session<'_> {
                     nmi: false,
                     smi: false,
                 },
+                Stop::WaitsForSipi => Part::WaitsForSipi,
                 _ => Part::Over,
             };
+            let at_point = matches!(stop, Stop::Sync(_) | Stop::Halted(Some(_)));
             if let Stop::Sync(point) | Stop::Halted(Some(point)) = stop {
                 self.host_events(point, vcpu)?;
+            }
+            if self.machine.has_apics {
+                self.settle_messages()?;
+            } else if at_point {
                 self.wake_halted()?;
+            }
+            if at_point {
                 self.save_and_restore()?;
             }
+        }
+        self.enter_sleepers()
+    }
+
+    /// With local APICs: enters once more every processor that sleeps with nothing to wake it.
+    /// KVM must be of the same opinion; if it is not, that is one more stop.
+    fn enter_sleepers(&mut self) -> Result<(), Failure> {
+        let asleep = |part: &Part| matches!(part, Part::Halted { .. } | Part::WaitsForSipi);
+        let numbered = (0..=u8::MAX).zip(&self.parts);
+        let sleepers: Vec<u8> = numbered
+            .filter(|(_, part)| asleep(part))
+            .map(|(number, _)| number)
+            .collect();
+        if !self.machine.has_apics {
+            return Ok(());
+        }
+        for vcpu in sleepers {
+            let stopped = self.timed_stretch(vcpu)?;
+            if !matches!(stopped, Stopped::Halted | Stopped::WaitsForSipi) {
+                self.observe(vcpu, stopped)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A stretch that ends when the processor sleeps or takes too long.
+    fn timed_stretch(&mut self, vcpu: u8) -> Result<Stopped, Failure> {
+        self.watchdog.arm();
+        if let Some(tick) = &self.tick {
+            tick.start();
+        }
+        let stopped = self.stretch(vcpu);
+        if let Some(tick) = &self.tick {
+            tick.stop();
+        }
+        self.watchdog.disarm();
+        stopped
+    }
+
+    /// With local APICs: every processor takes what it was sent, and those that sleep go on if
+    /// something woke them. The events are read first, since an INIT also drops an SMI that
+    /// `KVM_SMI` or a message requested and KVM has not looked at yet.
+    fn settle_messages(&mut self) -> Result<(), Failure> {
+        for (part, vcpu) in self.parts.iter_mut().zip(&mut self.machine.vcpus) {
+            vcpu.events()?;
+            let activity = vcpu.activity()?;
+            *part = match (*part, activity) {
+                (Part::Over, _) => Part::Over,
+                (_, Activity::WaitsForSipi) => Part::WaitsForSipi,
+                (Part::Halted { .. }, Activity::Halted) if !vcpu.state()?.wakes_from_halt(false) => *part,
+                _ => Part::Running,
+            };
         }
         Ok(())
     }
@@ -189,6 +263,11 @@ impl Session<'_> {
                 Exit::InternalError(error) => return Ok(Stopped::InternalError(error)),
                 Exit::EntryFailed => return Ok(Stopped::EntryFailed),
                 Exit::Failed(errno) => return Ok(Stopped::RunFailed(errno)),
+                Exit::Again if self.machine.has_apics => match self.machine.vcpu(vcpu)?.activity()? {
+                    Activity::Runnable => {}
+                    Activity::Halted => return Ok(Stopped::Halted),
+                    Activity::WaitsForSipi => return Ok(Stopped::WaitsForSipi),
+                },
                 Exit::Again => {}
                 Exit::Unexpected(exit) => return Err(unexpected(vcpu, &exit)),
             }
@@ -230,7 +309,9 @@ impl Session<'_> {
     /// Records everything about a stop and says which one it is.
     fn observe(&mut self, vcpu: u8, stopped: Stopped) -> Result<Stop, Failure> {
         let state = match &stopped {
-            Stopped::Sync(_) | Stopped::Halted => Some(self.machine.vcpu(vcpu)?.state()?),
+            Stopped::Sync(_) | Stopped::Halted | Stopped::WaitsForSipi => {
+                Some(self.machine.vcpu(vcpu)?.state()?)
+            }
             // A virtual machine that KVM has given up refuses its getters too.
             Stopped::InternalError(_) | Stopped::EntryFailed | Stopped::RunFailed(_) => {
                 self.machine.vcpu(vcpu)?.state().ok()
@@ -239,7 +320,10 @@ impl Session<'_> {
             // shutdown_interception), and a stuck one is anywhere.
             Stopped::Shutdown | Stopped::Stuck => None,
         };
-        self.reusable &= matches!(stopped, Stopped::Sync(_) | Stopped::Halted);
+        self.reusable &= matches!(
+            stopped,
+            Stopped::Sync(_) | Stopped::Halted | Stopped::WaitsForSipi
+        );
         self.given_up |= matches!(
             stopped,
             Stopped::InternalError(_) | Stopped::EntryFailed | Stopped::RunFailed(_)
@@ -250,6 +334,7 @@ impl Session<'_> {
         let stop = match stopped {
             Stopped::Sync(point) => Stop::Sync(point),
             Stopped::Halted => Stop::Halted(state.as_ref().and_then(|state| self.halt_point(state))),
+            Stopped::WaitsForSipi => Stop::WaitsForSipi,
             Stopped::Shutdown => Stop::Shutdown,
             Stopped::InternalError(error) => Stop::InternalError(error.suberror),
             Stopped::EntryFailed => Stop::EntryFailed,
@@ -257,7 +342,7 @@ impl Session<'_> {
             Stopped::Stuck => Stop::Stuck,
         };
         // What a hypervisor that gave up leaves behind is half done and specified nowhere.
-        let state = state.filter(|_| matches!(stop, Stop::Sync(_) | Stop::Halted(_)));
+        let state = state.filter(|_| matches!(stop, Stop::Sync(_) | Stop::Halted(_) | Stop::WaitsForSipi));
         let observation = Observation {
             vcpu,
             stop,

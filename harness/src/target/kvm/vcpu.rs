@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 
-use kvm_bindings::{KVM_MP_STATE_RUNNABLE, Msrs, kvm_mp_state, kvm_msr_entry};
+use kvm_bindings::{Msrs, kvm_mp_state, kvm_msr_entry};
 use kvm_ioctls::{VcpuFd, VmFd};
+use spec_model::scenario::PROCESSOR_SIGNATURE;
 use spec_model::x86::state::{EventState, VcpuState};
 
 use super::device::Device;
 use super::exit::{self, Exit};
 use super::failure::Failure;
+use super::local_apic::{self, Activity};
 use super::state;
 
 const IA32_SMBASE: u32 = 0x9e;
@@ -22,9 +24,9 @@ const KERNEL_GS_BASE: u32 = 0xc000_0102;
 const STATE_MSRS: [u32; 6] = [IA32_SMBASE, STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE];
 
 /// Further MSRs that a payload may write and that the next scenario must find as they
-/// were: SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, PAT, TSC_AUX. DEBUGCTL is not
+/// were: SMI_COUNT, SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, PAT, TSC_AUX. DEBUGCTL is not
 /// among them: SVM without LBR virtualization complains in the kernel log about each write.
-const OTHER_MSRS: [u32; 5] = [0x174, 0x175, 0x176, 0x277, 0xc000_0103];
+const OTHER_MSRS: [u32; 6] = [0x34, 0x174, 0x175, 0x176, 0x277, 0xc000_0103];
 
 /// Initial states that a processor remembers as checked. Curated cases share a handful.
 const CHECKED_STATES: usize = 64;
@@ -36,6 +38,8 @@ pub(super) struct Vcpu {
     smm: bool,
     /// IA32_APIC_BASE as KVM initialises it.
     apic_base: u64,
+    /// Whether it has a local APIC.
+    has_apic: bool,
     /// Those of [`STATE_MSRS`] that exist here.
     state_msrs: Msrs,
     /// The same and those of [`OTHER_MSRS`] that exist here, with what a scenario starts with.
@@ -51,7 +55,13 @@ impl Vcpu {
     ///
     /// # Errors
     /// If KVM refuses.
-    pub(super) fn new(device: &Device, vm: &VmFd, index: usize, long_mode: bool) -> Result<Self, Failure> {
+    pub(super) fn new(
+        device: &Device,
+        vm: &VmFd,
+        index: usize,
+        long_mode: bool,
+        has_apic: bool,
+    ) -> Result<Self, Failure> {
         let fd = vm
             .create_vcpu(index as u64)
             .map_err(Failure::ioctl("KVM_CREATE_VCPU"))?;
@@ -66,6 +76,7 @@ impl Vcpu {
             index,
             smm: device.identity.smm,
             apic_base: sregs.apic_base,
+            has_apic,
             state_msrs: msr_list(&observed)?,
             initial_msrs: msr_list(&initial)?,
             smi_raised: false,
@@ -110,7 +121,25 @@ impl Vcpu {
         for entry in self.state_msrs.as_slice() {
             load_msr(&mut state, entry.index, entry.data);
         }
+        if self.has_apic {
+            let activity = self.activity()?;
+            let page = self.fd.get_lapic().map_err(Failure::ioctl("KVM_GET_LAPIC"))?;
+            state.apic = Some(Box::new(local_apic::load(&page, sregs.apic_base, activity)));
+        }
         Ok(state)
+    }
+
+    /// What it is doing. Reading it makes KVM take an INIT and a startup IPI that have arrived
+    /// (Linux arch/x86/kvm/x86.c, kvm_arch_vcpu_ioctl_get_mpstate).
+    ///
+    /// # Errors
+    /// If the ioctl fails.
+    pub(super) fn activity(&self) -> Result<Activity, Failure> {
+        let state = self
+            .fd
+            .get_mp_state()
+            .map_err(Failure::ioctl("KVM_GET_MP_STATE"))?;
+        Ok(Activity::from_mp_state(state.mp_state))
     }
 
     /// Its event state.
@@ -136,6 +165,9 @@ impl Vcpu {
             self.events()?;
             self.smi_raised = false;
         }
+        if self.has_apic {
+            self.forget_messages()?;
+        }
         // Events first: whether the processor is in SMM decides where KVM reads the page
         // directory pointers that KVM_SET_SREGS loads with PAE.
         self.set_events(&wanted.events)?;
@@ -143,13 +175,23 @@ impl Vcpu {
         self.set_regs(wanted)?;
         self.set_debug_registers(wanted)?;
         self.set_initial_msrs(wanted)?;
-        let runnable = kvm_mp_state {
-            mp_state: KVM_MP_STATE_RUNNABLE,
+        self.set_apic(wanted)?;
+        let state = kvm_mp_state {
+            mp_state: local_apic::initial_mp_state(wanted.apic.as_deref()),
         };
         self.fd
-            .set_mp_state(runnable)
+            .set_mp_state(state)
             .map_err(Failure::ioctl("KVM_SET_MP_STATE"))?;
         self.check_kept(wanted)
+    }
+
+    /// Takes an INIT or startup IPI that the last scenario left, which nothing else removes in
+    /// all kernels: the setter of the events looks at `latched_init` only in SMM before commit
+    /// ff90afa75573 (5.17).
+    fn forget_messages(&mut self) -> Result<(), Failure> {
+        self.set_events(&EventState::default())?;
+        self.activity()?;
+        Ok(())
     }
 
     /// Reads the state back and compares it with what was set. That costs as much as an
@@ -188,8 +230,13 @@ impl Vcpu {
         if before.events != after.events {
             self.set_events(&after.events)?;
         }
-        if state::sregs(before, 0) != state::sregs(after, 0) {
+        let set_sregs = state::sregs(before, 0) != state::sregs(after, 0);
+        if set_sregs {
             self.set_sregs(after)?;
+        }
+        // KVM_SET_SREGS sets the task priority from CR8, which has only half of its bits.
+        if set_sregs || before.apic != after.apic {
+            self.set_apic(after)?;
         }
         if state::regs(before) != state::regs(after) {
             self.set_regs(after)?;
@@ -256,11 +303,26 @@ impl Vcpu {
 
     fn set_sregs(&mut self, state: &VcpuState) -> Result<(), Failure> {
         self.fd
-            .set_sregs(&state::sregs(state, self.apic_base))
+            .set_sregs(&state::sregs(state, self.base_for(state)))
             .map_err(Failure::initial_state)?;
         // Without an in-kernel APIC, KVM_RUN takes CR8 from here (KVM API 5, `cr8`).
         self.fd.get_kvm_run().cr8 = state.cr8;
         Ok(())
+    }
+
+    /// IA32_APIC_BASE for `KVM_SET_SREGS`.
+    fn base_for(&self, state: &VcpuState) -> u64 {
+        state.apic.as_deref().map_or(self.apic_base, |apic| apic.base)
+    }
+
+    /// Sets the registers of the local APIC; IA32_APIC_BASE must be set already.
+    fn set_apic(&mut self, state: &VcpuState) -> Result<(), Failure> {
+        let Some(apic) = state.apic.as_deref().filter(|_| self.has_apic) else {
+            return Ok(());
+        };
+        let mut page = self.fd.get_lapic().map_err(Failure::ioctl("KVM_GET_LAPIC"))?;
+        local_apic::store(apic, &mut page);
+        self.fd.set_lapic(&page).map_err(Failure::ioctl("KVM_SET_LAPIC"))
     }
 
     fn set_regs(&mut self, state: &VcpuState) -> Result<(), Failure> {
@@ -356,7 +418,8 @@ fn set_msrs(fd: &VcpuFd, vcpu: usize, msrs: &Msrs) -> Result<(), Failure> {
 }
 
 /// What the guest's CPUID says: everything that KVM supports but shadow stacks, which would
-/// add SSP to the state, long mode as the scenario wants, and APIC ids that do not depend on the processor this happens to run on.
+/// add SSP to the state, long mode as the scenario wants, and a signature and APIC ids that do
+/// not depend on the processor this happens to run on.
 fn guest_cpuid(device: &Device, index: usize, long_mode: bool) -> kvm_bindings::CpuId {
     const LONG_MODE: u32 = 1 << 29;
     const SHADOW_STACK: u32 = 1 << 7;
@@ -364,7 +427,10 @@ fn guest_cpuid(device: &Device, index: usize, long_mode: bool) -> kvm_bindings::
     let mut cpuid = device.cpuid.clone();
     for entry in cpuid.as_mut_slice() {
         match entry.function {
-            1 => entry.ebx = entry.ebx & 0x00ff_ffff | apic_id << 24,
+            1 => {
+                entry.eax = PROCESSOR_SIGNATURE;
+                entry.ebx = entry.ebx & 0x00ff_ffff | apic_id << 24;
+            }
             7 if entry.index == 0 => entry.ecx &= !SHADOW_STACK,
             0xb | 0x1f => entry.edx = apic_id,
             0x8000_0001 if long_mode => entry.edx |= LONG_MODE,

@@ -44,18 +44,24 @@ pub(super) fn like(scenario: &Scenario) -> Option<Scenario> {
         name: "warm-up".to_owned(),
         cpuid: scenario.cpuid,
         memory,
-        vcpus: scenario.vcpus.iter().map(|_| real_mode()).collect(),
+        vcpus: scenario.vcpus.iter().map(real_mode).collect(),
         ..Scenario::default()
     })
 }
 
-fn real_mode() -> VcpuState {
+fn real_mode(like: &VcpuState) -> VcpuState {
     const EXTENSION_TYPE: u64 = 1 << 4;
     let mut state = VcpuState {
         rip: CODE,
         cr0: EXTENSION_TYPE,
+        // The task priority of its local APIC.
+        cr8: like.cr8,
+        apic: like.apic.clone(),
         ..VcpuState::default()
     };
+    if let Some(apic) = state.apic.as_deref_mut() {
+        apic.waiting_for_sipi = false;
+    }
     for name in SegmentName::ALL {
         let attributes = match name {
             SegmentName::Cs => SegmentAttributes(0x9b),

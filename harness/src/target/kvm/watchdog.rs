@@ -95,7 +95,7 @@ fn watch(shared: &Shared, budget: Duration) {
 }
 
 /// The signal that interrupts KVM_RUN.
-fn signal() -> i32 {
+pub(super) fn signal() -> i32 {
     libc::SIGRTMIN()
 }
 

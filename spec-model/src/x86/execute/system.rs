@@ -8,6 +8,7 @@ use crate::x86::control::{
     flag, is_canonical,
 };
 use crate::x86::exception::{Exception, GP, NP, Step};
+use crate::x86::local_apic::IA32_APIC_BASE;
 use crate::x86::paging::Privilege;
 use crate::x86::processor::{Mode, Processor};
 use crate::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
@@ -194,7 +195,8 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
-    /// MOV to a control or debug register.
+    /// MOV to a control or debug register; CR8 is the task priority of the local APIC
+    /// (APIC-INT-007).
     pub(super) fn move_to_special(&mut self, register: Register, value: u64) -> Step {
         self.require_kernel()?;
         match register {
@@ -209,7 +211,11 @@ impl Processor<'_, '_> {
                 if value > 15 {
                     return Err(Exception::GP0.into());
                 }
-                self.state_mut().cr8 = value;
+                let state = self.state_mut();
+                state.cr8 = value;
+                if let Some(apic) = state.apic.as_deref_mut() {
+                    apic.tpr = (value as u8) << 4;
+                }
                 Ok(())
             }
             _ if register.is_dr() => self.set_debug_register(register.number(), value),
@@ -307,9 +313,14 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
+    /// RDMSR (SMM-MSR-001, SMM-MSR-002).
     fn read_msr(&self, index: u32) -> Step<u64> {
         let state = self.state();
         Ok(match index {
+            0x34 => u64::from(self.vcpu.smis_taken),
+            0x9e => return Err(Exception::GP0.into()),
+            IA32_APIC_BASE => return self.read_apic_base(),
+            0x800..=0x8ff => return self.read_x2apic(index),
             0xc000_0080 => state.efer,
             0xc000_0081 => state.star,
             0xc000_0082 => state.lstar,
@@ -327,8 +338,11 @@ impl Processor<'_, '_> {
         if needs_canonical && !is_canonical(value) {
             return Err(Exception::GP0.into());
         }
-        if index == 0xc000_0080 {
-            return self.set_efer(value);
+        match index {
+            0xc000_0080 => return self.set_efer(value),
+            IA32_APIC_BASE => return self.write_apic_base(value),
+            0x800..=0x8ff => return self.write_x2apic(index, value),
+            _ => {}
         }
         let state = self.state_mut();
         match index {

@@ -46,7 +46,15 @@ impl Machine<'_> {
             Action::SetField { vcpu, field, value } => {
                 let field = Field::named(field)
                     .ok_or_else(|| ModelError::BadScenario(format!("no field is called `{field}`")))?;
-                field.write(&mut self.vcpu(*vcpu)?.state, *value);
+                let state = &mut self.vcpu(*vcpu)?.state;
+                if field.name.starts_with("apic.") && state.apic.is_none() {
+                    let message = format!(
+                        "the host sets `{}`, but the machine has no local APIC",
+                        field.name
+                    );
+                    return Err(ModelError::BadScenario(message));
+                }
+                field.write(state, *value);
             }
             Action::WriteMemory { address, bytes, smm } => {
                 if !self.state.memory.write_bytes(*address, bytes, *smm) {

@@ -13,11 +13,13 @@ use iced_x86::{Formatter, Instruction, NasmFormatter};
 use super::decode_cache::DecodeCache;
 use super::exception::{Exception, Interruption};
 use super::execute::After;
+use super::local_apic::Message;
 use super::memory::{Image, PhysicalMemory};
 use super::processor::{Activity, Processor, Rules, Vcpu};
 use super::segment::SegmentName;
 use super::state::VcpuState;
 use crate::chipset::HostBridge;
+use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::outcome::Allowance;
 use crate::scenario::{PointId, PointKind, Scenario};
@@ -104,6 +106,10 @@ impl<'run> Machine<'run> {
     ) -> Result<Self, ModelError> {
         let vcpu = |state: &VcpuState| Vcpu {
             state: state.clone(),
+            activity: match state.apic.as_deref() {
+                Some(apic) if apic.waiting_for_sipi => Activity::WaitForSipi,
+                _ => Activity::Running,
+            },
             ..Vcpu::default()
         };
         let bridge = match &scenario.chipset {
@@ -183,8 +189,10 @@ impl<'run> Machine<'run> {
                 self.host_events(index, point)?;
                 self.save_and_restore();
             }
+            Stop::WaitsForSipi => {}
             _ => self.state.finished[index] = true,
         }
+        self.settle_messages();
         Ok(stretch)
     }
 
@@ -206,13 +214,13 @@ impl<'run> Machine<'run> {
         let Some(vcpu) = self.state.vcpus.get(index) else {
             return false;
         };
-        let events = &vcpu.state.events;
-        let wakes = events.smi_pending && !events.in_smm || events.nmi_pending > 0 && !events.nmi_masked;
+        let deaf = self.rules.broken(Defect::SmiDoesNotWakeHalted);
         !self.state.finished[index]
             && match vcpu.activity {
                 Activity::Running => true,
-                Activity::Halted => wakes,
-                Activity::Shutdown
+                Activity::Halted => vcpu.state.wakes_from_halt(deaf),
+                Activity::WaitForSipi
+                | Activity::Shutdown
                 | Activity::GivenUp
                 | Activity::Dead
                 | Activity::Looping
@@ -220,7 +228,7 @@ impl<'run> Machine<'run> {
             }
     }
 
-    fn processor(&mut self, index: usize) -> Processor<'_, 'run> {
+    pub(in crate::x86) fn processor(&mut self, index: usize) -> Processor<'_, 'run> {
         Processor {
             vcpu: &mut self.state.vcpus[index],
             memory: &mut self.state.memory,
@@ -247,6 +255,7 @@ impl<'run> Machine<'run> {
             match self.state.vcpus[index].activity {
                 Activity::Running => {}
                 Activity::Halted => return Ok(Stop::Halted(self.halt_point(index))),
+                Activity::WaitForSipi => return Ok(Stop::WaitsForSipi),
                 Activity::Shutdown => return Ok(Stop::Shutdown),
                 Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
                 Activity::Dead => return Ok(Stop::RunFailed(EIO)),
@@ -260,11 +269,26 @@ impl<'run> Machine<'run> {
                 After::Halt => {
                     self.step_over_hlt(index);
                     self.state.vcpus[index].activity = Activity::Halted;
+                    if self.is_woken_at_once(index) {
+                        continue;
+                    }
                     return Ok(Stop::Halted(self.halt_point(index)));
                 }
             }
         }
         Ok(Stop::Stuck)
+    }
+
+    /// Whether a processor that has just executed HLT has an event that wakes it again. With an
+    /// in-kernel APIC the host does not see such a HLT; without one it sees every HLT.
+    fn is_woken_at_once(&self, index: usize) -> bool {
+        let state = &self.state.vcpus[index].state;
+        state.apic.is_some() && (self.can_run(index) || state.events.init_latched && !state.events.in_smm)
+    }
+
+    /// Takes what a processor has sent.
+    pub(in crate::x86) fn take_messages(&mut self, sender: usize) -> Vec<Message> {
+        std::mem::take(&mut self.state.vcpus[sender].messages)
     }
 
     fn step(&mut self, index: usize) -> Result<After, ModelError> {
@@ -292,6 +316,7 @@ impl<'run> Machine<'run> {
                     let smbase = state.smbase;
                     self.note_event(index, || format!("leaves SMM, SMBASE {smbase:#x}"));
                 }
+                self.deliver_messages(index)?;
                 Ok(after)
             }
             Err(exception) => {

@@ -119,7 +119,7 @@ impl Machine<'_> {
 
     /// What an exit to the host and its reading of the event state change by themselves:
     /// nothing, by rights (NMI-API-002).
-    fn notice_at_exit(&mut self, index: usize) {
+    pub(in crate::x86) fn notice_at_exit(&mut self, index: usize) {
         let drops_nmi = self.rules.broken(Defect::ReadingEventsDropsNmi);
         let vcpu = &mut self.state.vcpus[index];
         if std::mem::take(&mut vcpu.nmi_unblocks_at_exit) {

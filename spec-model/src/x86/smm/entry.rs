@@ -103,6 +103,7 @@ impl Processor<'_, '_> {
             return;
         }
         self.vcpu.activity = Activity::Running;
+        self.vcpu.smis_taken = self.vcpu.smis_taken.wrapping_add(1);
         self.put_off_single_step();
         let in_shadow = self.state().events.shadow != Shadow::None;
         if in_shadow && self.rules.broken(Defect::ShadowKeptOnEntry) {

@@ -1,0 +1,79 @@
+//! Messages between local APICs: who gets one, and what becomes of it there.
+
+use super::{Command, DeliveryMode, LocalApic, Shorthand};
+use crate::defect::Defect;
+use crate::error::ModelError;
+use crate::x86::machine::Machine;
+use crate::x86::processor::{Processor, Vcpu};
+
+/// A command on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Message {
+    /// What was written to the interrupt command register.
+    pub command: Command,
+    /// Only the sender gets it, whatever the command says: the self-IPI register.
+    pub to_self: bool,
+}
+
+impl Machine<'_> {
+    /// Delivers what a processor has sent since the last instruction, in order.
+    ///
+    /// # Errors
+    /// If a receiver cannot take it.
+    pub(in crate::x86) fn deliver_messages(&mut self, sender: usize) -> Result<(), ModelError> {
+        for message in self.take_messages(sender) {
+            for receiver in 0..self.state().vcpus.len() {
+                if self.gets(message, sender, receiver) {
+                    self.processor(receiver).accept(message.command)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// APIC-ICR-002 to APIC-ICR-006, and for a software-disabled sender APIC-DIS-003.
+    fn gets(&self, message: Message, sender: usize, receiver: usize) -> bool {
+        let command = message.command;
+        let Some(apic) = self.apic(receiver) else {
+            return false;
+        };
+        let is_self = sender == receiver;
+        if message.to_self {
+            return is_self;
+        }
+        match command.shorthand {
+            Shorthand::None => command.names(apic),
+            Shorthand::OneSelf => is_self,
+            Shorthand::AllIncludingSelf => true,
+            Shorthand::AllExcludingSelf => !is_self || self.rules.broken(Defect::AllButSelfIncludesSelf),
+        }
+    }
+
+    fn apic(&self, index: usize) -> Option<&LocalApic> {
+        let vcpu: &Vcpu = self.state().vcpus.get(index)?;
+        vcpu.state.apic.as_deref()
+    }
+}
+
+impl Processor<'_, '_> {
+    /// A message arrives. A local APIC that software has disabled takes no fixed interrupts
+    /// (APIC-DIS-001), but NMI, SMI, INIT and startup (APIC-DIS-002).
+    fn accept(&mut self, command: Command) -> Result<(), ModelError> {
+        let takes_all = self.rules.broken(Defect::SoftwareDisabledApicAcceptsFixed);
+        let refuses = self.rules.broken(Defect::SoftwareDisabledApicRefusesNmi);
+        let Some(apic) = self.state_mut().apic.as_deref_mut() else {
+            return Ok(());
+        };
+        let enabled = apic.accepts_interrupts();
+        match command.mode {
+            DeliveryMode::Fixed if enabled || takes_all => apic.request(command.vector),
+            DeliveryMode::Fixed | DeliveryMode::InitDeassert => {}
+            _ if refuses && !enabled => {}
+            DeliveryMode::Smi => self.latch_smi()?,
+            DeliveryMode::Nmi => self.latch_nmi(),
+            DeliveryMode::Init => self.latch_init(),
+            DeliveryMode::Startup => self.latch_startup(command.vector),
+        }
+        Ok(())
+    }
+}
