@@ -10,6 +10,7 @@ mod glob;
 mod listing;
 mod provision;
 mod run;
+mod sequences;
 pub mod session;
 mod shuffle;
 pub mod suite;
@@ -29,6 +30,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explore(arguments) => explore::explore(&arguments),
+        Command::Sequences(arguments) => sequences::sequences(&arguments),
         Command::Check { path } => check::check(path.as_deref()),
         Command::Targets => listing::targets(),
         Command::Provision { kernels } => provision::provision(&kernels),
