@@ -133,7 +133,16 @@ fn sync_point(criterion: &mut Criterion, kvm: &mut Kvm) -> Result<Option<String>
 fn sequences(criterion: &mut Criterion) -> Result<Option<String>, String> {
     const LENGTH: usize = 3;
     let payload = Payload::new().map_err(|error| error.to_string())?;
-    let walk = || alone::walk(&payload, &KVM_SVM, DefectSet::NONE, &Symbol::ALL, LENGTH + 1, &mut |_| {});
+    let walk = || {
+        alone::walk(
+            &payload,
+            &KVM_SVM,
+            DefectSet::NONE,
+            &Symbol::ALL,
+            LENGTH + 1,
+            &mut |_| {},
+        )
+    };
     let shared = median(criterion, "event sequences/model, tree with invariants", || {
         let _ = black_box(walk());
     });

@@ -28,7 +28,11 @@ fn the_invariants_hold_on_the_model() {
         assert_eq!(tally.judged(), count(8, 4));
         assert!(tally.is_complete());
         // Different sequences show the same, but by no means all of them do.
-        assert!((100..count(8, 4)).contains(&tally.behaviours()), "{}", tally.behaviours());
+        assert!(
+            (100..count(8, 4)).contains(&tally.behaviours()),
+            "{}",
+            tally.behaviours()
+        );
     }
 }
 
@@ -59,7 +63,11 @@ fn a_defect_breaks_an_invariant() {
 fn a_walk_gives_what_single_scenarios_give() {
     let payload = Payload::new().unwrap();
     let mut defects = vec![DefectSet::NONE];
-    defects.push(DefectSet::NONE.with(Defect::ShadowLostAcrossSmm).with(Defect::PendingNmisReportedAsOne));
+    defects.push(
+        DefectSet::NONE
+            .with(Defect::ShadowLostAcrossSmm)
+            .with(Defect::PendingNmisReportedAsOne),
+    );
     for defects in defects {
         let walked = expected::outcomes(&payload, &KVM_SVM, defects, &Symbol::ALL, 3).unwrap();
         let mut scenario = payload.template();
@@ -97,6 +105,18 @@ fn short_sequences_conform_on_the_local_device() {
     }
     let (status, text) = conform(&["kvm", "--length", "3"]);
     assert_eq!(status, Some(0), "{text}");
+}
+
+/// The comparison of a KVM with the model is worth nothing if it cannot fail.
+#[test]
+fn a_model_with_a_defect_is_told_from_the_local_device() {
+    if Kvm::open().is_err() {
+        return;
+    }
+    let (status, text) = conform(&["kvm", "--length", "2", "--defect", "iret-keeps-nmi-mask"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("DEVIATES     sequences/nmi-iret on kvm"), "{text}");
+    assert!(text.contains("# sequences/nmi-iret as a case file:"), "{text}");
 }
 
 #[test]

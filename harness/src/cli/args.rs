@@ -160,7 +160,7 @@ pub(super) struct SequencesArguments {
     /// Boot a kernel this many times at once, each for a share of the sequences.
     #[arg(long, short, value_name = "N", default_value_t = 1)]
     pub(super) jobs: usize,
-    /// Switch a defect on in the target `model`. Repeatable; `conform defects` lists them.
+    /// Switch a defect on in the model. Repeatable; `conform defects` lists them.
     #[arg(long = "defect", value_name = "NAME")]
     pub(super) defects: Vec<Defect>,
     /// The implementation whose choices the target `model` makes.

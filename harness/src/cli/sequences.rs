@@ -25,8 +25,9 @@ use crate::judge::case::profile;
 use crate::judge::stop;
 use crate::provision::Cache;
 use crate::sequences::batch::{Item, Runner, Seen};
+use crate::sequences::case_file::{case_text, name};
 use crate::sequences::expected::{self, Expected};
-use crate::sequences::payload::{LONGEST, Payload, case_text, name};
+use crate::sequences::payload::{LONGEST, Payload};
 use crate::sequences::symbol::{Symbol, count, parse};
 use crate::sequences::tally::{Judge, Tally};
 use crate::sequences::{alone, report};
@@ -92,9 +93,14 @@ fn symbols(arguments: &SequencesArguments) -> Result<Vec<Symbol>, Failure> {
         return Ok(Symbol::ALL.to_vec());
     };
     let wanted = parse(text).map_err(Failure::wrong)?;
-    let symbols: Vec<Symbol> = Symbol::ALL.into_iter().filter(|symbol| wanted.contains(symbol)).collect();
+    let symbols: Vec<Symbol> = Symbol::ALL
+        .into_iter()
+        .filter(|symbol| wanted.contains(symbol))
+        .collect();
     if symbols.is_empty() {
-        return Err(Failure::wrong("--symbols names no event; leave it out for all of them"));
+        return Err(Failure::wrong(
+            "--symbols names no event; leave it out for all of them",
+        ));
     }
     Ok(symbols)
 }
@@ -112,7 +118,9 @@ fn check_length(arguments: &SequencesArguments) -> Result<(), Failure> {
 fn print_case(payload: &Payload, text: &str, profile: &'static Profile) -> Result<Status, Failure> {
     let sequence = parse(text).map_err(Failure::wrong)?;
     if sequence.is_empty() || sequence.len() > LONGEST {
-        return Err(Failure::wrong(format_args!("a sequence has 1 to {LONGEST} events")));
+        return Err(Failure::wrong(format_args!(
+            "a sequence has 1 to {LONGEST} events"
+        )));
     }
     print(&case_file(payload, &sequence, profile)?)?;
     Ok(Status::Conforms)
@@ -148,9 +156,9 @@ impl<'a> All<'a> {
     fn model(&mut self) -> Result<(), Failure> {
         let length = self.arguments.length.unwrap_or(LENGTH_ALONE);
         let wanted = count(self.symbols.len(), length);
+        let defects = self.defects();
         let progress = &mut self.progress;
         let mut show = |seen: usize| progress.show(&format!("model: {seen} of {wanted} sequences"));
-        let defects = self.arguments.defects.iter().copied().collect();
         let profile = self.arguments.profile;
         let alone = alone::walk(self.payload, profile, defects, &self.symbols, length, &mut show)
             .map_err(Failure::incomplete)?;
@@ -160,6 +168,10 @@ impl<'a> All<'a> {
         self.say(&out)?;
         self.tallies.push(alone.tally);
         Ok(())
+    }
+
+    fn defects(&self) -> DefectSet {
+        self.arguments.defects.iter().copied().collect()
     }
 
     fn unusable(&mut self, target: &Prepared, reason: &str) {
@@ -175,7 +187,9 @@ impl<'a> All<'a> {
         let length = self.arguments.length.unwrap_or(LENGTH);
         let mut tally = Tally::new(name.clone(), length, count(self.symbols.len(), length));
         let Some(profile) = profile(identity.backend) else {
-            tally.remarks.push("the model has no profile for this KVM backend".to_owned());
+            tally
+                .remarks
+                .push("the model has no profile for this KVM backend".to_owned());
             self.tallies.push(tally);
             return Ok(());
         };
@@ -193,13 +207,24 @@ impl<'a> All<'a> {
                 tally.count_unsupported(length, NO_SMM);
             }
         }
-        let expected = expected::expected(self.payload, profile, all_of(&applicable), &symbols, length)
-            .map_err(Failure::incomplete)?;
-        let items: Vec<Item> = (0..).zip(&expected).map(|(number, expected)| expected.item(number)).collect();
+        let expected = expected::expected(
+            self.payload,
+            profile,
+            self.defects(),
+            all_of(&applicable),
+            &symbols,
+            length,
+        )
+        .map_err(Failure::incomplete)?;
+        let items: Vec<Item> = (0..)
+            .zip(&expected)
+            .map(|(number, expected)| expected.item(number))
+            .collect();
         let judge = Judge {
             payload: self.payload,
             identity,
             deviations: self.deviations,
+            defects: self.defects(),
         };
         let mut known: Vec<usize> = Vec::new();
         let mut up: Option<Instant> = None;
@@ -216,23 +241,36 @@ impl<'a> All<'a> {
                 }
                 Event::Seen(number, seen) => (number as usize, seen),
             };
-            let Some(expected) = expected.get(number) else { continue };
+            let Some(expected) = expected.get(number) else {
+                continue;
+            };
             let before = tally.of(VerdictKind::KnownDeviation);
-            judge.judge(&mut tally, expected, seen).map_err(Failure::incomplete)?;
+            judge
+                .judge(&mut tally, expected, seen)
+                .map_err(Failure::incomplete)?;
             if tally.of(VerdictKind::KnownDeviation) > before {
                 known.push(number);
             }
             let (done, wanted) = (tally.judged(), tally.wanted);
             if done.is_multiple_of(64) {
-                self.progress.show(&format!("{name}: {done} of {wanted} sequences"));
+                self.progress
+                    .show(&format!("{name}: {done} of {wanted} sequences"));
             }
         }
         tally.running = up.map(|up| up.elapsed()).unwrap_or_default();
         if !known.is_empty() {
-            self.progress.show(&format!("{name}: naming the known deviations"));
+            self.progress
+                .show(&format!("{name}: naming the known deviations"));
             let of = |number: &usize| expected.get(*number);
             let known: Vec<&Expected> = known.iter().filter_map(of).collect();
-            tally.known = named(self.payload, profile, &applicable, &symbols, length, &known)?;
+            tally.known = named(
+                self.payload,
+                (profile, self.defects()),
+                &applicable,
+                &symbols,
+                length,
+                &known,
+            )?;
         }
         tally.took = start.elapsed();
         self.show(&tally, profile)?;
@@ -309,24 +347,31 @@ fn save(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
 
 /// The defects of all of these deviations.
 fn all_of(deviations: &[&Deviation]) -> DefectSet {
-    deviations.iter().flat_map(|deviation| &deviation.defects).copied().collect()
+    deviations
+        .iter()
+        .flat_map(|deviation| &deviation.defects)
+        .copied()
+        .collect()
 }
 
 /// How many of the sequences show each deviation: those that it changes when it is on alone. A
 /// deviation that changes no sequence of a few events is not looked for in longer ones.
 fn named(
     payload: &Payload,
-    profile: &'static Profile,
+    (profile, base): (&'static Profile, DefectSet),
     deviations: &[&Deviation],
     symbols: &[Symbol],
     length: usize,
     known: &[&Expected],
 ) -> Result<BTreeMap<String, usize>, Failure> {
     let ask = |deviation: &Deviation, length: usize| {
-        expected::expected(payload, profile, all_of(&[deviation]), symbols, length).map_err(Failure::incomplete)
+        expected::expected(payload, profile, base, all_of(&[deviation]), symbols, length)
+            .map_err(Failure::incomplete)
     };
-    let wanted: std::collections::HashSet<&[Symbol]> =
-        known.iter().map(|expected| expected.sequence.as_slice()).collect();
+    let wanted: std::collections::HashSet<&[Symbol]> = known
+        .iter()
+        .map(|expected| expected.sequence.as_slice())
+        .collect();
     let mut named = BTreeMap::new();
     for deviation in deviations {
         let probe = ask(deviation, length.min(PROBE))?;

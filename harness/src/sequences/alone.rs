@@ -44,7 +44,11 @@ impl<'s> Visitor<'s> for Counter<'_, '_> {
     ) -> Result<bool, ModelError> {
         let violated = walk.violations > self.violations;
         self.violations = walk.violations;
-        let kind = if violated { VerdictKind::Deviates } else { VerdictKind::Conforms };
+        let kind = if violated {
+            VerdictKind::Deviates
+        } else {
+            VerdictKind::Conforms
+        };
         let mut behaviours = ways.iter().map(|way| way.behaviour);
         self.tally.count(sequence.len(), kind, behaviours.next());
         if let Some(row) = self.tally.rows.get_mut(sequence.len() - 1) {
@@ -60,6 +64,13 @@ impl<'s> Visitor<'s> for Counter<'_, '_> {
     }
 }
 
+/// Time that this thread has had a processor (Linux Documentation/scheduler/sched-stats.rst).
+fn processor_time() -> Option<Duration> {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds = statistics.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
 /// Walks every sequence of up to `length` out of `symbols`.
 ///
 /// # Errors
@@ -73,6 +84,7 @@ pub fn walk<'d>(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Alone<'d>, ModelError> {
     let start = Instant::now();
+    let processor_before = processor_time();
     let template = payload.template();
     let image = Image::new(&template)?;
     let wanted = super::symbol::count(symbols.len(), length);
@@ -87,7 +99,11 @@ pub fn walk<'d>(
     };
     walk.walk(symbols, length, &mut counter)?;
     tally.took = start.elapsed();
-    tally.running = tally.took;
+    // On a busy machine the time on the clock says little about the model.
+    tally.running = match (processor_before, processor_time()) {
+        (Some(before), Some(after)) => after.saturating_sub(before),
+        _ => tally.took,
+    };
     let broken = walk.broken;
     Ok(Alone { tally, broken })
 }

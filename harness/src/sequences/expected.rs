@@ -77,22 +77,25 @@ pub fn outcomes(
     Ok(outcomes.all)
 }
 
-/// What a target may do: as the model has it, and with its known deviations on.
+/// What a target may do: as the model has it with the defects `base` on, normally none, and with
+/// its known deviations on as well.
 ///
 /// # Errors
 /// If the model cannot go on.
 pub fn expected(
     payload: &Payload,
     profile: &'static Profile,
+    base: DefectSet,
     deviations: DefectSet,
     symbols: &[Symbol],
     length: usize,
 ) -> Result<Vec<Expected>, ModelError> {
-    let pure = outcomes(payload, profile, DefectSet::NONE, symbols, length)?;
-    let deviating = if deviations == DefectSet::NONE {
+    let pure = outcomes(payload, profile, base, symbols, length)?;
+    let all: DefectSet = base.iter().chain(deviations.iter()).collect();
+    let deviating = if all == base {
         Vec::new()
     } else {
-        outcomes(payload, profile, deviations, symbols, length)?
+        outcomes(payload, profile, all, symbols, length)?
     };
     let mut deviating = deviating.into_iter().map(|(_, allowed)| allowed);
     let expected = pure.into_iter().map(|(sequence, pure)| Expected {

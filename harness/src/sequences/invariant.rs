@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use spec_model::profile::{NmiMaskAfterRsm, Choice, Profile};
+use spec_model::profile::{Choice, NmiMaskAfterRsm, Profile};
 use spec_model::requirement::{self, Requirement};
 use spec_model::transcript::Observation;
 use spec_model::x86::memory::PhysicalMemory;
@@ -45,7 +45,11 @@ pub struct Broken {
 
 /// An error if `wrong`.
 fn never(wrong: bool, what: &'static str, requirement: &'static Requirement) -> Result<(), Broken> {
-    if wrong { Err(Broken { what, requirement }) } else { Ok(()) }
+    if wrong {
+        Err(Broken { what, requirement })
+    } else {
+        Ok(())
+    }
 }
 
 /// Checks a turn against all invariants and takes it into the history.
@@ -191,7 +195,9 @@ fn shadow_holds_nmi(turn: &Turn<'_>, at: At, state: &VcpuState) -> Result<(), Br
     if !in_shadow || at != At::InNmi || event(turn) != Some(Symbol::Nmi) {
         return Ok(());
     }
-    let top = turn.memory.read(state.general[RSP] & 0xffff, 2, state.events.in_smm);
+    let top = turn
+        .memory
+        .read(state.general[RSP] & 0xffff, 2, state.events.in_smm);
     never(
         top.is_none_or(|address| address >= SLOTS),
         "an NMI is delivered in the shadow of MOV SS",
@@ -301,5 +307,147 @@ fn raised(turn: &Turn<'_>, at: At, state: &VcpuState, history: &mut History) -> 
             )
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spec_model::profile::KVM_SVM;
+    use spec_model::scenario::{PointId, Scenario};
+    use spec_model::transcript::Stop;
+    use spec_model::x86::memory::Image;
+
+    use super::*;
+
+    /// A turn that breaks nothing, to be changed.
+    struct Made {
+        before: EventState,
+        at: At,
+        state: VcpuState,
+        after: VcpuState,
+        chain: Vec<Symbol>,
+        history: History,
+    }
+
+    impl Made {
+        fn new(at: At, symbol: Symbol) -> Self {
+            Self {
+                before: EventState::default(),
+                at,
+                state: VcpuState::default(),
+                after: VcpuState::default(),
+                chain: vec![symbol],
+                history: History::default(),
+            }
+        }
+
+        /// RSM out of an SMM that interrupted the default state.
+        fn rsm() -> Self {
+            let mut made = Self::new(At::Resumed, Symbol::Rsm);
+            made.before.in_smm = true;
+            made.before.nmi_masked = true;
+            made.history.interrupted = Some(Rc::new(VcpuState::default()));
+            made
+        }
+
+        fn check(mut self) -> Option<&'static str> {
+            let scenario = Scenario::default();
+            let image = Image::new(&scenario).unwrap();
+            let memory = PhysicalMemory::new(&image);
+            let observation = Observation {
+                vcpu: 0,
+                stop: Stop::Sync(PointId(0)),
+                state: Some(Box::new(self.state)),
+                stack: Vec::new(),
+                save_area: None,
+                watches: Vec::new(),
+                accesses: Vec::new(),
+            };
+            let turn = Turn {
+                before: self.before,
+                at: Some(self.at),
+                observation: &observation,
+                after: &self.after,
+                memory: &memory,
+                chain: &self.chain,
+                profile: &KVM_SVM,
+            };
+            check(&turn, &mut self.history)
+                .err()
+                .map(|broken| broken.requirement.id)
+        }
+    }
+
+    #[test]
+    fn what_breaks_nothing_passes() {
+        assert_eq!(Made::new(At::InBp, Symbol::Int3).check(), None);
+        assert_eq!(Made::rsm().check(), None);
+    }
+
+    /// One change to a turn that breaks nothing.
+    fn broken_by(mut made: Made, change: impl FnOnce(&mut Made)) -> Option<&'static str> {
+        change(&mut made);
+        made.check()
+    }
+
+    #[test]
+    fn each_invariant_that_no_defect_breaks_can_fail() {
+        let int3 = || Made::new(At::InBp, Symbol::Int3);
+        let nmi = || {
+            let mut made = Made::new(At::InNmi, Symbol::Nmi);
+            made.state.events.nmi_masked = true;
+            made.history.nmis_accepted = 1;
+            made
+        };
+        assert_eq!(nmi().check(), None);
+        for (found, wanted) in [
+            (
+                broken_by(nmi(), |made| made.history.nmis_accepted = 0),
+                "NMI-MASK-004",
+            ),
+            (
+                broken_by(nmi(), |made| made.history.nmis_accepted = 2),
+                "NMI-MASK-004",
+            ),
+            (
+                broken_by(nmi(), |made| made.state.events.nmi_masked = false),
+                "NMI-MASK-001",
+            ),
+            (
+                broken_by(nmi(), |made| made.before.nmi_masked = true),
+                "NMI-MASK-001",
+            ),
+            (
+                broken_by(int3(), |made| made.history.smis_accepted = 1),
+                "SMM-LATCH-001",
+            ),
+            (
+                broken_by(int3(), |made| made.state.events.shadow = Shadow::Sti),
+                "EXC-SHADOW-001",
+            ),
+            (
+                broken_by(int3(), |made| made.state.events.smm_inside_nmi = true),
+                "NMI-SMM-002",
+            ),
+            (
+                broken_by(int3(), |made| made.state.events.nmi_masked = true),
+                "NMI-MASK-010",
+            ),
+            (
+                broken_by(Made::rsm(), |made| made.state.events.in_smm = true),
+                "SMM-RSM-002",
+            ),
+            (
+                broken_by(Made::rsm(), |made| made.state.general[RSP] = 1),
+                "SMM-SAVE-008",
+            ),
+            (broken_by(Made::rsm(), |made| made.state.cr4 = 1), "SMM-SAVE-009"),
+            (
+                broken_by(Made::rsm(), |made| made.state.events.nmi_masked = true),
+                "NMI-SMM-005",
+            ),
+        ] {
+            assert_eq!(found, Some(wanted));
+        }
     }
 }

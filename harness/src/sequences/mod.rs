@@ -1,7 +1,8 @@
 //! Every sequence of NMI, SMI, IRET, RSM, INT3, a fault and interrupt shadows, up to a length.
 //!
 //! * [`symbol`]: the alphabet;
-//! * [`payload`]: the one payload that all sequences share, and a sequence as a case file;
+//! * [`payload`]: the one payload that all sequences share;
+//! * [`case_file`]: a sequence as a case file;
 //! * [`walk`]: the tree of sequences on the model;
 //! * [`invariant`]: what holds whatever the sequence;
 //! * [`digest`]: what happened, and all that was observed, in a number;
@@ -11,6 +12,7 @@
 
 pub mod alone;
 pub mod batch;
+pub mod case_file;
 pub mod digest;
 pub mod expected;
 pub mod history;

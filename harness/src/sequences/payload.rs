@@ -22,10 +22,10 @@
 
 use std::path::Path;
 
-use spec_model::requirement::{self, Requirement};
-use spec_model::scenario::{Action, Blob, PointId, SYNC_PORT, Scenario};
+use spec_model::scenario::{Action, AddressSpace, Blob, MemoryRegion, PointId, SYNC_PORT, Scenario};
 
-use super::symbol::{Symbol, words};
+use super::case_file::{case_text, name, raised};
+use super::symbol::Symbol;
 use crate::assembler::{Bits, Section, assemble};
 use crate::case::Case;
 
@@ -41,19 +41,6 @@ const NEXT: u64 = 0x6000;
 const BACK: u64 = 0x6002;
 /// HLT.
 const HLT: u8 = 0xf4;
-
-/// What sequences check, whichever they are.
-const CHECKS: [&Requirement; 9] = [
-    &requirement::NMI_MASK_001,
-    &requirement::NMI_MASK_002,
-    &requirement::NMI_MASK_004,
-    &requirement::NMI_MASK_007,
-    &requirement::NMI_SMM_002,
-    &requirement::NMI_SMM_005,
-    &requirement::SMM_LATCH_001,
-    &requirement::SMM_LATCH_002,
-    &requirement::SMM_SAVE_006,
-];
 
 /// Where a run can stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +71,7 @@ pub enum At {
 }
 
 impl At {
-    const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Resumed,
         Self::InNmi,
         Self::InBp,
@@ -98,7 +85,7 @@ impl At {
         Self::MovSsSmi,
     ];
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Resumed => "resumed",
             Self::InNmi => "in-nmi",
@@ -127,7 +114,7 @@ impl At {
     }
 
     /// Where the host raises `event` behind `shadow`.
-    const fn raising(event: Symbol, shadow: Option<Symbol>) -> Option<Self> {
+    pub(super) const fn raising(event: Symbol, shadow: Option<Symbol>) -> Option<Self> {
         match (event, shadow) {
             (Symbol::Nmi, Some(Symbol::Sti)) => Some(Self::StiNmi),
             (Symbol::Nmi, Some(Symbol::MovSs)) => Some(Self::MovSsNmi),
@@ -171,7 +158,7 @@ impl Payload {
     /// If the assembler does not take it any more.
     pub fn new() -> Result<Self, BadPayload> {
         let case = read(&[])?;
-        let mut template = case.scenario;
+        let mut template = trimmed(case.scenario)?;
         template.name = "sequences/template".to_owned();
         for (index, at) in At::ALL.iter().enumerate() {
             let name = template.points.get(index).map(|point| point.name.as_str());
@@ -206,7 +193,9 @@ impl Payload {
     pub fn template(&self) -> Scenario {
         let mut scenario = self.template.clone();
         let mut code = vec![0; LONGEST * STEP as usize + 1];
-        code.iter_mut().step_by(STEP as usize).for_each(|byte| *byte = HLT);
+        code.iter_mut()
+            .step_by(STEP as usize)
+            .for_each(|byte| *byte = HLT);
         self.put(&mut scenario, code);
         scenario
     }
@@ -215,7 +204,9 @@ impl Payload {
     #[must_use]
     pub fn without_smi(mut self) -> Self {
         for event in &mut self.template.events {
-            event.actions.retain(|action| !matches!(action, Action::Smi { .. }));
+            event
+                .actions
+                .retain(|action| !matches!(action, Action::Smi { .. }));
         }
         self
     }
@@ -306,25 +297,39 @@ pub(super) const fn next_pointer() -> u64 {
 /// starts no shadow. Each part comes with the position of its first event.
 pub(super) fn chains(sequence: &[Symbol]) -> impl Iterator<Item = (usize, &[Symbol])> {
     let mut position = 0;
-    sequence.split_inclusive(|symbol| !symbol.is_shadow()).map(move |chain| {
-        let start = position;
-        position += chain.len();
-        (start, chain)
-    })
+    sequence
+        .split_inclusive(|symbol| !symbol.is_shadow())
+        .map(move |chain| {
+            let start = position;
+            position += chain.len();
+            (start, chain)
+        })
 }
 
-/// Name of the case of a sequence.
-#[must_use]
-pub fn name(sequence: &[Symbol]) -> String {
-    let mut name = String::with_capacity(64);
-    name.push_str("sequences/");
-    for (index, symbol) in sequence.iter().enumerate() {
-        if index > 0 {
-            name.push('-');
-        }
-        name.extend(symbol.name().chars().map(|letter| letter.to_ascii_lowercase()));
+/// The RAM that the payload uses, address and size in bytes: less of it has to be set, kept and
+/// compared for each sequence than the preset has.
+const RAM: [(u64, u64); 2] = [(0, 0x8000), (0x3_8000, 0x8000)];
+
+/// The scenario with no more RAM than it uses.
+fn trimmed(mut scenario: Scenario) -> Result<Scenario, BadPayload> {
+    let regions = RAM.map(|(address, size)| MemoryRegion {
+        address,
+        size,
+        space: AddressSpace::Both,
+        contents: Vec::new(),
+    });
+    let before = std::mem::replace(&mut scenario.memory, regions.to_vec());
+    for blob in before.into_iter().flat_map(|region| region.contents) {
+        let end = blob.address + blob.bytes.len() as u64;
+        let holds = |region: &&mut MemoryRegion| {
+            region.address <= blob.address && end <= region.address + region.size
+        };
+        let Some(region) = scenario.memory.iter_mut().find(holds) else {
+            return Err(BadPayload(format!("it has contents at {:#x}", blob.address)));
+        };
+        region.contents.push(blob);
     }
-    name
+    Ok(scenario)
 }
 
 fn slots_of(scenario: &Scenario) -> Option<(usize, usize)> {
@@ -365,154 +370,10 @@ fn read(sequence: &[Symbol]) -> Result<Case, BadPayload> {
     })
 }
 
-/// The points at which the host raises something in a sequence; all there are for no event.
-fn raised(sequence: &[Symbol]) -> impl Iterator<Item = At> {
-    At::ALL.into_iter().filter(move |at| {
-        let is_it = |pair: (Option<Symbol>, Symbol)| {
-            At::raising(pair.1, pair.0.filter(|symbol| symbol.is_shadow())) == Some(*at)
-        };
-        let before = std::iter::once(None).chain(sequence.iter().copied().map(Some));
-        at.raises() && (sequence.is_empty() || before.zip(sequence.iter().copied()).any(is_it))
-    })
-}
-
-/// The sequence as a case file. `paths` are the orders of stops that the model allows.
-#[must_use]
-pub fn case_text(sequence: &[Symbol], paths: &[Vec<String>]) -> String {
-    let checks: Vec<&str> = CHECKS.iter().map(|requirement| requirement.id).collect();
-    let title = match sequence {
-        [] => "No event at all".to_owned(),
-        sequence => format!("The sequence {}", words(sequence)),
-    };
-    let mut text = format!(
-        "# yaml-language-server: $schema=../case.schema.json\ntitle: {title}\nchecks: [{}]\n",
-        checks.join(", ")
-    );
-    text += MACHINE;
-    text += "  sequence: |\n";
-    for (position, chain) in chains(sequence) {
-        text += &format!("    .at {:#x}\n    op{}:            # {}\n", slot(position), position + 1, words(chain));
-        for line in lines(position, chain) {
-            text += &format!("    {line}\n");
-        }
-    }
-    let end = sequence.len();
-    text += &format!("    .at {:#x}\n    op{}:\n    hlt\n", slot(end), end + 1);
-    for (index, at) in raised(sequence).enumerate() {
-        if index == 0 {
-            text += "host:\n";
-        }
-        text += match at {
-            At::Nmi => "  - { at: nmi, do: nmi }\n",
-            At::Smi => "  - { at: smi, do: smi }\n",
-            At::StiNmi => "  - { at: sti-nmi, shadow: sti, do: nmi }\n",
-            At::MovSsNmi => "  - { at: mov-ss-nmi, shadow: mov-ss, do: nmi }\n",
-            At::StiSmi => "  - { at: sti-smi, shadow: sti, do: smi }\n",
-            At::MovSsSmi => "  - { at: mov-ss-smi, shadow: mov-ss, do: smi }\n",
-            _ => "",
-        };
-    }
-    match paths {
-        [] => {}
-        [path] => text += &format!("path: [{}]\n", path.join(", ")),
-        paths => {
-            text += "path:\n  any-of:\n";
-            for path in paths {
-                text += &format!("    - [{}]\n", path.join(", "));
-            }
-        }
-    }
-    text
-}
-
-/// What [`Payload::code`] puts into bytes, as text.
-fn lines(position: usize, chain: &[Symbol]) -> Vec<String> {
-    let mut lines = vec![format!("mov word ptr [next], offset op{}", position + chain.len() + 1)];
-    for (symbol, line) in [(Symbol::Sti, "cli"), (Symbol::MovSs, "mov ax, ss")] {
-        if chain.contains(&symbol) {
-            lines.push(line.to_owned());
-        }
-    }
-    let mut shadow = None;
-    for symbol in chain {
-        lines.push(match symbol {
-            Symbol::Nmi | Symbol::Smi => {
-                let at = At::raising(*symbol, shadow).unwrap_or(At::Nmi);
-                format!("sync {}", at.name())
-            }
-            Symbol::Iret => "iret".to_owned(),
-            Symbol::Rsm => "rsm".to_owned(),
-            Symbol::Int3 => "int3".to_owned(),
-            Symbol::Fault => "ud2".to_owned(),
-            Symbol::Sti => "sti".to_owned(),
-            Symbol::MovSs => "mov ss, ax".to_owned(),
-        });
-        shadow = symbol.is_shadow().then_some(*symbol);
-    }
-    lines.push("jmp word ptr [back]".to_owned());
-    lines
-}
-
-/// A usable LDTR leaves nothing open in the state-save area (SEG-CACHE-002).
-const MACHINE: &str = "\
-machine:
-  mode: real
-  registers: { rsp: offset main_frames, ldtr.attributes: 0x82, ldtr.limit: 0xffff }
-code:
-  start: |
-    jmp word ptr [next]
-  resumed: |                   # behind an event, or back from its handler
-    sync resumed
-    jmp word ptr [next]
-  nmi: |
-    sync in-nmi
-    jmp word ptr [next]
-  bp: |
-    sync in-bp
-    jmp word ptr [next]
-  ud: |
-    pop ax
-    add ax, 2                  # UD2 and RSM are two bytes long
-    push ax
-    sync in-ud
-    jmp word ptr [next]
-  smi: |
-    mov sp, offset smm_frames
-    lidt [vectors]             # exceptions and NMIs in SMM have the same handlers
-    jmp 0:in_smm
-  in_smm: |
-    sync in-smi
-    jmp word ptr [next]
-  points: |                    # never run: gives the points the same numbers in every sequence
-    sync nmi
-    sync smi
-    sync sti-nmi
-    sync mov-ss-nmi
-    sync sti-smi
-    sync mov-ss-smi
-  data: |
-    .at 0x6000
-    next:
-    dw offset op1
-    back:
-    dw offset resumed
-    vectors:
-    dw 0x3ff
-    dd 0
-  stacks: |                    # what IRET finds outside handlers leads to `resumed`
-    .at 0x6800
-    smm_frames:
-    dw offset resumed, 0, 2, offset resumed, 0, 2, offset resumed, 0, 2, offset resumed, 0, 2
-    dw offset resumed, 0, 2, offset resumed, 0, 2, offset resumed, 0, 2, offset resumed, 0, 2
-    .at 0x6f00
-    main_frames:
-    dw offset resumed, 0, 2, offset resumed, 0, 2, offset resumed, 0, 2, offset resumed, 0, 2
-    dw offset resumed, 0, 2, offset resumed, 0, 2, offset resumed, 0, 2, offset resumed, 0, 2
-";
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sequences::symbol::words;
 
     /// Every sequence of up to that length.
     fn all(length: usize) -> Vec<Vec<Symbol>> {
@@ -537,7 +398,13 @@ mod tests {
         let payload = Payload::new().unwrap();
         let mut sequences = all(2);
         sequences.push(Symbol::ALL[1..].to_vec());
-        sequences.push(vec![Symbol::MovSs, Symbol::Sti, Symbol::Sti, Symbol::Rsm, Symbol::MovSs]);
+        sequences.push(vec![
+            Symbol::MovSs,
+            Symbol::Sti,
+            Symbol::Sti,
+            Symbol::Rsm,
+            Symbol::MovSs,
+        ]);
         let mut scenario = payload.template();
         for sequence in sequences {
             payload.set(&mut scenario, &sequence);

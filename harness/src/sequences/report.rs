@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
+use super::case_file::name;
 use super::invariant::Broken;
-use super::payload::name;
 use super::symbol::{Symbol, words};
 use super::tally::{Row, Tally};
 use crate::judge::VerdictKind;
@@ -17,7 +17,12 @@ use crate::target::Run;
 /// # Errors
 /// Those of `out`.
 pub fn table(out: &mut impl Write, tallies: &[Tally<'_>]) -> fmt::Result {
-    let width = tallies.iter().map(|tally| tally.target.len()).max().unwrap_or(0).max(6);
+    let width = tallies
+        .iter()
+        .map(|tally| tally.target.len())
+        .max()
+        .unwrap_or(0)
+        .max(6);
     writeln!(
         out,
         "{:width$}  length  sequences  behaviours  conforms  known deviation  deviates  unexpectedly conforms  unsupported  broken",
@@ -45,7 +50,10 @@ pub fn table(out: &mut impl Write, tallies: &[Tally<'_>]) -> fmt::Result {
             tally.wanted,
             tally.took.as_secs_f64(),
             tally.rate(),
-            if tally.running < tally.took { " without starting and preparing" } else { "" }
+            match tally.target.as_str() {
+                "model" => " of processor time",
+                _ => ", starting and preparing left out",
+            }
         )?;
         for (name, count) in &tally.known {
             writeln!(out, "  {count} show {name}")?;
@@ -146,7 +154,11 @@ impl<'a> Entry<'a> {
         let lengths = tally.rows.iter().enumerate().map(|(index, row)| Length {
             length: index + 1,
             behaviours: row.behaviours.len(),
-            verdicts: row.counts.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
+            verdicts: row
+                .counts
+                .iter()
+                .map(|(kind, count)| (kind.name(), *count))
+                .collect(),
         });
         Self {
             target: &tally.target,

@@ -77,7 +77,9 @@ impl FromStr for Symbol {
     type Err = UnknownSymbol;
 
     fn from_str(name: &str) -> Result<Self, UnknownSymbol> {
-        let found = Self::ALL.iter().find(|symbol| symbol.name().eq_ignore_ascii_case(name));
+        let found = Self::ALL
+            .iter()
+            .find(|symbol| symbol.name().eq_ignore_ascii_case(name));
         found.copied().ok_or_else(|| UnknownSymbol(name.to_owned()))
     }
 }
@@ -102,7 +104,9 @@ pub fn parse(text: &str) -> Result<Vec<Symbol>, UnknownSymbol> {
 #[must_use]
 pub fn count(symbols: usize, length: usize) -> usize {
     (1..=length).fold(0, |sum: usize, length| {
-        let of_length = u32::try_from(length).ok().and_then(|length| symbols.checked_pow(length));
+        let of_length = u32::try_from(length)
+            .ok()
+            .and_then(|length| symbols.checked_pow(length));
         sum.saturating_add(of_length.unwrap_or(usize::MAX))
     })
 }

@@ -78,7 +78,8 @@ pub struct Tally<'d> {
     pub wanted: usize,
     /// Time for all of it.
     pub took: Duration,
-    /// Time in which sequences ran, without starting the target.
+    /// Time in which sequences ran, without starting the target; for the model the time of its
+    /// processor.
     pub running: Duration,
 }
 
@@ -151,7 +152,10 @@ impl Expected {
     /// The same as something to run.
     #[must_use]
     pub fn item(&self, number: u32) -> Item {
-        let known = self.known().take(usize::from(u8::MAX)).map(|allowed| allowed.fingerprint);
+        let known = self
+            .known()
+            .take(usize::from(u8::MAX))
+            .map(|allowed| allowed.fingerprint);
         Item {
             number,
             sequence: self.sequence.clone(),
@@ -173,6 +177,8 @@ pub struct Judge<'a, 'd> {
     pub identity: &'a Identity,
     /// All known deviations.
     pub deviations: &'d [Deviation],
+    /// Defects that are on in the model that the target is judged against, normally none.
+    pub defects: DefectSet,
 }
 
 impl<'d> Judge<'_, 'd> {
@@ -206,7 +212,7 @@ impl<'d> Judge<'_, 'd> {
                 };
                 let mut case = self.payload.case(&expected.sequence)?;
                 case.expectations = Expectations::default();
-                let verdict = judge_run(&case, self.identity, self.deviations, DefectSet::NONE, &run);
+                let verdict = judge_run(&case, self.identity, self.deviations, self.defects, &run);
                 if let Verdict::Unsupported(reason) = &verdict {
                     tally.count_unsupported(length, reason.split(" at rip ").next().unwrap_or(reason));
                     return Ok(());
@@ -254,7 +260,10 @@ mod tests {
         };
         assert_eq!(kind(&expected(None), 1), VerdictKind::Conforms);
         assert_eq!(kind(&expected(Some(&[2, 3])), 2), VerdictKind::Conforms);
-        assert_eq!(kind(&expected(Some(&[2, 3])), 1), VerdictKind::UnexpectedlyConforms);
+        assert_eq!(
+            kind(&expected(Some(&[2, 3])), 1),
+            VerdictKind::UnexpectedlyConforms
+        );
         assert_eq!(kind(&expected(Some(&[2, 3])), 3), VerdictKind::KnownDeviation);
         assert_eq!(expected(Some(&[2, 3])).item(0).known, [1, 2, 2, 3]);
     }

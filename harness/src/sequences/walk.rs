@@ -279,7 +279,11 @@ impl<'s> Walk<'s> {
                 observations.push(observation);
             }
             let Some(at) = at else { break };
-            let next = self.machine.state().memory.read(payload::next_pointer(), 2, false);
+            let next = self
+                .machine
+                .state()
+                .memory
+                .read(payload::next_pointer(), 2, false);
             if !at.raises() && next == Some(following) {
                 over = false;
                 break;

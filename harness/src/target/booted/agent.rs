@@ -12,8 +12,8 @@ use rustix::termios::{OptionalActions, tcdrain, tcgetattr, tcsetattr};
 use spec_model::scenario::Scenario;
 
 use super::frame::{Job, Message, encode};
-use super::sequences;
 use super::initramfs::{JOB, MODULES};
+use super::sequences;
 use crate::target::kvm::Kvm;
 use crate::target::{Identity, Run, RunOptions};
 

@@ -97,7 +97,9 @@ impl Booted {
                     if fruitless < FRUITLESS_BOOTS && idle < IDLE_BOOTS {
                         continue;
                     }
-                    format!("given up after {fruitless} boots in a row without a result; the last one: {reason}")
+                    format!(
+                        "given up after {fruitless} boots in a row without a result; the last one: {reason}"
+                    )
                 }
             };
             for number in std::mem::take(&mut left).into_keys() {
