@@ -1,39 +1,37 @@
 //! `conform sequences`.
 
-use std::collections::BTreeMap;
+mod running;
+
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread;
 use std::time::Instant;
 
 use spec_model::defect::DefectSet;
 use spec_model::profile::Profile;
 use spec_model::run::outcomes;
 
-use super::args::SequencesArguments;
-use super::console::{Progress, print};
-use super::exit::{Failure, Status};
-use super::session::{Kind, Prepared, default_targets, own_executable};
-use super::suite::Suite;
+use crate::cli::args::SequencesArguments;
+use crate::cli::console::{Progress, print};
+use crate::cli::exit::{Failure, Status};
+use crate::cli::session::{Kind, Prepared, default_targets, own_executable};
+use crate::cli::suite::Suite;
 use crate::deviation::{self, Deviation};
 use crate::interrupt;
 use crate::judge::VerdictKind;
 use crate::judge::case::profile;
 use crate::judge::stop;
 use crate::provision::Cache;
-use crate::sequences::batch::{Item, Runner, Seen};
+use crate::sequences::batch::Item;
 use crate::sequences::case_file::{case_text, name};
 use crate::sequences::expected::{self, Expected};
 use crate::sequences::payload::{LONGEST, Payload};
 use crate::sequences::symbol::{Symbol, count, parse};
 use crate::sequences::tally::{Judge, Tally};
 use crate::sequences::{alone, report};
-use crate::target::booted::Booted;
-use crate::target::kvm::Kvm;
-use crate::target::{Identity, RunOptions};
+use crate::target::Identity;
+use running::Event;
 
 /// Events of the longest sequences on a KVM, and in the model alone.
 const LENGTH: usize = 5;
@@ -228,8 +226,8 @@ impl<'a> All<'a> {
         };
         let mut known: Vec<usize> = Vec::new();
         let mut up: Option<Instant> = None;
-        let events = start_target(target, &items, self.arguments.jobs, identity.smm);
-        while let Some(event) = next(&events) {
+        let events = running::start(target, &items, self.arguments.jobs, identity.smm);
+        while let Some(event) = running::next(&events) {
             let (number, seen) = match event {
                 Event::Up => {
                     up.get_or_insert_with(Instant::now);
@@ -368,7 +366,7 @@ fn named(
         expected::expected(payload, profile, base, all_of(&[deviation]), symbols, length)
             .map_err(Failure::incomplete)
     };
-    let wanted: std::collections::HashSet<&[Symbol]> = known
+    let wanted: HashSet<&[Symbol]> = known
         .iter()
         .map(|expected| expected.sequence.as_slice())
         .collect();
@@ -389,101 +387,4 @@ fn named(
         }
     }
     Ok(named)
-}
-
-/// What a running target reports.
-enum Event {
-    /// It is ready to run sequences.
-    Up,
-    /// What came of the sequence with that number.
-    Seen(u32, Seen),
-    /// Something else that is worth knowing.
-    Remark(String),
-}
-
-/// Results on their way. Dropping this ends the emulators.
-struct Events {
-    receiver: std::sync::mpsc::Receiver<Event>,
-    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// The next event; nothing when the target is done or the user wants to stop.
-fn next(events: &Events) -> Option<Event> {
-    loop {
-        if interrupt::interrupted() {
-            return None;
-        }
-        match events.receiver.recv_timeout(interrupt::LOOK) {
-            Ok(event) => return Some(event),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return None,
-        }
-    }
-}
-
-/// Runs the sequences on threads of their own; a booted target several times at once if `jobs`
-/// says so, each with a share of them.
-fn start_target(target: &Prepared, items: &[Item], jobs: usize, smm: bool) -> Events {
-    let (sender, receiver) = channel();
-    let stop: std::sync::Arc<std::sync::atomic::AtomicBool> = std::sync::Arc::default();
-    match &target.kind {
-        Kind::Kvm(_) => {
-            let (items, stop) = (items.to_vec(), std::sync::Arc::clone(&stop));
-            thread::spawn(move || {
-                if let Err(reason) = local(&items, smm, &stop, &sender) {
-                    let _ = sender.send(Event::Remark(format!("it cannot be used: {reason}")));
-                }
-            });
-        }
-        Kind::Booted { config, .. } => {
-            for job in 0..jobs.max(1) {
-                let share: Vec<Item> = items.iter().skip(job).step_by(jobs.max(1)).cloned().collect();
-                let mut config = config.clone();
-                config.stop = std::sync::Arc::clone(&stop);
-                let sender = sender.clone();
-                thread::spawn(move || booted(Booted::new(*config), &share, &sender));
-            }
-        }
-        Kind::Model | Kind::Unusable(_) => {}
-    }
-    Events { receiver, stop }
-}
-
-fn booted(mut target: Booted, items: &[Item], sender: &Sender<Event>) {
-    if items.is_empty() {
-        return;
-    }
-    let mut sink = |number, seen| drop(sender.send(Event::Seen(number, seen)));
-    let mut up = || drop(sender.send(Event::Up));
-    target.run_sequences(items, RunOptions::default(), &mut sink, &mut up);
-    for alarm in target.alarms() {
-        let _ = sender.send(Event::Remark(format!("the guest kernel complained:\n{alarm}")));
-    }
-}
-
-fn local(
-    items: &[Item],
-    smm: bool,
-    stop: &std::sync::atomic::AtomicBool,
-    sender: &Sender<Event>,
-) -> Result<(), String> {
-    let mut kvm = Kvm::open().map_err(|error| error.to_string())?;
-    let mut runner = Runner::new(smm).map_err(|error| error.to_string())?;
-    let _ = sender.send(Event::Up);
-    for item in items {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let seen = runner.run(item, |scenario| kvm.run_one(scenario, RunOptions::default()));
-        if sender.send(Event::Seen(item.number, seen)).is_err() {
-            break;
-        }
-    }
-    Ok(())
 }
