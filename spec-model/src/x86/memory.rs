@@ -1,14 +1,14 @@
 //! Guest-physical memory: regions, address spaces and what changed.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::rc::Rc;
 
+use super::page::{PAGE, Page, ZEROS};
 use crate::error::ModelError;
 use crate::scenario::{AddressSpace, Blob, Scenario};
 
-const PAGE: usize = 4096;
 /// Pages are shared between a memory and its copies until one of them writes.
-type Page = Arc<[u8; PAGE]>;
+type SharedPage = Rc<Page>;
 
 /// What a scenario's memory holds at the start. Pages of zeros take no room.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Image {
 struct Region {
     address: u64,
     space: AddressSpace,
-    pages: Vec<Option<Page>>,
+    pages: Vec<Option<SharedPage>>,
 }
 
 impl Region {
@@ -28,8 +28,6 @@ impl Region {
         self.address + (self.pages.len() * PAGE) as u64
     }
 }
-
-static ZERO_PAGE: [u8; PAGE] = [0; PAGE];
 
 impl Image {
     /// Lays out the scenario's regions.
@@ -92,8 +90,8 @@ fn fill(region: &mut Region, blob: &Blob) -> Result<(), ModelError> {
     while !rest.is_empty() {
         let start = offset % PAGE;
         let (now, later) = rest.split_at(rest.len().min(PAGE - start));
-        let page = region.pages[offset / PAGE].get_or_insert_with(|| Arc::new(ZERO_PAGE));
-        Arc::make_mut(page)[start..start + now.len()].copy_from_slice(now);
+        let page = region.pages[offset / PAGE].get_or_insert_with(|| Rc::new(Page::zero()));
+        Rc::make_mut(page).bytes_mut()[start..start + now.len()].copy_from_slice(now);
         offset += now.len();
         rest = later;
     }
@@ -109,7 +107,7 @@ fn offset(address: u64, base: u64) -> usize {
 #[derive(Debug)]
 pub struct PhysicalMemory<'image> {
     image: &'image Image,
-    written: Vec<Vec<Option<Page>>>,
+    written: Vec<Vec<Option<SharedPage>>>,
 }
 
 impl Clone for PhysicalMemory<'_> {
@@ -163,7 +161,7 @@ impl<'image> PhysicalMemory<'image> {
     fn page(&self, region: usize, page: usize) -> &[u8; PAGE] {
         let written = self.written[region].get(page).and_then(Option::as_ref);
         let original = || self.image.regions[region].pages[page].as_ref();
-        written.or_else(original).map_or(&ZERO_PAGE, |page| page)
+        written.or_else(original).map_or(&ZEROS, |page| page.bytes())
     }
 
     /// The bytes from `address` to the end of its page, as a processor in or out of SMM sees
@@ -222,9 +220,9 @@ impl<'image> PhysicalMemory<'image> {
         if pages.is_empty() {
             pages.resize_with(original.len(), || None);
         }
-        let written =
-            pages[page].get_or_insert_with(|| original[page].clone().unwrap_or_else(|| Arc::new(ZERO_PAGE)));
-        Arc::make_mut(written)
+        let written = pages[page]
+            .get_or_insert_with(|| original[page].clone().unwrap_or_else(|| Rc::new(Page::zero())));
+        Rc::make_mut(written).bytes_mut()
     }
 
     /// Reads bytes; `None` unless all of it is RAM.
@@ -254,8 +252,13 @@ impl<'image> PhysicalMemory<'image> {
             };
             for (number, page) in self.written[index].iter().enumerate() {
                 let Some(page) = page else { continue };
-                let original = region.pages[number].as_ref().map_or(&ZERO_PAGE, |page| page);
-                compare(region.address + (number * PAGE) as u64, original, page, changes);
+                let original = region.pages[number].as_ref().map_or(&ZEROS, |page| page.bytes());
+                compare(
+                    region.address + (number * PAGE) as u64,
+                    original,
+                    page.bytes(),
+                    changes,
+                );
             }
         }
         (normal, smm)

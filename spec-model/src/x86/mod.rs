@@ -9,6 +9,7 @@ pub mod execute;
 pub mod field;
 pub mod machine;
 pub mod memory;
+pub mod page;
 pub mod paging;
 pub mod processor;
 pub mod save_area;
