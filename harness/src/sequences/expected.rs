@@ -31,9 +31,12 @@ pub struct Expected {
     pub deviating: Option<Vec<Allowed>>,
 }
 
+/// A sequence and its outcomes in ascending order.
+pub type SequenceOutcomes = (Vec<Symbol>, Vec<Allowed>);
+
 /// The outcomes of every sequence, prefixes first.
 struct Outcomes {
-    all: Vec<(Vec<Symbol>, Vec<Allowed>)>,
+    all: Vec<SequenceOutcomes>,
 }
 
 impl<'s> Visitor<'s> for Outcomes {
@@ -69,7 +72,7 @@ pub fn outcomes(
     defects: DefectSet,
     symbols: &[Symbol],
     length: usize,
-) -> Result<Vec<(Vec<Symbol>, Vec<Allowed>)>, ModelError> {
+) -> Result<Vec<SequenceOutcomes>, ModelError> {
     let template = payload.template();
     let image = Image::new(&template)?;
     let mut outcomes = Outcomes { all: Vec::new() };
