@@ -9,6 +9,7 @@ use spec_model::x86::memory::Image;
 
 use super::invariant::Broken;
 use super::payload::Payload;
+use super::processor_time;
 use super::symbol::Symbol;
 use super::tally::Tally;
 use super::walk::{Visitor, Walk, Way};
@@ -64,13 +65,6 @@ impl<'s> Visitor<'s> for Counter<'_, '_> {
     }
 }
 
-/// Time that this thread has had a processor (Linux Documentation/scheduler/sched-stats.rst).
-fn processor_time() -> Option<Duration> {
-    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let nanoseconds = statistics.split_whitespace().next()?.parse().ok()?;
-    Some(Duration::from_nanos(nanoseconds))
-}
-
 /// Walks every sequence of up to `length` out of `symbols`.
 ///
 /// # Errors
@@ -84,7 +78,7 @@ pub fn walk<'d>(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Alone<'d>, ModelError> {
     let start = Instant::now();
-    let processor_before = processor_time();
+    let processor_before = processor_time::of_thread();
     let template = payload.template();
     let image = Image::new(&template)?;
     let wanted = super::symbol::count(symbols.len(), length);
@@ -100,7 +94,7 @@ pub fn walk<'d>(
     walk.walk(symbols, length, &mut counter)?;
     tally.took = start.elapsed();
     // On a busy machine the time on the clock says little about the model.
-    tally.running = match (processor_before, processor_time()) {
+    tally.running = match (processor_before, processor_time::of_thread()) {
         (Some(before), Some(after)) => after.saturating_sub(before),
         _ => tally.took,
     };

@@ -18,6 +18,7 @@ pub mod expected;
 pub mod history;
 pub mod invariant;
 pub mod payload;
+pub mod processor_time;
 pub mod report;
 pub mod symbol;
 pub mod tally;

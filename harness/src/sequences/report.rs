@@ -55,6 +55,13 @@ pub fn table(out: &mut impl Write, tallies: &[Tally<'_>]) -> fmt::Result {
                 _ => ", starting and preparing left out",
             }
         )?;
+        if let Some(processor) = tally.processor {
+            writeln!(
+                out,
+                "  {:.1} s of processor time for all of it",
+                processor.as_secs_f64()
+            )?;
+        }
         for (name, count) in &tally.known {
             writeln!(out, "  {count} show {name}")?;
         }

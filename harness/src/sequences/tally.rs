@@ -81,6 +81,8 @@ pub struct Tally<'d> {
     /// Time in which sequences ran, without starting the target; for the model the time of its
     /// processor.
     pub running: Duration,
+    /// Time that processors spent on all of it, an emulator's included.
+    pub processor: Option<Duration>,
 }
 
 impl<'d> Tally<'d> {

@@ -29,7 +29,7 @@ use crate::sequences::expected::{self, Expected};
 use crate::sequences::payload::{LONGEST, Payload};
 use crate::sequences::symbol::{Symbol, count, parse};
 use crate::sequences::tally::{Judge, Tally};
-use crate::sequences::{alone, report};
+use crate::sequences::{alone, processor_time, report};
 use crate::target::Identity;
 use running::Event;
 
@@ -181,6 +181,7 @@ impl<'a> All<'a> {
 
     fn target(&mut self, target: &Prepared, identity: &Identity) -> Result<(), Failure> {
         let start = Instant::now();
+        let processor_before = processor_time::of_process_and_children();
         let name = target.name.to_string();
         let length = self.arguments.length.unwrap_or(LENGTH);
         let mut tally = Tally::new(name.clone(), length, count(self.symbols.len(), length));
@@ -271,6 +272,9 @@ impl<'a> All<'a> {
             )?;
         }
         tally.took = start.elapsed();
+        let processor_after = processor_time::of_process_and_children();
+        let processor = processor_before.zip(processor_after);
+        tally.processor = processor.map(|(before, after)| after.saturating_sub(before));
         self.show(&tally, profile)?;
         self.tallies.push(tally);
         Ok(())
