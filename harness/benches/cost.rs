@@ -5,6 +5,9 @@
 //! * Scenarios per second of the model against the local `/dev/kvm` with a fresh virtual
 //!   machine each, over all cases that the device can run: at least 50 times is the goal.
 //!
+//! * Event sequences per second of the model in a tree that shares prefixes, against single
+//!   scenarios: at least 200,000 per second is the goal.
+//!
 //! Nothing is asserted: a machine that is busy must not fail a build.
 
 use std::hint::black_box;
@@ -15,6 +18,8 @@ use criterion::Criterion;
 use harness::case::Case;
 use harness::cli::suite::Suite;
 use harness::judge::case::profile;
+use harness::sequences::symbol::count;
+use harness::sequences::{Payload, Symbol, alone, expected};
 use harness::target::kvm::Kvm;
 use harness::target::kvm::bare::BareSequence;
 use harness::target::{Mode, Run, RunOptions};
@@ -67,8 +72,15 @@ fn main() {
 }
 
 fn measure(criterion: &mut Criterion) -> Result<Vec<String>, String> {
-    let mut kvm = Kvm::open().map_err(|error| error.to_string())?;
     let mut ratios = Vec::new();
+    ratios.extend(sequences(criterion)?);
+    let mut kvm = match Kvm::open() {
+        Ok(kvm) => kvm,
+        Err(error) => {
+            ratios.push(format!("the rest was not measured: {error}"));
+            return Ok(ratios);
+        }
+    };
     ratios.extend(sync_point(criterion, &mut kvm)?);
     ratios.extend(throughput(criterion, &mut kvm)?);
     Ok(ratios)
@@ -119,6 +131,44 @@ fn sync_point(criterion: &mut Criterion, kvm: &mut Kvm) -> Result<Option<String>
         format!(
             "one sync point: {target:.1?} on the target, {ioctls:.1?} for the bare ioctls: ratio {:.2} (goal: at most 2)",
             target.as_secs_f64() / ioctls.as_secs_f64()
+        )
+    }))
+}
+
+/// Event sequences of the model: in a tree that shares prefixes, against each one by itself.
+fn sequences(criterion: &mut Criterion) -> Result<Option<String>, String> {
+    const LENGTH: usize = 3;
+    let payload = Payload::new().map_err(|error| error.to_string())?;
+    let walk = || {
+        alone::walk(
+            &payload,
+            &KVM_SVM,
+            DefectSet::NONE,
+            &Symbol::ALL,
+            LENGTH + 1,
+            &mut |_| {},
+        )
+    };
+    let shared = median(criterion, "event sequences/model, tree with invariants", || {
+        let _ = black_box(walk());
+    });
+    let mut scenario = payload.template();
+    let all = expected::outcomes(&payload, &KVM_SVM, DefectSet::NONE, &Symbol::ALL, LENGTH);
+    let all = all.map_err(|error| error.to_string())?;
+    let single = median(criterion, "event sequences/model, one by one", || {
+        for (sequence, _) in &all {
+            payload.set(&mut scenario, sequence);
+            let _ = black_box(outcomes(&scenario, &KVM_SVM, DefectSet::NONE));
+        }
+    });
+    let per_second = |count: usize, time: Duration| count as f64 / time.as_secs_f64();
+    Ok(shared.zip(single).map(|(shared, single)| {
+        let shared = per_second(count(Symbol::ALL.len(), LENGTH + 1), shared);
+        let single = per_second(all.len(), single);
+        format!(
+            "event sequences: {shared:.0} per second in the model's tree (goal: at least 200000), {single:.0} one by \
+             one: ratio {:.1}",
+            shared / single
         )
     }))
 }

@@ -9,4 +9,5 @@ pub(crate) mod interrupt;
 pub mod judge;
 pub mod provision;
 pub mod report;
+pub mod sequences;
 pub mod target;

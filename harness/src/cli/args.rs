@@ -34,6 +34,12 @@ pub(super) enum Command {
     /// number of states, the ways in which the run can end, and a shortest schedule to a crash
     /// as a sequence diagram.
     Explore(ExploreArguments),
+    /// Run every sequence of NMI, SMI, IRET, RSM, INT3, a fault and interrupt shadows.
+    ///
+    /// On the model with its invariants, on a KVM judged against the model to the last field.
+    /// Prints how many sequences and distinct behaviours there are, and sequences that deviate
+    /// as case files.
+    Sequences(SequencesArguments),
     /// Only check case and deviation files, and show every mistake.
     Check {
         /// A file or folder; the repository's cases if absent.
@@ -77,7 +83,7 @@ pub(super) enum Command {
 /// What `conform run` takes.
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
-    /// Only these cases, for instance `nmi` or `smm/rsm-*`.
+    /// Only these cases, for instance `nmi` or `smm/rsm-*`, or a case file anywhere.
     pub(super) globs: Vec<String>,
     /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`. Repeatable.
     /// The default is the model, the local device and every kernel that is provisioned.
@@ -151,6 +157,38 @@ pub(super) struct ExploreArguments {
     #[arg(long, value_name = "DIR")]
     pub(super) cases: Vec<PathBuf>,
     /// The implementation whose choices the model makes.
+    #[arg(long, value_name = "NAME", default_value = "kvm-svm", value_parser = profile)]
+    pub(super) profile: &'static Profile,
+}
+
+/// What `conform sequences` takes.
+#[derive(Debug, Args)]
+pub(super) struct SequencesArguments {
+    /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`. The default is
+    /// the model, the local device and every kernel that is provisioned.
+    pub(super) targets: Vec<TargetName>,
+    /// Events of the longest sequences; 5 on a KVM and 7 in the model unless given.
+    #[arg(long, short, value_name = "N")]
+    pub(super) length: Option<usize>,
+    /// Only these events, for instance `nmi,smi,iret,rsm`.
+    #[arg(long, value_name = "EVENTS")]
+    pub(super) symbols: Option<String>,
+    /// Print this sequence as a case file and do nothing else, for instance `nmi,smi,rsm`.
+    #[arg(long, value_name = "SEQUENCE")]
+    pub(super) print: Option<String>,
+    /// Write the counts there, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Save sequences that deviate there as case files, for `conform run FILE`.
+    #[arg(long, value_name = "DIR")]
+    pub(super) save: Option<PathBuf>,
+    /// Boot a kernel this many times at once, each for a share of the sequences.
+    #[arg(long, short, value_name = "N", default_value_t = 1)]
+    pub(super) jobs: usize,
+    /// Switch a defect on in the model. Repeatable; `conform defects` lists them.
+    #[arg(long = "defect", value_name = "NAME")]
+    pub(super) defects: Vec<Defect>,
+    /// The implementation whose choices the target `model` makes.
     #[arg(long, value_name = "NAME", default_value = "kvm-svm", value_parser = profile)]
     pub(super) profile: &'static Profile,
 }

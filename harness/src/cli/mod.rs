@@ -12,6 +12,7 @@ mod layout;
 mod listing;
 mod provision;
 mod run;
+mod sequences;
 pub mod session;
 mod shuffle;
 pub mod suite;
@@ -31,6 +32,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explore(arguments) => explore::explore(&arguments),
+        Command::Sequences(arguments) => sequences::sequences(&arguments),
         Command::Check { path } => check::check(path.as_deref()),
         Command::Targets => listing::targets(),
         Command::Provision { kernels } => provision::provision(&kernels),

@@ -33,7 +33,8 @@ const DEFAULT_KERNEL: &str = "debian:6.12";
 
 pub(super) fn run(arguments: &RunArguments) -> Result<Status, Failure> {
     let mut suite = Suite::load(&arguments.cases)?;
-    suite.select(&arguments.globs)?;
+    let globs = suite.add_files(&arguments.globs)?;
+    suite.select(&globs)?;
     if let Some(seed) = arguments.shuffle {
         shuffle(&mut suite.cases, seed);
     }

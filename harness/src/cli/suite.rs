@@ -112,6 +112,32 @@ impl Suite {
         messages
     }
 
+    /// Loads those of the patterns that are case files, wherever they lie, and gives the
+    /// patterns with the names of their cases in their place. A file of the suite itself is not
+    /// loaded twice.
+    ///
+    /// # Errors
+    /// Every mistake in every file.
+    pub fn add_files(&mut self, patterns: &[String]) -> Result<Vec<String>, Failure> {
+        let mut names = Vec::with_capacity(patterns.len());
+        for pattern in patterns {
+            let path = Path::new(pattern);
+            if path.extension().is_none_or(|extension| extension != "yaml") || !path.is_file() {
+                names.push(pattern.clone());
+                continue;
+            }
+            let case = Case::load(path).map_err(|mistakes| Failure {
+                status: Status::Wrong,
+                messages: mistakes.iter().map(ToString::to_string).collect(),
+            })?;
+            names.push(case.name.clone());
+            if self.cases.iter().all(|known| known.name != case.name) {
+                self.cases.push(case);
+            }
+        }
+        Ok(names)
+    }
+
     /// Keeps the cases that fit any of the patterns; all of them if there is no pattern.
     ///
     /// # Errors

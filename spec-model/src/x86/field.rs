@@ -4,6 +4,9 @@
 //! Cases, expectations, judging, reports and the case schema all go through it;
 //! nothing else spells a field name.
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 use super::segment::SegmentAttributes;
 use super::state::{PendingException, Shadow, VcpuState};
 
@@ -21,7 +24,10 @@ impl Field {
     /// The field of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Field> {
-        FIELDS.iter().find(|field| field.name == name)
+        // SMM entry and RSM look up a field for each row of the state-save area.
+        static BY_NAME: OnceLock<HashMap<&str, &Field>> = OnceLock::new();
+        let by_name = BY_NAME.get_or_init(|| FIELDS.iter().map(|field| (field.name, field)).collect());
+        by_name.get(name).copied()
     }
 
     /// The field's value, zero-extended.

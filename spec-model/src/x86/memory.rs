@@ -107,11 +107,28 @@ fn offset(address: u64, base: u64) -> usize {
 }
 
 /// Guest-physical memory during a run: the image and the pages written since.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PhysicalMemory<'image> {
     image: &'image Image,
     written: Vec<Vec<Option<SharedPage>>>,
     bridge: Option<HostBridge>,
+}
+
+impl Clone for PhysicalMemory<'_> {
+    fn clone(&self) -> Self {
+        Self {
+            image: self.image,
+            written: self.written.clone(),
+            bridge: self.bridge.clone(),
+        }
+    }
+
+    /// Whoever goes back to a state many times allocates nothing.
+    fn clone_from(&mut self, source: &Self) {
+        self.image = source.image;
+        self.written.clone_from(&source.written);
+        self.bridge.clone_from(&source.bridge);
+    }
 }
 
 impl PartialEq for PhysicalMemory<'_> {

@@ -13,6 +13,7 @@ use spec_model::scenario::Scenario;
 
 use super::frame::{Job, Message, encode};
 use super::initramfs::{JOB, MODULES};
+use super::sequences;
 use crate::target::kvm::Kvm;
 use crate::target::{Identity, Run, RunOptions};
 
@@ -92,10 +93,13 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
         };
         channel.send(&Message::Result(*index, run))?;
     }
+    if !job.sequences.is_empty() {
+        sequences::run(&job, &mut executor, &open, &mut channel)?;
+    }
     channel.send(&Message::Finished)
 }
 
-fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+pub(super) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a text")
@@ -129,7 +133,7 @@ fn load_modules() -> io::Result<Vec<String>> {
 }
 
 /// The way to the host.
-struct Channel {
+pub(super) struct Channel {
     port: File,
 }
 
@@ -144,7 +148,7 @@ impl Channel {
 
     /// Returns when the message has left the machine: should the next scenario kill the
     /// kernel, the host already has everything before it.
-    fn send(&mut self, message: &Message) -> io::Result<()> {
+    pub(super) fn send(&mut self, message: &Message) -> io::Result<()> {
         let frame = encode(message).map_err(io::Error::other)?;
         self.port.write_all(&frame)?;
         tcdrain(&self.port)?;

@@ -326,6 +326,8 @@ mod tests {
         let job = Job {
             options: RunOptions::default(),
             scenarios: Vec::new(),
+            sequences: Vec::new(),
+            careful: false,
         };
         let mut archive = Vec::new();
         contents.write(&job, &mut archive).unwrap();

@@ -8,6 +8,7 @@ mod agent;
 mod emulator;
 mod frame;
 mod initramfs;
+mod sequences;
 #[cfg(test)]
 mod tests;
 
@@ -186,22 +187,16 @@ impl Booted {
         self.identity.as_ref().ok_or_else(silent)
     }
 
-    /// Boots once and runs what is left. Each scenario with a result leaves `left`.
-    fn boot(
-        &mut self,
-        scenarios: &[Scenario],
-        left: &mut VecDeque<usize>,
-        options: RunOptions,
-        sink: &mut dyn FnMut(usize, Run),
-    ) -> End {
+    /// Starts an emulator with a job.
+    fn launch(&mut self, job: &Job<'_>) -> Result<(Emulator, Instant), End> {
         if self.contents.is_none() {
             match Contents::new(&self.config.executable, &self.config.kernel) {
                 Ok(contents) => self.contents = Some(contents),
-                Err(error) => return End::Unusable(error.to_string()),
+                Err(error) => return Err(End::Unusable(error.to_string())),
             }
         }
         let Some(contents) = &self.contents else {
-            return End::Unusable("the initramfs has no contents".to_owned());
+            return Err(End::Unusable("the initramfs has no contents".to_owned()));
         };
         let mut command_line = COMMAND_LINE.to_owned();
         let library_folders = contents.library_folders();
@@ -217,21 +212,33 @@ impl Booted {
             qemu: &self.config.qemu,
             kernel: &self.config.kernel.image,
             initramfs: contents,
-            job: &job(scenarios, left, options),
+            job,
             command_line: &command_line,
         };
-        let mut emulator = match Emulator::start(&machine) {
-            Ok(emulator) => emulator,
-            Err(error) => return End::Unusable(error.to_string()),
+        match Emulator::start(&machine) {
+            Ok(emulator) => Ok((emulator, start)),
+            Err(error) => Err(End::Unusable(error.to_string())),
+        }
+    }
+
+    /// Boots once and runs what is left. Each scenario with a result leaves `left`.
+    fn boot(
+        &mut self,
+        scenarios: &[Scenario],
+        left: &mut VecDeque<usize>,
+        options: RunOptions,
+        sink: &mut dyn FnMut(usize, Run),
+    ) -> End {
+        let (mut emulator, start) = match self.launch(&job(scenarios, left, options)) {
+            Ok(launched) => launched,
+            Err(end) => return end,
         };
         let mut patience = self.config.boot_patience;
         let mut running = None;
         loop {
             match emulator.next(patience, &self.config.stop) {
                 Ok(Message::Hello(identity)) => {
-                    self.boot_time = Some(start.elapsed());
-                    let name = self.config.name.clone();
-                    self.identity = Some(Identity { name, ..identity });
+                    self.greeted(identity, start);
                     patience = self.config.patience;
                 }
                 Ok(Message::Starting(index)) => running = usize::try_from(index).ok(),
@@ -242,6 +249,7 @@ impl Booted {
                     }
                     running = None;
                 }
+                Ok(Message::Sequences(_)) => {}
                 Ok(Message::Finished) => {
                     self.alarms.extend(emulator.alarm());
                     return End::Finished;
@@ -254,6 +262,12 @@ impl Booted {
                 }
             }
         }
+    }
+
+    fn greeted(&mut self, identity: Identity, start: Instant) {
+        self.boot_time = Some(start.elapsed());
+        let name = self.config.name.clone();
+        self.identity = Some(Identity { name, ..identity });
     }
 
     fn explain(&self, lost: &Lost, emulator: &Emulator, running: bool) -> String {
@@ -279,6 +293,8 @@ fn job<'a>(scenarios: &'a [Scenario], left: &VecDeque<usize>, options: RunOption
     Job {
         options,
         scenarios: wanted.collect(),
+        sequences: Vec::new(),
+        careful: false,
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Vcpu {
     initial_msrs: Msrs,
     /// KVM_SMI was called and KVM may not have looked at it yet.
     smi_raised: bool,
+    /// When its state was last read, it was in an SMM inside an NMI.
+    inside_nmi: bool,
     /// Initial states that KVM is known to keep.
     checked: HashSet<VcpuState>,
 }
@@ -80,6 +82,7 @@ impl Vcpu {
             state_msrs: msr_list(&observed)?,
             initial_msrs: msr_list(&initial)?,
             smi_raised: false,
+            inside_nmi: false,
             checked: HashSet::new(),
         })
     }
@@ -106,6 +109,7 @@ impl Vcpu {
             events: self.events()?,
             ..VcpuState::default()
         };
+        self.inside_nmi = state.events.smm_inside_nmi;
         let regs = self.fd.get_regs().map_err(Failure::ioctl("KVM_GET_REGS"))?;
         state::load_regs(&mut state, &regs);
         let sregs = self.fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
@@ -164,6 +168,15 @@ impl Vcpu {
             // looks; reading the events makes it look, so that setting them can clear it.
             self.events()?;
             self.smi_raised = false;
+        }
+        if self.inside_nmi && !wanted.events.smm_inside_nmi {
+            // Linux 5.10 looks at `smm_inside_nmi` only if `smm` is set with it, so that the flag
+            // would stay (arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_set_vcpu_events).
+            self.set_events(&EventState {
+                in_smm: true,
+                ..EventState::default()
+            })?;
+            self.inside_nmi = false;
         }
         if self.has_apic {
             self.forget_messages()?;

@@ -52,7 +52,7 @@ pub struct Machine<'run> {
 }
 
 /// Everything about a machine that a run changes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct MachineState<'run> {
     /// Guest-physical memory.
     pub memory: PhysicalMemory<'run>,
@@ -65,6 +65,29 @@ pub struct MachineState<'run> {
     pub reached: Vec<u32>,
     /// Number of observations made.
     pub observed: usize,
+}
+
+impl Clone for MachineState<'_> {
+    fn clone(&self) -> Self {
+        Self {
+            memory: self.memory.clone(),
+            vcpus: self.vcpus.clone(),
+            finished: self.finished.clone(),
+            accesses: self.accesses.clone(),
+            reached: self.reached.clone(),
+            observed: self.observed,
+        }
+    }
+
+    /// Whoever goes back to a state many times allocates nothing.
+    fn clone_from(&mut self, source: &Self) {
+        self.memory.clone_from(&source.memory);
+        self.vcpus.clone_from(&source.vcpus);
+        self.finished.clone_from(&source.finished);
+        self.accesses.clone_from(&source.accesses);
+        self.reached.clone_from(&source.reached);
+        self.observed = source.observed;
+    }
 }
 
 /// One turn of one processor: from where it was to its next stop.
@@ -136,6 +159,11 @@ impl<'run> Machine<'run> {
     #[must_use]
     pub fn state(&self) -> &MachineState<'run> {
         &self.state
+    }
+
+    /// The same, to change between two turns: what a host does outside the scenario's events.
+    pub fn state_mut(&mut self) -> &mut MachineState<'run> {
+        &mut self.state
     }
 
     /// Goes back, or over, to a state of a machine for the same scenario.

@@ -1,0 +1,105 @@
+//! Sequences on a running target: threads, and what they report.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+
+use crate::cli::session::{Kind, Prepared};
+use crate::interrupt;
+use crate::sequences::batch::{Item, Runner, Seen};
+use crate::target::RunOptions;
+use crate::target::booted::Booted;
+use crate::target::kvm::Kvm;
+
+/// What a running target reports.
+pub(super) enum Event {
+    /// It is ready to run sequences.
+    Up,
+    /// What came of the sequence with that number.
+    Seen(u32, Seen),
+    /// Something else that is worth knowing.
+    Remark(String),
+}
+
+/// Results on their way. Dropping this ends the emulators.
+pub(super) struct Events {
+    receiver: Receiver<Event>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The next event; nothing when the target is done or the user wants to stop.
+pub(super) fn next(events: &Events) -> Option<Event> {
+    loop {
+        if interrupt::interrupted() {
+            return None;
+        }
+        match events.receiver.recv_timeout(interrupt::LOOK) {
+            Ok(event) => return Some(event),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
+
+/// Runs the sequences on threads of their own; a booted target several times at once if `jobs`
+/// says so, each with a share of them.
+pub(super) fn start(target: &Prepared, items: &[Item], jobs: usize, smm: bool) -> Events {
+    let (sender, receiver) = channel();
+    let stop: Arc<AtomicBool> = std::sync::Arc::default();
+    match &target.kind {
+        Kind::Kvm(_) => {
+            let (items, stop) = (items.to_vec(), Arc::clone(&stop));
+            thread::spawn(move || {
+                if let Err(reason) = local(&items, smm, &stop, &sender) {
+                    let _ = sender.send(Event::Remark(format!("it cannot be used: {reason}")));
+                }
+            });
+        }
+        Kind::Booted { config, .. } => {
+            for job in 0..jobs.max(1) {
+                let share: Vec<Item> = items.iter().skip(job).step_by(jobs.max(1)).cloned().collect();
+                let mut config = config.clone();
+                config.stop = Arc::clone(&stop);
+                let sender = sender.clone();
+                thread::spawn(move || booted(Booted::new(*config), &share, &sender));
+            }
+        }
+        Kind::Model | Kind::Unusable(_) => {}
+    }
+    Events { receiver, stop }
+}
+
+fn booted(mut target: Booted, items: &[Item], sender: &Sender<Event>) {
+    if items.is_empty() {
+        return;
+    }
+    let mut sink = |number, seen| drop(sender.send(Event::Seen(number, seen)));
+    let mut up = || drop(sender.send(Event::Up));
+    target.run_sequences(items, RunOptions::default(), &mut sink, &mut up);
+    for alarm in target.alarms() {
+        let _ = sender.send(Event::Remark(format!("the guest kernel complained:\n{alarm}")));
+    }
+}
+
+fn local(items: &[Item], smm: bool, stop: &AtomicBool, sender: &Sender<Event>) -> Result<(), String> {
+    let mut kvm = Kvm::open().map_err(|error| error.to_string())?;
+    let mut runner = Runner::new(smm).map_err(|error| error.to_string())?;
+    let _ = sender.send(Event::Up);
+    for item in items {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let seen = runner.run(item, |scenario| kvm.run_one(scenario, RunOptions::default()));
+        if sender.send(Event::Seen(item.number, seen)).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Every short sequence of events: on the model with its invariants, on the local device and on
+//! provisioned kernels. Full length is for `conform sequences`.
+
+use std::process::Command;
+
+use harness::cli::session::cached_kernels;
+use harness::provision::Cache;
+use harness::sequences::alone::{self, Alone};
+use harness::sequences::digest::{Behaviour, fingerprint};
+use harness::sequences::expected::{self, Allowed};
+use harness::sequences::symbol::{Symbol, count, words};
+use harness::sequences::{LONGEST, Payload};
+use harness::target::kvm::Kvm;
+use spec_model::defect::{Defect, DefectSet};
+use spec_model::profile::{KVM_SVM, PROFILES, Profile};
+use spec_model::run::outcomes;
+
+fn walk(profile: &'static Profile, defects: DefectSet, length: usize) -> Alone<'static> {
+    let payload = Payload::new().unwrap();
+    alone::walk(&payload, profile, defects, &Symbol::ALL, length, &mut |_| {}).unwrap()
+}
+
+#[test]
+fn the_invariants_hold_on_the_model() {
+    for profile in PROFILES.iter().filter(|profile| profile.smm) {
+        let Alone { tally, broken } = walk(profile, DefectSet::NONE, 4);
+        assert_eq!(broken, [], "{}", profile.name);
+        assert_eq!(tally.judged(), count(8, 4));
+        assert!(tally.is_complete());
+        // Different sequences show the same, but by no means all of them do.
+        assert!(
+            (100..count(8, 4)).contains(&tally.behaviours()),
+            "{}",
+            tally.behaviours()
+        );
+    }
+}
+
+/// Each defect and the requirement that the first broken invariant cites.
+const CAUGHT: [(Defect, &str); 10] = [
+    (Defect::RsmClearsNmiMask, "NMI-SMM-002"),
+    (Defect::SmiKeepsNmiMask, "SMM-ENTRY-011"),
+    (Defect::IretKeepsNmiMask, "NMI-MASK-002"),
+    (Defect::NmiDroppedWhileMasked, "NMI-MASK-005"),
+    (Defect::NmiAtEntryOnly, "NMI-MASK-004"),
+    (Defect::SmiDroppedInSmm, "SMM-LATCH-001"),
+    (Defect::NmiBeforeSmi, "SMM-LATCH-002"),
+    (Defect::MovSsShadowMissing, "NMI-MASK-007"),
+    (Defect::RsmOutsideSmmIgnored, "SMM-RSM-001"),
+    (Defect::RsmReloadsAttributes, "SMM-RSM-009"),
+];
+
+#[test]
+fn a_defect_breaks_an_invariant() {
+    for (defect, requirement) in CAUGHT {
+        let Alone { broken, .. } = walk(&KVM_SVM, DefectSet::NONE.with(defect), 4);
+        let cited: Vec<&str> = broken.iter().map(|(_, broken)| broken.requirement.id).collect();
+        assert!(cited.contains(&requirement), "{defect}: {cited:?}");
+    }
+}
+
+#[test]
+fn a_walk_gives_what_single_scenarios_give() {
+    let payload = Payload::new().unwrap();
+    let mut defects = vec![DefectSet::NONE];
+    defects.push(
+        DefectSet::NONE
+            .with(Defect::ShadowLostAcrossSmm)
+            .with(Defect::PendingNmisReportedAsOne),
+    );
+    for defects in defects {
+        let walked = expected::outcomes(&payload, &KVM_SVM, defects, &Symbol::ALL, 3).unwrap();
+        let mut scenario = payload.template();
+        for (sequence, walked) in walked {
+            payload.set(&mut scenario, &sequence);
+            let single = outcomes(&scenario, &KVM_SVM, defects).unwrap();
+            let mut single: Vec<Allowed> = single
+                .iter()
+                .map(|outcome| Allowed {
+                    fingerprint: fingerprint(&outcome.transcript),
+                    behaviour: Behaviour::of(&outcome.transcript),
+                })
+                .collect();
+            single.sort_unstable();
+            single.dedup();
+            assert_eq!(walked, single, "{}", words(&sequence));
+        }
+    }
+}
+
+fn conform(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_conform"))
+        .arg("sequences")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn short_sequences_conform_on_the_local_device() {
+    if Kvm::open().is_err() {
+        return;
+    }
+    let (status, text) = conform(&["kvm", "--length", "3"]);
+    assert_eq!(status, Some(0), "{text}");
+}
+
+/// The comparison of a KVM with the model is worth nothing if it cannot fail.
+#[test]
+fn a_model_with_a_defect_is_told_from_the_local_device() {
+    if Kvm::open().is_err() {
+        return;
+    }
+    let (status, text) = conform(&["kvm", "--length", "2", "--defect", "iret-keeps-nmi-mask"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("DEVIATES     sequences/nmi-iret on kvm"), "{text}");
+    assert!(text.contains("# sequences/nmi-iret as a case file:"), "{text}");
+}
+
+#[test]
+fn short_sequences_conform_on_provisioned_kernels() {
+    let cache = Cache::open(None).unwrap();
+    if cache.qemu().is_err() {
+        return;
+    }
+    for kernel in cached_kernels(&cache) {
+        let (status, text) = conform(&[&format!("svm@{kernel}"), "--length", "3"]);
+        assert_eq!(status, Some(0), "{kernel}: {text}");
+    }
+}
+
+#[test]
+fn a_sequence_prints_as_a_case_file_that_runs() {
+    let (status, text) = conform(&["--print", "movss,nmi,smi,rsm,iret"]);
+    assert_eq!(status, Some(0), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sequence.yaml");
+    std::fs::write(&file, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_conform"))
+        .args(["run", "--target", "model"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn wrong_commands_say_what_is_possible() {
+    for (arguments, wanted) in [
+        (vec!["model", "--length", "0"], format!("1 to {LONGEST}")),
+        (vec!["model", "--length", "8"], format!("1 to {LONGEST}")),
+        (vec!["model", "--symbols", "nmi,init"], "MOVSS".to_owned()),
+        (vec!["--print", "reset"], "`reset`".to_owned()),
+        (vec!["--print", ""], "1 to".to_owned()),
+    ] {
+        let (status, text) = conform(&arguments);
+        assert_eq!(status, Some(2), "{text}");
+        assert!(text.contains(&wanted), "{text}");
+    }
+}
