@@ -87,6 +87,8 @@ pub struct Finished {
 
 /// KVM_INTERNAL_ERROR_EMULATION (KVM API, "The kvm_run structure").
 const EMULATION: u32 = 1;
+/// KVM_INTERNAL_ERROR_DELIVERY_EV.
+const DELIVERY: u32 = 3;
 /// What KVM_RUN fails with on a virtual machine that KVM has declared dead.
 const EIO: i32 = 5;
 
@@ -208,7 +210,11 @@ impl<'run> Machine<'run> {
             && match vcpu.activity {
                 Activity::Running => true,
                 Activity::Halted => wakes,
-                Activity::Shutdown | Activity::GivenUp | Activity::Dead | Activity::Looping => false,
+                Activity::Shutdown
+                | Activity::GivenUp
+                | Activity::Undelivered
+                | Activity::Dead
+                | Activity::Looping => false,
             }
     }
 
@@ -237,6 +243,7 @@ impl<'run> Machine<'run> {
                 Activity::Halted => return Ok(Stop::Halted(self.halt_point(index))),
                 Activity::Shutdown => return Ok(Stop::Shutdown),
                 Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
+                Activity::Undelivered => return Ok(Stop::InternalError(DELIVERY)),
                 Activity::Dead => return Ok(Stop::RunFailed(EIO)),
                 Activity::Looping => return Ok(Stop::Stuck),
             }
