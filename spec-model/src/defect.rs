@@ -155,6 +155,8 @@ defects! {
         "A data access whose page walk meets an entry outside memory is made at the entry, if it has the same offset in its page.";
     DeliveryWithoutTablesRepeats "delivery-without-tables-repeats" EXC_DF_001
         "When delivery of an exception meets a page table outside memory, the hypervisor injects an exception again, for ever.";
+    DeliveryWithoutTablesFails "delivery-without-tables-fails" EXC_DF_001
+        "When delivery of an exception meets a page table outside memory, the run ends in KVM_EXIT_INTERNAL_ERROR (delivery).";
     EntryWithoutMemoryIsFatal "entry-without-memory-is-fatal" CHIPSET_ENTRY_001
         "An SMI whose state-save area lies outside memory makes KVM_RUN fail with EIO, for good.";
     UnreadableSaveAreaIsInternalError "unreadable-save-area-is-internal-error" SMM_RSM_019

@@ -83,7 +83,7 @@ pub fn walk<'d>(
     let image = Image::new(&template)?;
     let wanted = super::symbol::count(symbols.len(), length);
     let mut tally = Tally::new("model".to_owned(), length, wanted);
-    let mut walk = Walk::new(payload, &template, &image, profile, defects).checking_invariants();
+    let mut walk = Walk::new(payload, &template, &image, profile, defects)?.checking_invariants();
     let mut counter = Counter {
         tally: &mut tally,
         violations: 0,

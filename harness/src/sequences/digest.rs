@@ -64,6 +64,7 @@ fn stop(stop: Stop) -> [u8; 2] {
         Stop::RunFailed(errno) => [6, errno as u8],
         Stop::Stuck => [7, 0],
         Stop::LimitReached => [8, 0],
+        Stop::WaitsForSipi => [9, 0],
     }
 }
 

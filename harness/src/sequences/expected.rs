@@ -76,7 +76,7 @@ pub fn outcomes(
     let template = payload.template();
     let image = Image::new(&template)?;
     let mut outcomes = Outcomes { all: Vec::new() };
-    Walk::new(payload, &template, &image, profile, defects).walk(symbols, length, &mut outcomes)?;
+    Walk::new(payload, &template, &image, profile, defects)?.walk(symbols, length, &mut outcomes)?;
     Ok(outcomes.all)
 }
 

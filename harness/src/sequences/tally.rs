@@ -14,7 +14,7 @@ use crate::case::Expectations;
 use crate::deviation::Deviation;
 use crate::judge::case::judge_run;
 use crate::judge::{Verdict, VerdictKind};
-use crate::target::{Identity, Run};
+use crate::target::{Identity, Mode, Run};
 
 /// Sequences that deviate, conform unexpectedly or are broken and that are kept to be shown.
 pub const SHOWN: usize = 20;
@@ -214,7 +214,14 @@ impl<'d> Judge<'_, 'd> {
                 };
                 let mut case = self.payload.case(&expected.sequence)?;
                 case.expectations = Expectations::default();
-                let verdict = judge_run(&case, self.identity, self.deviations, self.defects, &run);
+                let verdict = judge_run(
+                    &case,
+                    self.identity,
+                    Mode::Normal,
+                    self.deviations,
+                    self.defects,
+                    &run,
+                );
                 if let Verdict::Unsupported(reason) = &verdict {
                     tally.count_unsupported(length, reason.split(" at rip ").next().unwrap_or(reason));
                     return Ok(());

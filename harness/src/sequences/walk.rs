@@ -93,7 +93,7 @@ impl<'s> Walk<'s> {
         image: &'s Image,
         profile: &'static Profile,
         defects: DefectSet,
-    ) -> Self {
+    ) -> Result<Self, ModelError> {
         let rules = Rules {
             profile,
             defects,
@@ -101,14 +101,14 @@ impl<'s> Walk<'s> {
             choices: Choices::default(),
             facilities: Vec::new(),
         };
-        Self {
+        Ok(Self {
             payload,
-            machine: Machine::new(template, image, rules, false),
+            machine: Machine::new(template, image, rules, false)?,
             keeps_stops: true,
             broken: Vec::new(),
             violations: 0,
             checks: false,
-        }
+        })
     }
 
     /// The same, which keeps no stops and checks the invariants instead.

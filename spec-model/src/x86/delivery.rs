@@ -96,7 +96,12 @@ impl Processor<'_, '_> {
             };
             self.note_page_fault(exception);
             if std::mem::take(&mut self.vcpu.walk_met_nothing) {
-                self.vcpu.activity = Activity::Looping;
+                let gives_up = self.rules.broken(Defect::DeliveryWithoutTablesFails);
+                self.vcpu.activity = if gives_up {
+                    Activity::Undelivered
+                } else {
+                    Activity::Looping
+                };
                 return Ok(());
             }
             let second = Class::of(exception.vector);

@@ -194,7 +194,8 @@ impl Processor<'_, '_> {
         {
             return None;
         }
-        self.vcpu.walk_met_nothing = self.rules.broken(Defect::DeliveryWithoutTablesRepeats);
+        self.vcpu.walk_met_nothing = self.rules.broken(Defect::DeliveryWithoutTablesRepeats)
+            || self.rules.broken(Defect::DeliveryWithoutTablesFails);
         let is_data = purpose != Purpose::Fetch && privilege == Privilege::Program;
         let same_offset = (entry ^ linear) & 0xfff == 0;
         if is_data && same_offset && self.rules.broken(Defect::AccessAtPageTableEntry) {

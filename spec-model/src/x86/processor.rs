@@ -29,6 +29,8 @@ pub enum Activity {
     Shutdown,
     /// The hypervisor could not go on.
     GivenUp,
+    /// The hypervisor could not deliver an event.
+    Undelivered,
     /// The virtual machine is dead: KVM_RUN fails with EIO.
     Dead,
     /// The hypervisor goes on without the processor getting anywhere.

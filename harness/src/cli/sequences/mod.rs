@@ -30,7 +30,7 @@ use crate::sequences::payload::{LONGEST, Payload};
 use crate::sequences::symbol::{Symbol, count, parse};
 use crate::sequences::tally::{Judge, Tally};
 use crate::sequences::{alone, processor_time, report};
-use crate::target::Identity;
+use crate::target::{Identity, Mode};
 use running::Event;
 
 /// Events of the longest sequences on a KVM, and in the model alone.
@@ -193,7 +193,7 @@ impl<'a> All<'a> {
             return Ok(());
         };
         self.progress.show(&format!("{name}: asking the model"));
-        let applicable = deviation::applicable(self.deviations, identity);
+        let applicable = deviation::applicable(self.deviations, identity, Mode::Normal);
         let symbols: Vec<Symbol> = self
             .symbols
             .iter()

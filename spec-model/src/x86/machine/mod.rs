@@ -113,6 +113,8 @@ pub struct Finished {
 
 /// KVM_INTERNAL_ERROR_EMULATION (KVM API, "The kvm_run structure").
 const EMULATION: u32 = 1;
+/// KVM_INTERNAL_ERROR_DELIVERY_EV.
+const DELIVERY: u32 = 3;
 /// What KVM_RUN fails with on a virtual machine that KVM has declared dead.
 const EIO: i32 = 5;
 
@@ -250,6 +252,7 @@ impl<'run> Machine<'run> {
                 Activity::WaitForSipi
                 | Activity::Shutdown
                 | Activity::GivenUp
+                | Activity::Undelivered
                 | Activity::Dead
                 | Activity::Looping
                 | Activity::EntryFailed => false,
@@ -286,6 +289,7 @@ impl<'run> Machine<'run> {
                 Activity::WaitForSipi => return Ok(Stop::WaitsForSipi),
                 Activity::Shutdown => return Ok(Stop::Shutdown),
                 Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
+                Activity::Undelivered => return Ok(Stop::InternalError(DELIVERY)),
                 Activity::Dead => return Ok(Stop::RunFailed(EIO)),
                 Activity::Looping => return Ok(Stop::Stuck),
                 Activity::EntryFailed => return Ok(Stop::EntryFailed),
