@@ -22,10 +22,15 @@ impl Machine<'_> {
     /// If a receiver cannot take it.
     pub(in crate::x86) fn deliver_messages(&mut self, sender: usize) -> Result<(), ModelError> {
         for message in self.take_messages(sender) {
-            for receiver in 0..self.state().vcpus.len() {
-                if self.gets(message, sender, receiver) {
-                    self.processor(receiver).accept(message.command)?;
-                }
+            let receivers = 0..self.state().vcpus.len();
+            let receivers: Vec<usize> = receivers
+                .filter(|receiver| self.gets(message, sender, *receiver))
+                .collect();
+            self.note_event(sender, || {
+                format!("{:?} to vCPUs {receivers:?}", message.command.mode)
+            });
+            for receiver in receivers {
+                self.processor(receiver).accept(message.command)?;
             }
         }
         Ok(())
