@@ -27,7 +27,8 @@ impl Machine<'_> {
                 .filter(|receiver| self.gets(message, sender, *receiver))
                 .collect();
             self.note_event(sender, || {
-                format!("{:?} to vCPUs {receivers:?}", message.command.mode)
+                let receivers: Vec<String> = receivers.iter().map(usize::to_string).collect();
+                format!("ICR: {} to vCPU {}", message.command.mode, receivers.join(", "))
             });
             for receiver in receivers {
                 self.processor(receiver).accept(message.command)?;

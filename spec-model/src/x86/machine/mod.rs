@@ -263,7 +263,7 @@ impl<'run> Machine<'run> {
             while let Some(event) = self.processor(index).take_event()? {
                 let smbase = self.state.vcpus[index].state.smbase;
                 self.note_event(index, || match event {
-                    "SMI" => format!("SMI: enters SMM, SMBASE {smbase:#x}"),
+                    "SMI" => format!("enters SMM, SMBASE {smbase:#x}"),
                     other => other.to_owned(),
                 });
                 if self.state.vcpus[index].activity != Activity::Running {

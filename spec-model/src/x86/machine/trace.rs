@@ -67,7 +67,8 @@ impl Machine<'_> {
         let state = &self.state.vcpus[index].state;
         let (smbase, cr3) = (state.smbase, state.cr3);
         if before.in_smm && !state.events.in_smm {
-            self.note_event(index, || format!("leaves SMM, SMBASE {smbase:#x}, CR3 {cr3:#x}"));
+            self.note_event(index, || format!("leaves SMM, SMBASE {smbase:#x}"));
+            self.note_event(index, || format!("CR3 is {cr3:#x}"));
         } else if before.cr3 != cr3 {
             self.note_event(index, || format!("CR3 := {cr3:#x}"));
         }
@@ -98,7 +99,7 @@ pub(super) fn disassemble(instruction: &Instruction) -> String {
 
 pub(super) fn describe(exception: Exception) -> String {
     match exception.error_code {
-        Some(code) => format!("exception {}, error code {code:#x}", exception.vector),
+        Some(code) => format!("exception {}, code {code:#x}", exception.vector),
         None => format!("exception {}", exception.vector),
     }
 }
