@@ -136,6 +136,24 @@ fn a_limit_of_states_is_not_taken_for_the_end() {
     assert!(!found.complete);
 }
 
+/// The counterexample of seed 000, as `conform explore` prints it.
+#[test]
+fn the_crash_of_the_s3_resume_reads_like_its_report() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("cases/s3/closes-smram-too-early.yaml");
+    let case = Case::load(&file).expect("it loads");
+    let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
+    let crash = found.crash.expect("there is one");
+    let text = diagram(&case.scenario, &KVM_SVM, DefectSet::NONE, &crash).expect("the model runs it");
+    insta::with_settings!({
+        snapshot_path => Path::new("../../golden/explore"),
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+        description => case.title.as_str(),
+    }, {
+        insta::assert_snapshot!("closes-smram-too-early", text);
+    });
+}
+
 #[test]
 fn every_claim_about_all_schedules_holds() {
     let cases =
