@@ -60,7 +60,9 @@ impl Explorer<'_> {
         self.progress.show(&format!("exploring {}", case.name));
         let found = explored(case, self.arguments.profile, self.defects, self.arguments.states)
             .map_err(|error| Failure::wrong(format_args!("{}: {error}", case.file.display())))?;
-        let claim = case.explore.filter(|_| found.complete);
+        // What a person claims holds for the profiles that the case is about.
+        let is_about = case.is_about(self.arguments.profile);
+        let claim = case.explore.filter(|_| found.complete && is_about);
         let refuted = claim.map(|claim| check(&claim, &found)).unwrap_or_default();
         self.refuted |= !refuted.is_empty();
         self.incomplete |= !found.complete;
