@@ -37,8 +37,9 @@ fn the_invariants_hold_on_the_model() {
 }
 
 /// Each defect and the requirement that the first broken invariant cites.
-const CAUGHT: [(Defect, &str); 10] = [
+const CAUGHT: [(Defect, &str); 11] = [
     (Defect::RsmClearsNmiMask, "NMI-SMM-002"),
+    (Defect::RsmKeepsNmiMask, "NMI-SMM-005"),
     (Defect::SmiKeepsNmiMask, "SMM-ENTRY-011"),
     (Defect::IretKeepsNmiMask, "NMI-MASK-002"),
     (Defect::NmiDroppedWhileMasked, "NMI-MASK-005"),
