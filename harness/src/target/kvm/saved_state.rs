@@ -79,6 +79,11 @@ impl SavedVcpu {
         })
     }
 
+    /// Whether the processor is in an SMM that interrupted an NMI handler.
+    pub(super) fn inside_nmi(&self) -> bool {
+        self.events.smi.smm_inside_nmi != 0
+    }
+
     /// Puts the state back into the processor that it was read from. Nested state is left
     /// as it is.
     ///
