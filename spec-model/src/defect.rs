@@ -205,6 +205,8 @@ defects! {
         "When the host reads and puts back the event state at a point, two pending NMIs become one.";
     RestoreDropsSmi "restore-drops-smi" STATE_003
         "When the host reads and puts back the event state at a point, a pending SMI is lost.";
+    RestoreRefusesSmiInWaitForSipi "restore-refuses-smi-in-wait-for-sipi" STATE_003
+        "The event state of a processor that waits for a startup IPI cannot be put back with a pending SMI, which is lost.";
     RestoreDropsInsideNmi "restore-drops-inside-nmi" STATE_004
         "When the host reads and puts back the event state at a point, it is forgotten that SMM interrupted an NMI handler.";
     RestoreDropsShadow "restore-drops-shadow" STATE_005

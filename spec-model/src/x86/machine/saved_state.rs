@@ -20,6 +20,10 @@ impl Machine<'_> {
             if rules.broken(Defect::RestoreDropsSmi) {
                 events.smi_pending = false;
             }
+            let waits_for_sipi = vcpu.state.apic.as_ref().is_some_and(|apic| apic.waiting_for_sipi);
+            if waits_for_sipi && rules.broken(Defect::RestoreRefusesSmiInWaitForSipi) {
+                events.smi_pending = false;
+            }
             if rules.broken(Defect::RestoreDropsInsideNmi) {
                 events.smm_inside_nmi = false;
             }
