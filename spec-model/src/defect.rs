@@ -246,7 +246,7 @@ defects! {
     DebugTrapBeforeSmi "debug-trap-before-smi" SMM_LATCH_003
         "Of an SMI and a single-step trap that are both pending, the trap is delivered first.";
     RestoreLosesPdptes "restore-loses-pdptes" STATE_001
-        "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and a hypervisor that then cannot read HLT leaves RIP at it.";
+        "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and the hypervisor then cannot read the HLT that it steps over and the instructions that it emulates.";
 }
 
 impl fmt::Display for Defect {
