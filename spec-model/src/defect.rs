@@ -205,6 +205,8 @@ defects! {
         "When the host reads and puts back the event state at a point, two pending NMIs become one.";
     RestoreDropsSmi "restore-drops-smi" STATE_003
         "When the host reads and puts back the event state at a point, a pending SMI is lost.";
+    RestoreRefusesSmiInWaitForSipi "restore-refuses-smi-in-wait-for-sipi" STATE_003
+        "The event state of a processor that waits for a startup IPI cannot be put back with a pending SMI, which is lost.";
     RestoreDropsInsideNmi "restore-drops-inside-nmi" STATE_004
         "When the host reads and puts back the event state at a point, it is forgotten that SMM interrupted an NMI handler.";
     RestoreDropsShadow "restore-drops-shadow" STATE_005
@@ -244,7 +246,7 @@ defects! {
     DebugTrapBeforeSmi "debug-trap-before-smi" SMM_LATCH_003
         "Of an SMI and a single-step trap that are both pending, the trap is delivered first.";
     RestoreLosesPdptes "restore-loses-pdptes" STATE_001
-        "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and a hypervisor that then cannot read HLT leaves RIP at it.";
+        "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and the hypervisor then cannot read the HLT that it steps over and the instructions that it emulates.";
 }
 
 impl fmt::Display for Defect {

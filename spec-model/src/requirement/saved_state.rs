@@ -5,7 +5,7 @@ super::requirements! {
     SAVED_STATE:
     STATE_001 "STATE-001" KvmPolicy
         "Registers that the host reads and puts back, into the same or another virtual machine, are what they were, hidden parts included."
-        "KVM API, 4.13 KVM_GET_SREGS, 4.18 KVM_GET_MSRS, 4.33 KVM_GET_DEBUGREGS and their setters";
+        "KVM API, 4.13 KVM_GET_SREGS, 4.18 KVM_GET_MSRS, 4.33 KVM_GET_DEBUGREGS, 4.131 KVM_GET_SREGS2 and their setters";
     STATE_002 "STATE-002" KvmPolicy
         "Pending NMIs are as many after the host has read and put back the event state as before."
         "KVM API, 4.31 KVM_GET_VCPU_EVENTS and 4.32 KVM_SET_VCPU_EVENTS (nmi.pending); Linux commit ab2ee212a57b";

@@ -6,6 +6,7 @@
 use super::control::{cr0, cr4, efer, flag};
 use super::exception::{Exception, PF, Step};
 use super::processor::Processor;
+use super::segment::SegmentName;
 use crate::defect::Defect;
 use crate::transcript::{Access, AccessSpace};
 
@@ -318,6 +319,7 @@ impl Processor<'_, '_> {
     /// #PF.
     pub fn read_linear(&mut self, linear: u64, width: usize, privilege: Privilege) -> Step<u64> {
         let first = self.translate(linear, Purpose::Read, privilege)?;
+        self.emulated(first)?;
         let in_page = width.min(room_in_page(linear));
         if in_page == width {
             return self.read_physical(first, width);
@@ -334,6 +336,7 @@ impl Processor<'_, '_> {
     /// #PF.
     pub fn write_linear(&mut self, linear: u64, width: usize, value: u64, privilege: Privilege) -> Step {
         let first = self.translate(linear, Purpose::Write, privilege)?;
+        self.emulated(first)?;
         let in_page = width.min(room_in_page(linear));
         if in_page == width {
             return self.write_physical(first, width, value);
@@ -341,6 +344,17 @@ impl Processor<'_, '_> {
         let second = self.translate(self.next_page(linear), Purpose::Write, privilege)?;
         self.write_physical(first, in_page, value)?;
         self.write_physical(second, width - in_page, value >> (8 * in_page))
+    }
+
+    /// An access to the page of the local APIC is one that the hypervisor emulates. If it cannot
+    /// read the instruction, that is a page fault of its fetch (STATE-001).
+    fn emulated(&self, address: u64) -> Step {
+        if !self.is_apic_page(address) || !self.instructions_are_unreadable() {
+            return Ok(());
+        }
+        let state = self.state();
+        let linear = state.segment(SegmentName::Cs).base.wrapping_add(state.rip);
+        Err(self.page_fault(linear, Purpose::Fetch, self.cpl() == 3, false, false))
     }
 
     /// Checks that `width` bytes at a linear address could be written, without writing.

@@ -43,12 +43,6 @@ pub(super) enum Failure {
         /// What was read.
         read: u64,
     },
-    /// KVM reports a state that it does not take back.
-    #[error(
-        "{0} refuses to restore a processor that waits for a startup IPI with an SMI pending, although this \
-         KVM reported that state; Linux 7.2 takes it"
-    )]
-    SmiInWaitForSipi(&'static str),
     /// The software backend gave up on the guest.
     #[error("{0}: the PVM backend cannot run this")]
     PvmGaveUp(String),
@@ -124,7 +118,6 @@ impl From<Failure> for Run {
             | Failure::StateRefused
             | Failure::ShadowNotKept
             | Failure::NotKept { .. }
-            | Failure::SmiInWaitForSipi(_)
             | Failure::MsrRefused { .. }
             | Failure::PvmGaveUp(_) => Self::Unsupported(failure.to_string()),
             Failure::BadScenario(_) | Failure::Call { .. } | Failure::UnexpectedExit { .. } => {

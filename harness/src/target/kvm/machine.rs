@@ -106,6 +106,16 @@ impl Machine {
         Ok(result)
     }
 
+    /// Makes the chipset what that of `source` is, registers and lock included, and the slots
+    /// what it shows of memory now: closed SMRAM stays closed on the other side.
+    ///
+    /// # Errors
+    /// If KVM refuses a slot.
+    pub(super) fn take_over_chipset(&mut self, source: &Self) -> Result<(), Failure> {
+        self.memory.put_behind(source.memory.bridge().copied());
+        self.slots.apply(&self.vm, &self.memory)
+    }
+
     /// One processor.
     ///
     /// # Errors

@@ -55,7 +55,7 @@ fn save(device: &Device, machine: &mut Machine) -> Result<Vec<SavedVcpu>, Failur
     vcpus.map(|vcpu| SavedVcpu::read(vcpu.fd(), device)).collect()
 }
 
-/// Puts memory and processors of `source` into `target`.
+/// Puts memory, chipset and processors of `source` into `target`.
 fn restore(
     saved: &[SavedVcpu],
     scenario: &Scenario,
@@ -66,8 +66,12 @@ fn restore(
     // changed at the end is still counted from what the scenario says.
     target.memory.load(&scenario.memory)?;
     target.memory.copy_from(&mut source.memory);
+    // Memory slots before the processors, for the same reason: the page directory pointers of
+    // a processor in SMM may lie in SMRAM that only the chipset of now shows it.
+    target.take_over_chipset(source)?;
     for (number, (vcpu, saved)) in target.vcpus.iter_mut().zip(saved).enumerate() {
         saved.restore(vcpu.fd(), number)?;
+        vcpu.note_restored(saved.inside_nmi());
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ mod migrate;
 mod saved_state;
 mod session;
 mod slots;
+mod special_registers;
 mod state;
 mod tick;
 mod vcpu;

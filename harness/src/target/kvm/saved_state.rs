@@ -6,13 +6,14 @@
 
 use kvm_bindings::{
     KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_SIPI_RECEIVED, KVM_VCPUEVENT_VALID_SMM, kvm_debugregs,
-    kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{Cap, KvmNestedStateBuffer, VcpuFd};
 use vmm_sys_util::errno;
 
 use super::device::Device;
 use super::failure::Failure;
+use super::special_registers::SpecialRegisters;
 use super::vcpu::msr_list;
 
 /// MSRs that are left alone: DEBUGCTL. Payloads do not use it, and SVM without LBR
@@ -25,7 +26,7 @@ pub(super) struct SavedVcpu {
     mp_state: kvm_mp_state,
     events: kvm_vcpu_events,
     regs: kvm_regs,
-    sregs: kvm_sregs,
+    special: SpecialRegisters,
     xsave: Option<Box<kvm_xsave>>,
     xcrs: Option<Box<kvm_xcrs>>,
     debug_registers: kvm_debugregs,
@@ -69,7 +70,7 @@ impl SavedVcpu {
             mp_state,
             events,
             regs: fd.get_regs().map_err(Failure::ioctl("KVM_GET_REGS"))?,
-            sregs: fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?,
+            special: SpecialRegisters::read(fd, device)?,
             xsave: xsave.map_err(Failure::ioctl("KVM_GET_XSAVE"))?.map(Box::new),
             xcrs: xcrs.map_err(Failure::ioctl("KVM_GET_XCRS"))?.map(Box::new),
             debug_registers: fd.get_debug_regs().map_err(Failure::ioctl("KVM_GET_DEBUGREGS"))?,
@@ -77,6 +78,11 @@ impl SavedVcpu {
             msrs: read_msrs(fd, &device.msr_indices)?,
             nested,
         })
+    }
+
+    /// Whether the processor is in an SMM that interrupted an NMI handler.
+    pub(super) fn inside_nmi(&self) -> bool {
+        self.events.smi.smm_inside_nmi != 0
     }
 
     /// Puts the state back into the processor that it was read from. Nested state is left
@@ -116,10 +122,9 @@ impl SavedVcpu {
     }
 
     fn write_special_registers(&self, fd: &mut VcpuFd) -> Result<(), Failure> {
-        fd.set_sregs(&self.sregs)
-            .map_err(Failure::ioctl("KVM_SET_SREGS"))?;
+        self.special.write(fd)?;
         // Without an in-kernel APIC, KVM_RUN takes CR8 from here (KVM API 5, `cr8`).
-        fd.get_kvm_run().cr8 = self.sregs.cr8;
+        fd.get_kvm_run().cr8 = self.special.cr8();
         // The APIC base, with the mode of the APIC, is in the special registers.
         if let Some(lapic) = &self.lapic {
             fd.set_lapic(lapic).map_err(Failure::ioctl("KVM_SET_LAPIC"))?;
@@ -145,27 +150,43 @@ impl SavedVcpu {
         write_msrs(fd, vcpu, &self.msrs)?;
         fd.set_debug_regs(&self.debug_registers)
             .map_err(Failure::ioctl("KVM_SET_DEBUGREGS"))?;
-        fd.set_vcpu_events(&self.events)
-            .map_err(|error| self.refused(error, "KVM_SET_VCPU_EVENTS"))?;
-        fd.set_mp_state(self.mp_state)
-            .map_err(|error| self.refused(error, "KVM_SET_MP_STATE"))
+        match fd.set_vcpu_events(&self.events) {
+            Err(error) if self.may_be_refused(error) => Self::set_events(fd, &self.without_smi())?,
+            outcome => outcome.map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))?,
+        }
+        match fd.set_mp_state(self.mp_state) {
+            Err(error) if self.may_be_refused(error) => {
+                Self::set_events(fd, &self.without_smi())?;
+                fd.set_mp_state(self.mp_state)
+            }
+            outcome => outcome,
+        }
+        .map_err(Failure::ioctl("KVM_SET_MP_STATE"))
     }
 
-    /// Why the event state or the MP state was not taken. KVM took it for impossible that a
-    /// processor waits for a startup IPI with an SMI pending, although an SMI sent to such a
+    fn set_events(fd: &VcpuFd, events: &kvm_vcpu_events) -> Result<(), Failure> {
+        fd.set_vcpu_events(events)
+            .map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))
+    }
+
+    /// Whether an error of the setter of the event state or the MP state may be about an SMI
+    /// pending in wait-for-SIPI. KVM took that for impossible, although an SMI sent to such a
     /// processor brings it about, and both setters refused it (Linux `arch/x86/kvm/x86.c`,
     /// `kvm_vcpu_ioctl_x86_set_vcpu_events` and `kvm_arch_vcpu_ioctl_set_mpstate`, "INITs are
-    /// latched while in SMM"; seen on 5.10 and 6.12, not on 7.2).
-    fn refused(&self, error: errno::Error, call: &'static str) -> Failure {
+    /// latched while in SMM"). What then is left to a host is to go on without the SMI, so that
+    /// a run shows what that loses.
+    fn may_be_refused(&self, error: errno::Error) -> bool {
         let waits_for_sipi = matches!(
             self.mp_state.mp_state,
             KVM_MP_STATE_INIT_RECEIVED | KVM_MP_STATE_SIPI_RECEIVED
         );
-        if error.errno() == libc::EINVAL && waits_for_sipi && self.events.smi.pending != 0 {
-            Failure::SmiInWaitForSipi(call)
-        } else {
-            Failure::ioctl(call)(error)
-        }
+        error.errno() == libc::EINVAL && waits_for_sipi && self.events.smi.pending != 0
+    }
+
+    fn without_smi(&self) -> kvm_vcpu_events {
+        let mut events = self.events;
+        events.smi.pending = 0;
+        events
     }
 }
 

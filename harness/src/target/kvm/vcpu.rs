@@ -92,6 +92,12 @@ impl Vcpu {
         &mut self.fd
     }
 
+    /// Notes that the state was set from outside, with SMM inside an NMI handler or not, which
+    /// the next [`Self::reset`] has to know.
+    pub(super) fn note_restored(&mut self, inside_nmi: bool) {
+        self.inside_nmi = inside_nmi;
+    }
+
     /// What [`super::bare`] needs: the file descriptor, the MSRs that an observation reads
     /// and those that a reset sets, with the values of the last reset.
     pub(super) fn into_parts(self) -> (VcpuFd, Msrs, Msrs) {

@@ -286,7 +286,10 @@ impl<'run> Machine<'run> {
                 After::Sync(point) => return Ok(Stop::Sync(point)),
                 After::GivenUp => return Ok(Stop::InternalError(EMULATION)),
                 After::Halt => {
-                    self.step_over_hlt(index);
+                    if !self.step_over_hlt(index) {
+                        self.state.vcpus[index].activity = Activity::GivenUp;
+                        return Ok(Stop::InternalError(EMULATION));
+                    }
                     self.state.vcpus[index].activity = Activity::Halted;
                     if self.is_woken_at_once(index) {
                         continue;

@@ -4,6 +4,7 @@
 use super::Machine;
 use crate::defect::Defect;
 use crate::x86::control::{cr0, cr4, efer};
+use crate::x86::processor::Processor;
 use crate::x86::state::{Shadow, VcpuState};
 
 impl Machine<'_> {
@@ -18,6 +19,10 @@ impl Machine<'_> {
                 events.nmi_pending = events.nmi_pending.min(1);
             }
             if rules.broken(Defect::RestoreDropsSmi) {
+                events.smi_pending = false;
+            }
+            let waits_for_sipi = vcpu.state.apic.as_ref().is_some_and(|apic| apic.waiting_for_sipi);
+            if waits_for_sipi && rules.broken(Defect::RestoreRefusesSmiInWaitForSipi) {
                 events.smi_pending = false;
             }
             if rules.broken(Defect::RestoreDropsInsideNmi) {
@@ -42,12 +47,24 @@ impl Machine<'_> {
     }
 
     /// A HLT that the hypervisor cannot read, one byte long, is not stepped over (STATE-001).
-    pub(super) fn step_over_hlt(&mut self, index: usize) {
-        let lost = self.rules.broken(Defect::RestoreLosesPdptes);
+    /// False if the hypervisor gives up on it, which it does where HLT is its own business: with
+    /// a local APIC. Without one the exit for HLT hides that.
+    pub(super) fn step_over_hlt(&mut self, index: usize) -> bool {
+        let processor = self.processor(index);
+        let unreadable = processor.instructions_are_unreadable();
         let vcpu = &mut self.state.vcpus[index];
-        if lost && vcpu.pdptes_lost && pages_with_pae(&vcpu.state) {
+        if unreadable {
             vcpu.state.rip = vcpu.state.rip.wrapping_sub(1);
         }
+        !unreadable || vcpu.state.apic.is_none()
+    }
+}
+
+impl Processor<'_, '_> {
+    /// With a defect: the hypervisor's own page walk has lost the page-directory-pointer entries,
+    /// so that it can emulate no instruction (STATE-001).
+    pub(in crate::x86) fn instructions_are_unreadable(&self) -> bool {
+        self.rules.broken(Defect::RestoreLosesPdptes) && self.vcpu.pdptes_lost && pages_with_pae(self.state())
     }
 }
 
