@@ -243,6 +243,12 @@ defects! {
         "IRET and RETF raise #NP instead of #SS if the stack segment they load is not present.";
     DebugTrapBeforeSmi "debug-trap-before-smi" SMM_LATCH_003
         "Of an SMI and a single-step trap that are both pending, the trap is delivered first.";
+    BroadcastSmiReachesOne "broadcast-smi-reaches-one" APIC_ICR_004
+        "An SMI that is sent to all others reaches the first of them only.";
+    RsmClosesSmramFirst "rsm-closes-smram-first" CHIPSET_RSM_002
+        "RSM reads the state-save area as a processor outside SMM sees memory.";
+    SvmeClearedOnEntry "svme-cleared-on-entry" SMM_EFER_001
+        "Entering SMM clears EFER.SVME where the processor keeps it.";
     RestoreLosesPdptes "restore-loses-pdptes" STATE_001
         "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and a hypervisor that then cannot read HLT leaves RIP at it.";
 }

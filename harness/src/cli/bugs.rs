@@ -27,6 +27,9 @@ pub(super) fn bugs(further: &[PathBuf]) -> Result<Status, Failure> {
             Expression::Not(reason) => {
                 let _ = writeln!(out, "    not expressed: {reason}");
             }
+            Expression::Rule(rule, reason) => {
+                let _ = writeln!(out, "    {}: {reason}", rule.id);
+            }
             Expression::Defects(defects) => {
                 expressed += 1;
                 for defect in defects {

@@ -25,6 +25,9 @@ impl Machine<'_> {
             for receiver in 0..self.state().vcpus.len() {
                 if self.gets(message, sender, receiver) {
                     self.processor(receiver).accept(message.command)?;
+                    if self.stops_at_the_first(message.command) {
+                        break;
+                    }
                 }
             }
         }
@@ -47,6 +50,12 @@ impl Machine<'_> {
             Shorthand::AllIncludingSelf => true,
             Shorthand::AllExcludingSelf => !is_self || self.rules.broken(Defect::AllButSelfIncludesSelf),
         }
+    }
+
+    fn stops_at_the_first(&self, command: Command) -> bool {
+        command.mode == DeliveryMode::Smi
+            && command.shorthand == Shorthand::AllExcludingSelf
+            && self.rules.broken(Defect::BroadcastSmiReachesOne)
     }
 
     fn apic(&self, index: usize) -> Option<&LocalApic> {

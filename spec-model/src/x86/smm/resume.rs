@@ -71,6 +71,10 @@ impl Processor<'_, '_> {
     /// The state-save area, read at guest-physical addresses whatever the paging of the
     /// handler (CHIPSET-RSM-002).
     fn read_save_area(&mut self, layout: &Layout) -> Option<Vec<u8>> {
+        if self.rules.broken(Defect::RsmClosesSmramFirst) {
+            let first = self.state().smbase.wrapping_add(layout.offset());
+            return self.memory.read_bytes(first, layout.size(), false);
+        }
         if !self.rules.broken(Defect::SmramReadThroughLinearAddress) {
             return save_area(self.rules, self.state(), self.memory);
         }
