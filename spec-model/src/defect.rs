@@ -243,6 +243,10 @@ defects! {
         "Of an SMI and a single-step trap that are both pending, the trap is delivered first.";
     Cr4ReadShowsHostMce "cr4-read-shows-host-mce" EXC_CR_002
         "MOV from CR4 gives the CR4 that the hypervisor runs the guest with, in which MCE is set, unless CR0 has CD or NW set.";
+    RsmKeepsInsideNmi "rsm-keeps-inside-nmi" NMI_SMM_005
+        "RSM does not forget that the SMI interrupted an NMI handler.";
+    RestoreDropsInit "restore-drops-init" INIT_SMM_001
+        "When the host reads and puts back the event state at a point, a latched INIT is lost.";
     BroadcastSmiReachesOne "broadcast-smi-reaches-one" APIC_ICR_004
         "An SMI that is sent to all others reaches the first of them only.";
     RsmClosesSmramFirst "rsm-closes-smram-first" CHIPSET_RSM_002

@@ -123,7 +123,12 @@ pub static HISTORIC_BUGS: &[HistoricBug] = bugs! {
         not(NESTED);
     20 "INIT in SMM was lost across saving the state, or ignored, and SIPI in SMM was delivered."
         "KVM, Linux commits 4b9852f4f389, ff90afa75573, 27cbe7d61898 and 28bf28887976"
-        defects(Defect::InitDroppedInSmm, Defect::InitResetsInSmm, Defect::SipiQueuedInSmm);
+        defects(
+            Defect::RestoreDropsInit,
+            Defect::InitDroppedInSmm,
+            Defect::InitResetsInSmm,
+            Defect::SipiQueuedInSmm
+        );
     21 "Startup IPIs that arrive in SMM are dropped, so that an application processor never starts."
         "all KVM, by design; EDK2 issue 10293"
         rule(

@@ -20,6 +20,9 @@ impl Machine<'_> {
             if rules.broken(Defect::RestoreDropsSmi) {
                 events.smi_pending = false;
             }
+            if rules.broken(Defect::RestoreDropsInit) {
+                events.init_latched = false;
+            }
             if rules.broken(Defect::RestoreDropsInsideNmi) {
                 events.smm_inside_nmi = false;
             }

@@ -108,10 +108,11 @@ impl Processor<'_, '_> {
             () if self.rules.broken(Defect::RsmKeepsNmiMask) => events.nmi_masked,
             () => masked(rule),
         };
+        let keeps_inside_nmi = self.rules.broken(Defect::RsmKeepsInsideNmi);
         let events = &mut self.state_mut().events;
         events.nmi_masked = masked;
         events.in_smm = false;
-        events.smm_inside_nmi = false;
+        events.smm_inside_nmi &= keeps_inside_nmi;
     }
 
     /// The state that the image describes, and what the processor keeps besides
