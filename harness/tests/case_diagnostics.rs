@@ -159,7 +159,7 @@ expect:
             "18:11: no `sync` or `halt` in the code names `befor`; did you mean `before`?",
             "19:19: `doo` is not a key here; did you mean `do`?",
             "19:34: 0 is not an occurrence; count from 1",
-            "20:5: the host does nothing here; add `do: nmi`, `do: smi`, `set`, `save`, `write` or `shadow`",
+            "20:5: the host does nothing here; add `do: nmi`, `do: smi`, `set`, `save`, `write`, `smram` or `shadow`",
             "21:17: `adress` is not a key here; did you mean `address`?",
             "23:11: no `sync` or `halt` in the code names `in-nmy`; did you mean `in-nmi`?",
             "23:31: 0x2 does not fit the 1 bits of nmi.masked; write true or false",
@@ -321,7 +321,7 @@ table! {
         ["18:11: no `sync` or `halt` in the code names `in-smi`; did you mean `in-nmi`?"];
     path_ends_at_a_sync_point: "in-nmi, halted]"
         => "in-nmi]",
-        ["16:16: a run does not end at the sync point `in-nmi`; go on to `halted`, `shutdown` or another end (halted, shutdown, stuck, limit, wait-for-sipi)"];
+        ["16:16: a run does not end at the sync point `in-nmi`; go on to `halted`, `shutdown` or another end (halted, shutdown, internal-error, stuck, limit, wait-for-sipi)"];
     expectation_that_is_never_reached: "path: [before, in-nmi, halted]"
         => "path: [before, halted]",
         ["18:11: the path never comes to `in-nmi`; correct the name, or add it to `path`"];
@@ -410,7 +410,7 @@ table! {
         ["11:3: there is no processor 1 to start here; add `vcpus: 2` to `machine`, or rename the section"];
     host_does_nothing: "at: before, do: nmi"
         => "at: before",
-        ["15:5: the host does nothing here; add `do: nmi`, `do: smi`, `set`, `save`, `write` or `shadow`"];
+        ["15:5: the host does nothing here; add `do: nmi`, `do: smi`, `set`, `save`, `write`, `smram` or `shadow`"];
     unknown_event: "do: nmi"
         => "do: nni",
         ["15:23: `nni` is unknown; did you mean `nmi`?"];
@@ -421,7 +421,7 @@ table! {
         => "sync halted\n",
         ["7:5: `halted` is not free as the name of a point; choose another name: this one says how a run ends",
          "15:11: no `sync` or `halt` in the code names `before`; its points are `halted`, `in-nmi`, `unexpected`",
-         "16:8: no `sync` or `halt` in the code names `before`; the stops are `halted`, `in-nmi`, `limit`, `shutdown`, `stuck`, `unexpected`, `wait-for-sipi`"];
+         "16:8: no `sync` or `halt` in the code names `before`; the stops are `halted`, `in-nmi`, `internal-error`, `limit`, `shutdown`, `stuck`, `unexpected`, `wait-for-sipi`"];
     reserved_section_name: "  nmi: |"
         => "  unexpected: |",
         ["11:3: `unexpected` is not free as the name of a section; choose another name: this one is the HLT that vectors without a handler lead to"];

@@ -17,6 +17,8 @@ use harness::judge::VerdictKind;
 use harness::judge::case::judge_own;
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::{Defect, DefectSet};
+use spec_model::historic_bug::{Expression, HISTORIC_BUGS};
+use spec_model::requirement::Requirement;
 
 /// Time that the model gets for one case; it takes about a millisecond.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,6 +37,10 @@ fn main() -> ExitCode {
         let suite = Arc::clone(&suite);
         Trial::test("no-defect", move || no_case_deviates_without_a_defect(&suite))
     }];
+    trials.push({
+        let suite = Arc::clone(&suite);
+        Trial::test("historic-bugs", move || every_historic_bug_has_its_cases(&suite))
+    });
     trials.extend(Defect::ALL.iter().map(|defect| {
         let suite = Arc::clone(&suite);
         Trial::test(defect.name(), move || is_noticed(*defect, &suite)).with_kind("defect")
@@ -60,6 +66,28 @@ fn no_case_deviates_without_a_defect(suite: &Arc<Suite>) -> Result<(), Failed> {
             noisy.join(", ")
         )
         .into())
+    }
+}
+
+/// A historic bug is expressed by defects, each of which a trial of its own covers, or is what
+/// a rule says, and then a case checks that rule.
+fn every_historic_bug_has_its_cases(suite: &Arc<Suite>) -> Result<(), Failed> {
+    let is_checked = |rule: &Requirement| {
+        let mut checks = suite.cases.iter().flat_map(|case| &case.checks);
+        checks.any(|checked| checked.id == rule.id)
+    };
+    let unchecked: Vec<String> = HISTORIC_BUGS
+        .iter()
+        .filter_map(|bug| match bug.expression {
+            Expression::Rule(rule, _) if !is_checked(rule) => Some(format!("{}: {}", bug.number, rule.id)),
+            Expression::Defects([]) => Some(format!("{}: no defects", bug.number)),
+            _ => None,
+        })
+        .collect();
+    if unchecked.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("no case is about these historic bugs: {}", unchecked.join(", ")).into())
     }
 }
 

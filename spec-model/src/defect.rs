@@ -237,14 +237,24 @@ defects! {
         "With TF set a repeated string instruction traps only when it is done.";
     SingleStepAfterMovSs "single-step-after-mov-ss" EXC_STEP_002
         "A single-step trap follows MOV SS.";
-    EmulatedStringEndsLate "emulated-string-ends-late" SMM_STRING_002
-        "A repeated OUTS stops once more after its last iteration, with the count 0 and RIP at the instruction.";
-    SteppedStringEndsLate "stepped-string-ends-late" SMM_STRING_002
+    SteppedStringEndsLate "stepped-string-ends-late" EXC_STEP_001
         "With TF set the last iteration of a repeated string instruction and its end are two steps.";
     ReturnStackNotPresentIsNp "return-stack-not-present-is-np" EXC_SEG_002
         "IRET and RETF raise #NP instead of #SS if the stack segment they load is not present.";
     DebugTrapBeforeSmi "debug-trap-before-smi" SMM_LATCH_003
         "Of an SMI and a single-step trap that are both pending, the trap is delivered first.";
+    Cr4ReadShowsHostMce "cr4-read-shows-host-mce" EXC_CR_002
+        "MOV from CR4 gives the CR4 that the hypervisor runs the guest with, in which MCE is set, unless CR0 has CD or NW set.";
+    RsmKeepsInsideNmi "rsm-keeps-inside-nmi" NMI_SMM_005
+        "RSM does not forget that the SMI interrupted an NMI handler.";
+    RestoreDropsInit "restore-drops-init" INIT_SMM_001
+        "When the host reads and puts back the event state at a point, a latched INIT is lost.";
+    BroadcastSmiReachesOne "broadcast-smi-reaches-one" APIC_ICR_004
+        "An SMI that is sent to all others reaches the first of them only.";
+    RsmClosesSmramFirst "rsm-closes-smram-first" CHIPSET_RSM_002
+        "RSM reads the state-save area as a processor outside SMM sees memory.";
+    SvmeClearedOnEntry "svme-cleared-on-entry" SMM_EFER_001
+        "Entering SMM clears EFER.SVME where the processor keeps it.";
     RestoreLosesPdptes "restore-loses-pdptes" STATE_001
         "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and the hypervisor then cannot read the HLT that it steps over and the instructions that it emulates.";
 }

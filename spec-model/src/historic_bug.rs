@@ -1,12 +1,14 @@
 //! Bugs of SMM, RSM and NMI handling that KVM, QEMU, Bochs and their users have had.
 //!
 //! Each one that a guest can see is expressed by defects of the model, and the cases must
-//! catch every one of those; for the others the table says why a scenario cannot show them.
+//! catch every one of those; for the others the table names the rule of the model that says the
+//! same, or why a scenario cannot show them.
 //! The numbers are those of the collection that the table was made from; 27 to 39 are about
 //! exceptions and interrupts without SMM and not part of it. Version ranges come from commit
 //! messages and stable trees, and were not all run.
 
 use crate::defect::Defect;
+use crate::requirement::{INIT_SMM_003, Requirement, SMM_FORMAT_004};
 
 /// A bug that was, or is, in a hypervisor or emulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,9 @@ pub struct HistoricBug {
 pub enum Expression {
     /// Each of these defects, alone, is the bug or a part of it.
     Defects(&'static [Defect]),
+    /// What it does is what the model says for the implementation, by this rule and for this
+    /// reason; cases check the rule.
+    Rule(&'static Requirement, &'static str),
     /// Not at all, for this reason.
     Not(&'static str),
 }
@@ -36,7 +41,7 @@ impl HistoricBug {
     pub fn defects(&self) -> &'static [Defect] {
         match self.expression {
             Expression::Defects(defects) => defects,
-            Expression::Not(_) => &[],
+            Expression::Rule(..) | Expression::Not(_) => &[],
         }
     }
 }
@@ -53,6 +58,7 @@ macro_rules! bugs {
         }),*]
     };
     (@defects $($what:expr),+) => { Expression::Defects(&[$($what),+]) };
+    (@rule $rule:expr, $reason:expr) => { Expression::Rule(&$rule, $reason) };
     (@not $what:expr) => { Expression::Not($what) };
 }
 
@@ -75,7 +81,7 @@ pub static HISTORIC_BUGS: &[HistoricBug] = bugs! {
         defects(Defect::RsmKeepsNmiMask, Defect::IretKeepsNmiMask);
     6 "RSM loaded the state while still in SMM, and read memory in the wrong address space."
         "KVM before 5.1, Linux commits 9ec19493fb86 and ed19321fb657"
-        not("see the chipset's control of SMRAM, which it needs");
+        defects(Defect::RsmKeepsSmmAddressSpace);
     7 "RSM to 64-bit code failed."
         "KVM 4.2, Linux commits b10d92a54dac and 25188b9986cf"
         defects(Defect::RsmRejects64BitCode);
@@ -84,10 +90,10 @@ pub static HISTORIC_BUGS: &[HistoricBug] = bugs! {
         defects(Defect::IdtrKeptOnEntry);
     9 "An SMI did not wake a halted processor."
         "KVM before 4.12, Linux commit ce2e852ecc9a"
-        not("see the local APIC, whose SMIs showed it");
+        defects(Defect::SmiDoesNotWakeHalted);
     10 "An SMI that was pending when the state was saved was lost."
         "KVM before 5.11, Linux commit 1f7becf1b7e2"
-        not("see the modes that save and restore all state at every point");
+        defects(Defect::RestoreDropsSmi);
     11 "An SMI that arrived while a nested guest ran corrupted its state and that of its hypervisor."
         "KVM before 4.15, Linux commits 72e9cbdb4338 and 05cade71cf3b"
         not(NESTED);
@@ -117,10 +123,18 @@ pub static HISTORIC_BUGS: &[HistoricBug] = bugs! {
         not(NESTED);
     20 "INIT in SMM was lost across saving the state, or ignored, and SIPI in SMM was delivered."
         "KVM, Linux commits 4b9852f4f389, ff90afa75573, 27cbe7d61898 and 28bf28887976"
-        not("see INIT and SIPI");
+        defects(
+            Defect::RestoreDropsInit,
+            Defect::InitDroppedInSmm,
+            Defect::InitResetsInSmm,
+            Defect::SipiQueuedInSmm
+        );
     21 "Startup IPIs that arrive in SMM are dropped, so that an application processor never starts."
         "all KVM, by design; EDK2 issue 10293"
-        not("see INIT and SIPI");
+        rule(
+            INIT_SMM_003,
+            "the model does it too: a startup IPI is lost on a processor that does not wait for one, and firmware has to send it again"
+        );
     22 "DEBUGCTL.FREEZE_IN_SMM of a nested guest was accepted or refused inconsistently."
         "KVM 6.17 to 7.0, Linux commit e2ffe85b6d2b"
         not(NESTED);
@@ -132,10 +146,10 @@ pub static HISTORIC_BUGS: &[HistoricBug] = bugs! {
         defects(Defect::RsmFailureIsInternalError);
     25 "The shadow-stack pointer was not saved, so that an SMI broke a guest with shadow stacks."
         "never released: KVM has SSP in the area since it has shadow stacks, 6.18"
-        not("see the layouts; no target here has shadow stacks");
+        defects(Defect::SspLostAcrossSmm);
     26 "RSM took the address of the state-save area for a linear one."
         "KVM 4.2, Linux commit f40606b147dd"
-        not("see the chipset's control of SMRAM");
+        defects(Defect::SmramReadThroughLinearAddress);
     40 "RSM checks nothing, leaves SMBASE alone unless bit 17 of the saved revision identifier is set, and some fields are stored with stale upper halves."
         "all QEMU with TCG, target/i386/tcg/system/smm_helper.c, do_smm_enter and helper_rsm"
         defects(
@@ -146,16 +160,16 @@ pub static HISTORIC_BUGS: &[HistoricBug] = bugs! {
         );
     41 "INIT is not latched in SMM; before 2.4 an SMI did not block NMIs and did not wake HLT either."
         "QEMU with TCG; QEMU commits 9982f74bad and a9bad65d2c for the parts that were fixed"
-        defects(Defect::SmiKeepsNmiMask);
+        defects(Defect::InitResetsInSmm, Defect::SmiKeepsNmiMask, Defect::SmiDoesNotWakeHalted);
     42 "Events that a shadow held off never came, because a block of translated code went on behind it."
         "QEMU with TCG to 8.2, patch of December 2023"
         defects(Defect::NmiAtEntryOnly);
     43 "The lock bits of Q35's SMRAM control did not lock, and there was no TSEG."
         "QEMU before 2.4"
-        not("see the chipset's control of SMRAM");
+        defects(Defect::LockCanBeUndone, Defect::TsegMissing);
     44 "An SMI reached one processor only where firmware expects all, which lost processors at S3 and hotplug."
         "QEMU and OVMF, EDK2 commits 020bb4b46d and cbccf99592"
-        not("the port that raises SMIs belongs to the board: in a scenario the host chooses the processors");
+        defects(Defect::BroadcastSmiReachesOne);
     45 "RSM in another hypervisor left a wrong CR3, which ended in a triple fault."
         "Android Emulator hypervisor driver, pull request 94 (2024)"
         defects(Defect::RsmKeepsCr3);
@@ -167,19 +181,22 @@ pub static HISTORIC_BUGS: &[HistoricBug] = bugs! {
         defects(Defect::RsmClearsNmiMask);
     48 "INIT in SMM resets the processor at once, and one that is masked is dropped."
         "Bochs at 783b58fd6, bochs/cpu/event.cc, deliver_INIT"
-        not("see INIT and SIPI");
+        defects(Defect::InitResetsInSmm, Defect::InitDroppedInSmm);
     49 "RSM lost the selectors of segment registers, restored CR3 wrongly, and closed SMRAM before it had read the image."
         "Bochs commits 12f685796, 2b2fd6e81, d972e4a4b and f091c7c0a"
-        defects(Defect::RsmDropsSelectors, Defect::RsmKeepsCr3);
+        defects(Defect::RsmDropsSelectors, Defect::RsmKeepsCr3, Defect::RsmClosesSmramFirst);
     50 "A VM exit that left SMM behind marked SMIs as blocked, and the next VM entry failed."
         "Bochs before commit 0ae5e6789"
         not(NESTED);
-    51 "SMM lost the state of VMX, EFER.SVME and NMI blocking in virtual machines."
-        "Bochs commits a1ebdc41a, f174ce2b6, bd51ec5f8, 6b48d6e33 and 8ad20f278"
-        not(NESTED);
+    51 "SMM lost EFER.SVME, and with nested guests the state of VMX and NMI blocking; a local APIC that was off kept SMIs back."
+        "Bochs commits a1ebdc41a, f174ce2b6, bd51ec5f8, 6b48d6e33, 8ad20f278 and d1e71ec4a"
+        defects(Defect::SvmeClearedOnEntry, Defect::SoftwareDisabledApicRefusesNmi);
     52 "The state-save area has SSP at another place than AMD's, and a bit of the attributes that makes images of others unusable."
         "Bochs at 783b58fd6, bochs/cpu/smm.cc, init_SMRAM"
-        not("see the layout of Bochs: it is a format of its own and no deviation of one target");
+        rule(
+            SMM_FORMAT_004,
+            "a format of its own, the layouts bochs-32 and bochs-64 of the profile bochs"
+        );
 };
 
 #[cfg(test)]
@@ -198,7 +215,10 @@ mod tests {
         for bug in HISTORIC_BUGS {
             match bug.expression {
                 Expression::Defects(defects) => assert!(!defects.is_empty(), "{}", bug.number),
-                Expression::Not(reason) => assert!(!reason.is_empty(), "{}", bug.number),
+                // A reason that only points elsewhere explains nothing.
+                Expression::Rule(_, reason) | Expression::Not(reason) => {
+                    assert!(reason.len() > 20 && !reason.starts_with("see "), "{}", bug.number);
+                }
             }
             assert!(bug.sentence.ends_with('.'), "{}: not a sentence", bug.number);
         }

@@ -103,6 +103,16 @@ pub enum ShadowInShadow {
     Ignored,
 }
 
+/// RIP after the last item of a repeated OUTS, where the host or an event sees it
+/// (SMM-STRING-002).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StringEnd {
+    /// Behind the instruction.
+    Behind,
+    /// Still at the instruction, which then ends because the count is 0.
+    AtInstruction,
+}
+
 /// SS when the IST switches stacks without a change of privilege (IST-006).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StackSegmentOnIst {
@@ -173,6 +183,8 @@ pub struct Profile {
     pub shadow_kinds: ShadowKinds,
     /// EXC-SHADOW-003.
     pub shadow_in_shadow: Choice<ShadowInShadow>,
+    /// SMM-STRING-002.
+    pub string_end: Choice<StringEnd>,
     /// IST-006.
     pub stack_segment_on_ist: Choice<StackSegmentOnIst>,
     /// CHIPSET-FETCH-001, CHIPSET-FETCH-002.
@@ -230,6 +242,8 @@ const fn kvm_like() -> Profile {
         cached_granularity: CachedGranularity::Kept,
         shadow_kinds: ShadowKinds::Two,
         shadow_in_shadow: Choice::AnyOf(&[ShadowInShadow::Started, ShadowInShadow::Ignored]),
+        // arch/x86/kvm/emulate.c, x86_emulate_insn: the count is tested before an iteration.
+        string_end: Choice::Always(StringEnd::AtInstruction),
         stack_segment_on_ist: EITHER_STACK_SEGMENT,
         fetch_without_memory: FetchWithoutMemory::GivesUp,
         apic: ApicChoices::KVM,
@@ -237,6 +251,7 @@ const fn kvm_like() -> Profile {
 }
 
 const EITHER_IN_SHADOW: Choice<InShadow> = Choice::AnyOf(&[InShadow::Taken, InShadow::Held]);
+const EITHER_STRING_END: Choice<StringEnd> = Choice::AnyOf(&[StringEnd::Behind, StringEnd::AtInstruction]);
 const EITHER_SHADOW_IN_SHADOW: Choice<ShadowInShadow> =
     Choice::AnyOf(&[ShadowInShadow::Started, ShadowInShadow::Ignored]);
 
@@ -266,6 +281,7 @@ pub static INTEL: Profile = Profile {
     cached_granularity: CachedGranularity::Kept,
     shadow_kinds: ShadowKinds::Two,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
+    string_end: EITHER_STRING_END,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
     apic: ApicChoices::OPEN,
@@ -293,6 +309,7 @@ pub static AMD: Profile = Profile {
     cached_granularity: CachedGranularity::Kept,
     shadow_kinds: ShadowKinds::One,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
+    string_end: EITHER_STRING_END,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
     apic: ApicChoices::OPEN,
@@ -324,6 +341,7 @@ pub static QEMU_TCG: Profile = Profile {
     cached_granularity: CachedGranularity::Kept,
     shadow_kinds: ShadowKinds::One,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
+    string_end: EITHER_STRING_END,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
     apic: ApicChoices::OPEN,
@@ -352,6 +370,7 @@ pub static BOCHS: Profile = Profile {
     cached_granularity: CachedGranularity::Kept,
     shadow_kinds: ShadowKinds::Two,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
+    string_end: EITHER_STRING_END,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
     apic: ApicChoices::OPEN,

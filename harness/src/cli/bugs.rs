@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use spec_model::defect::{Defect, DefectSet};
 use spec_model::historic_bug::{Expression, HISTORIC_BUGS};
-use spec_model::profile::KVM_SVM;
 
 use super::console::print;
 use super::exit::{Failure, Status};
@@ -27,6 +26,9 @@ pub(super) fn bugs(further: &[PathBuf]) -> Result<Status, Failure> {
             Expression::Not(reason) => {
                 let _ = writeln!(out, "    not expressed: {reason}");
             }
+            Expression::Rule(rule, reason) => {
+                let _ = writeln!(out, "    {}: {reason}", rule.id);
+            }
             Expression::Defects(defects) => {
                 expressed += 1;
                 for defect in defects {
@@ -44,7 +46,7 @@ pub(super) fn bugs(further: &[PathBuf]) -> Result<Status, Failure> {
 fn caught_by(defect: Defect, suite: &Suite) -> String {
     let set = DefectSet::NONE.with(defect);
     let deviates = |case: &&crate::case::Case| {
-        let (verdict, _) = judge_own(case, &KVM_SVM, set);
+        let (verdict, _) = judge_own(case, case.own_profile(), set);
         verdict.kind() == VerdictKind::Deviates
     };
     let caught: Vec<&str> = suite

@@ -4,7 +4,8 @@ use spec_model::scenario::{PointId, Scenario};
 use spec_model::transcript::{Stop, Transcript};
 
 /// The name that paths and expectations use for a stop: the name of the point, or one of
-/// `halted`, `shutdown`, `internal-error`, `entry-failed`, `run-failed`, `stuck`, `limit-reached`.
+/// `halted`, `shutdown`, `internal-error`, `entry-failed`, `run-failed`, `stuck`, `limit`,
+/// `wait-for-sipi`. Those that a path can give are [`ENDS`](crate::case::ENDS).
 #[must_use]
 pub fn name(scenario: &Scenario, stop: Stop) -> &str {
     match stop {
@@ -16,7 +17,7 @@ pub fn name(scenario: &Scenario, stop: Stop) -> &str {
         Stop::EntryFailed => "entry-failed",
         Stop::RunFailed(_) => "run-failed",
         Stop::Stuck => "stuck",
-        Stop::LimitReached => "limit-reached",
+        Stop::LimitReached => "limit",
     }
 }
 

@@ -25,11 +25,11 @@ super::requirements! {
         "Intel SDM vol. 3C, \"Exiting From SMM\"; Linux arch/x86/kvm/vmx/vmx.c, vmx_is_valid_cr4";
     SMM_LATCH_003 "SMM-LATCH-003" Architectural
         "An SMI takes precedence over the single-step trap of the instruction before it."
-        "Intel SDM vol. 3A, \"Priority Among Concurrent Events\" (table); AMD APM vol. 2, table \"Simultaneous Interrupt Priorities\"";
+        "Intel SDM vol. 3A, \"Priority Among Concurrent Events\" (table); AMD APM vol. 2, table \"Simultaneous Interrupt Priorities\"; Bochs cpu/event.cc, handleAsyncEvent (the same order)";
     SMM_STRING_001 "SMM-STRING-001" Architectural
         "An SMI or NMI is taken between two iterations of a repeated string instruction, which goes on where it was afterwards."
         "Intel SDM vol. 2, REP; AMD APM vol. 3, 1.2.6 \"Repeat Prefixes\"";
-    SMM_STRING_002 "SMM-STRING-002" Architectural
-        "The last iteration ends a repeated string instruction: no boundary shows a count of 0 with RIP still at it."
-        "Intel SDM vol. 2, REP (operation)";
+    SMM_STRING_002 "SMM-STRING-002" KvmPolicy
+        "After the last item of a repeated OUTS, RIP may be behind the instruction or still at it with the count 0; in KVM it is still at it."
+        "Intel SDM vol. 2, REP (its operation leaves the loop after the last iteration; no rule says what an event shows); Linux arch/x86/kvm/emulate.c, x86_emulate_insn and string_insn_completed";
 }

@@ -68,6 +68,8 @@ pub mod cr4 {
     pub const PSE: u64 = 1 << 4;
     /// Physical address extension.
     pub const PAE: u64 = 1 << 5;
+    /// Machine checks are delivered.
+    pub const MCE: u64 = 1 << 6;
     /// VMX enable.
     pub const VMXE: u64 = 1 << 13;
     /// Process-context identifiers.

@@ -7,6 +7,8 @@ use super::io::sync_point;
 use super::operand::ones;
 use crate::defect::Defect;
 use crate::error::ModelError;
+use crate::profile::StringEnd;
+use crate::requirement::SMM_STRING_002;
 use crate::x86::control::flag;
 use crate::x86::exception::Step;
 use crate::x86::processor::Processor;
@@ -33,7 +35,7 @@ impl Processor<'_, '_> {
     /// Executes a string instruction to its end, or, where something comes between two
     /// iterations, to the end of one, with RIP at the instruction again: a single-step trap
     /// (EXC-STEP-001), or the stop at a sync point of OUTSB, at which the host may raise an
-    /// event (SMM-STRING-001). After the last iteration RIP is behind it (SMM-STRING-002). An exception in an iteration leaves the registers as they were
+    /// event (SMM-STRING-001). An exception in an iteration leaves the registers as they were
     /// before that iteration (SDM vol. 2, REP), so nothing here may change a register before
     /// the iteration's accesses have succeeded.
     pub(super) fn execute_string(&mut self, instruction: &Instruction, points: usize) -> Step<After> {
@@ -55,12 +57,8 @@ impl Processor<'_, '_> {
             }
             let steps = self.flag(flag::TF) && !self.rules.broken(Defect::RepeatIsOneStep);
             if steps || after != After::Continue {
-                let ends_late = if after == After::Continue {
-                    Defect::SteppedStringEndsLate
-                } else {
-                    Defect::EmulatedStringEndsLate
-                };
-                if self.state().general[RCX] & mask != 0 || self.rules.broken(ends_late) {
+                let more = self.state().general[RCX] & mask != 0;
+                if more || self.stays_after_last_iteration(after) {
                     self.state_mut().rip = instruction.ip();
                 }
                 return Ok(after);
@@ -68,6 +66,15 @@ impl Processor<'_, '_> {
         }
         let message = format!("a string instruction repeats more than {MOST_ITERATIONS} times");
         Err(ModelError::BadScenario(message).into())
+    }
+
+    /// Whether RIP is still at the instruction when the count has become 0 (SMM-STRING-002).
+    fn stays_after_last_iteration(&mut self, after: After) -> bool {
+        if after == After::Continue {
+            return self.rules.broken(Defect::SteppedStringEndsLate);
+        }
+        let choice = self.rules.profile.string_end;
+        self.rules.choices.settle_for_good(choice, &SMM_STRING_002) == StringEnd::AtInstruction
     }
 
     fn string_source(&self, instruction: &Instruction) -> (SegmentName, u64) {

@@ -2,6 +2,7 @@
 
 use iced_x86::{Code, Instruction, Mnemonic, Register};
 
+use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::x86::control::{
     PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, dr6_loaded, dr7_loaded, efer, efer_is_legal,
@@ -223,7 +224,7 @@ impl Processor<'_, '_> {
         }
     }
 
-    /// MOV from a control or debug register.
+    /// MOV from a control or debug register (EXC-CR-002).
     pub(super) fn move_from_special(&self, register: Register) -> Step<u64> {
         self.require_kernel()?;
         let state = self.state();
@@ -231,6 +232,13 @@ impl Processor<'_, '_> {
             Register::CR0 => state.cr0,
             Register::CR2 => state.cr2,
             Register::CR3 => state.cr3,
+            // The hypervisor intercepts reads of CR0 while it keeps CD and NW from the processor,
+            // and then completes the instruction itself.
+            Register::CR4
+                if self.rules.broken(Defect::Cr4ReadShowsHostMce) && state.cr0 & (cr0::CD | cr0::NW) == 0 =>
+            {
+                state.cr4 | cr4::MCE
+            }
             Register::CR4 => state.cr4,
             Register::CR8 => state.cr8,
             _ if register.is_dr() => match register.number() {

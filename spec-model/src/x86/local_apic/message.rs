@@ -23,9 +23,12 @@ impl Machine<'_> {
     pub(in crate::x86) fn deliver_messages(&mut self, sender: usize) -> Result<(), ModelError> {
         for message in self.take_messages(sender) {
             let receivers = 0..self.state().vcpus.len();
-            let receivers: Vec<usize> = receivers
+            let mut receivers: Vec<usize> = receivers
                 .filter(|receiver| self.gets(message, sender, *receiver))
                 .collect();
+            if self.stops_at_the_first(message.command) {
+                receivers.truncate(1);
+            }
             self.note_event(sender, || {
                 let receivers: Vec<String> = receivers.iter().map(usize::to_string).collect();
                 format!("ICR: {} to vCPU {}", message.command.mode, receivers.join(", "))
@@ -53,6 +56,12 @@ impl Machine<'_> {
             Shorthand::AllIncludingSelf => true,
             Shorthand::AllExcludingSelf => !is_self || self.rules.broken(Defect::AllButSelfIncludesSelf),
         }
+    }
+
+    fn stops_at_the_first(&self, command: Command) -> bool {
+        command.mode == DeliveryMode::Smi
+            && command.shorthand == Shorthand::AllExcludingSelf
+            && self.rules.broken(Defect::BroadcastSmiReachesOne)
     }
 
     fn apic(&self, index: usize) -> Option<&LocalApic> {

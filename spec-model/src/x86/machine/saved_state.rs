@@ -25,6 +25,9 @@ impl Machine<'_> {
             if waits_for_sipi && rules.broken(Defect::RestoreRefusesSmiInWaitForSipi) {
                 events.smi_pending = false;
             }
+            if rules.broken(Defect::RestoreDropsInit) {
+                events.init_latched = false;
+            }
             if rules.broken(Defect::RestoreDropsInsideNmi) {
                 events.smm_inside_nmi = false;
             }

@@ -202,6 +202,7 @@ impl Processor<'_, '_> {
         let clears_efer = self.rules.cpuid.long_mode || self.rules.broken(Defect::EferClearedWithoutLongMode);
         let kept_in_efer = match self.rules.profile.efer_on_entry {
             EferOnEntry::Zero => 0,
+            EferOnEntry::SvmeKept if self.rules.broken(Defect::SvmeClearedOnEntry) => 0,
             EferOnEntry::SvmeKept => efer::SVME,
         };
         self.vcpu.dr6_undefined = self.rules.profile.dr6_on_entry == Dr6OnEntry::Undefined;

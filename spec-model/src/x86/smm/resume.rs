@@ -71,6 +71,10 @@ impl Processor<'_, '_> {
     /// The state-save area, read at guest-physical addresses whatever the paging of the
     /// handler (CHIPSET-RSM-002).
     fn read_save_area(&mut self, layout: &Layout) -> Option<Vec<u8>> {
+        if self.rules.broken(Defect::RsmClosesSmramFirst) {
+            let first = self.state().smbase.wrapping_add(layout.offset());
+            return self.memory.read_bytes(first, layout.size(), false);
+        }
         if !self.rules.broken(Defect::SmramReadThroughLinearAddress) {
             return save_area(self.rules, self.state(), self.memory);
         }
@@ -104,10 +108,11 @@ impl Processor<'_, '_> {
             () if self.rules.broken(Defect::RsmKeepsNmiMask) => events.nmi_masked,
             () => masked(rule),
         };
+        let keeps_inside_nmi = self.rules.broken(Defect::RsmKeepsInsideNmi);
         let events = &mut self.state_mut().events;
         events.nmi_masked = masked;
         events.in_smm = false;
-        events.smm_inside_nmi = false;
+        events.smm_inside_nmi &= keeps_inside_nmi;
     }
 
     /// The state that the image describes, and what the processor keeps besides
