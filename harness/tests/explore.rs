@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use harness::case::{Case, load_folder};
+use harness::case::{Case, Claim, load_folder};
 use harness::explore::diagram::diagram;
-use harness::explore::{Refuted, explored, replay};
+use harness::explore::{Refuted, check, explored, replay};
 use spec_model::defect::DefectSet;
 use spec_model::profile::KVM_SVM;
 use spec_model::run::outcomes;
@@ -51,7 +51,7 @@ fn the_shortest_way_to_a_race_is_found_and_its_endings_replay() {
     let case = case(RACE);
     let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
     assert!(found.complete);
-    assert_eq!(case.explore.expect("it claims").check(&found), []);
+    assert_eq!(check(&case.explore.expect("it claims"), &found), []);
     let crash = found.crash.clone().expect("there is one");
     assert_eq!(crash.schedule, [1, 1]);
     let text = diagram(&case.scenario, &KVM_SVM, DefectSet::NONE, &crash).expect("the model runs it");
@@ -74,26 +74,26 @@ fn claims_that_do_not_hold_are_refuted() {
     let case = case(RACE);
     let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
     let claim = case.explore.expect("it claims");
-    let never = harness::explore::Claim {
+    let never = Claim {
         crash: false,
         stranded: true,
         endings: Some(9),
         shortest: None,
     };
     assert_eq!(
-        never.check(&found),
+        check(&never, &found),
         [
             Refuted::Crashes { turns: 2 },
             Refuted::NeverStrands,
             Refuted::OtherEndings { found: 2, claimed: 9 }
         ]
     );
-    let longer = harness::explore::Claim {
+    let longer = Claim {
         shortest: Some(5),
         ..claim
     };
     assert_eq!(
-        longer.check(&found),
+        check(&longer, &found),
         [Refuted::OtherLength { found: 2, claimed: 5 }]
     );
 }
@@ -124,7 +124,7 @@ explore: { crash: never, stranded: possible, endings: 0 }
 ",
     );
     let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
-    assert_eq!(case.explore.expect("it claims").check(&found), []);
+    assert_eq!(check(&case.explore.expect("it claims"), &found), []);
     // Each is before its point, at it, or back at it with the flags of the comparison.
     assert_eq!(found.states, 9);
 }
@@ -136,6 +136,24 @@ fn a_limit_of_states_is_not_taken_for_the_end() {
     assert!(!found.complete);
 }
 
+/// The counterexample of seed 000, as `conform explore` prints it.
+#[test]
+fn the_crash_of_the_s3_resume_reads_like_its_report() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("cases/s3/closes-smram-too-early.yaml");
+    let case = Case::load(&file).expect("it loads");
+    let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
+    let crash = found.crash.expect("there is one");
+    let text = diagram(&case.scenario, &KVM_SVM, DefectSet::NONE, &crash).expect("the model runs it");
+    insta::with_settings!({
+        snapshot_path => Path::new("../../golden/explore"),
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+        description => case.title.as_str(),
+    }, {
+        insta::assert_snapshot!("closes-smram-too-early", text);
+    });
+}
+
 #[test]
 fn every_claim_about_all_schedules_holds() {
     let cases =
@@ -144,6 +162,6 @@ fn every_claim_about_all_schedules_holds() {
         let Some(claim) = case.explore else { continue };
         let found = explored(case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
         assert!(found.complete, "{}", case.name);
-        assert_eq!(claim.check(&found), [], "{}", case.name);
+        assert_eq!(check(&claim, &found), [], "{}", case.name);
     }
 }

@@ -9,6 +9,7 @@
 
 mod apic;
 mod chipset;
+mod claim;
 mod code;
 mod declared;
 mod document;
@@ -37,13 +38,12 @@ use spec_model::profile::{KVM_SVM, Profile};
 use spec_model::requirement::{self, Requirement};
 use spec_model::scenario::{Cpuid, Limits, Point, PointKind, Scenario, Watch};
 
+pub use claim::Claim;
 pub use expectation::{AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep};
 pub use folder::load_folder;
 pub use mistake::{Mistake, Position};
 pub use print::print;
 pub use schema::case_schema;
-
-use crate::explore::Claim;
 
 use code::Code;
 use document::{Entries, Misfit};

@@ -11,7 +11,7 @@ use super::exit::{Failure, Status};
 use super::session::{Event, Kind, Prepared, default_targets, own_executable};
 use super::suite::Suite;
 use crate::case::Case;
-use crate::explore::{diagram::diagram, explored, replay, report};
+use crate::explore::{check, diagram::diagram, explored, replay, report};
 use crate::interrupt;
 use crate::judge::case::judge_run;
 use crate::judge::{Verdict, VerdictKind};
@@ -60,8 +60,10 @@ impl Explorer<'_> {
         self.progress.show(&format!("exploring {}", case.name));
         let found = explored(case, self.arguments.profile, self.defects, self.arguments.states)
             .map_err(|error| Failure::wrong(format_args!("{}: {error}", case.file.display())))?;
-        let claim = case.explore.filter(|_| found.complete);
-        let refuted = claim.map(|claim| claim.check(&found)).unwrap_or_default();
+        // What a person claims holds for the profiles that the case is about.
+        let is_about = case.is_about(self.arguments.profile);
+        let claim = case.explore.filter(|_| found.complete && is_about);
+        let refuted = claim.map(|claim| check(&claim, &found)).unwrap_or_default();
         self.refuted |= !refuted.is_empty();
         self.incomplete |= !found.complete;
         let mut out = String::new();

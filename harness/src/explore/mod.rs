@@ -9,20 +9,7 @@ use spec_model::error::ModelError;
 use spec_model::explore::{Ending, Exploration, explore};
 use spec_model::profile::Profile;
 
-use crate::case::Case;
-
-/// What a case says of all its schedules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// Whether a processor can crash: shut down, or make the hypervisor give up.
-    pub crash: bool,
-    /// Turns of the shortest schedule after which one has; not checked if absent.
-    pub shortest: Option<usize>,
-    /// Whether processors can end up waiting for each other for ever.
-    pub stranded: bool,
-    /// How many ways to end there are; not checked if absent.
-    pub endings: Option<usize>,
-}
+use crate::case::{Case, Claim};
 
 /// A claim that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,37 +52,35 @@ pub enum Refuted {
     },
 }
 
-impl Claim {
-    /// What of it a complete exploration refutes.
-    #[must_use]
-    pub fn check(&self, found: &Exploration) -> Vec<Refuted> {
-        let mut refuted = Vec::new();
-        let turns = |path: &spec_model::explore::Path| path.schedule.len();
-        match (&found.crash, self.crash) {
-            (Some(path), false) => refuted.push(Refuted::Crashes { turns: turns(path) }),
-            (None, true) => refuted.push(Refuted::NeverCrashes),
-            (Some(path), true) => {
-                if let Some(claimed) = self.shortest.filter(|claimed| *claimed != turns(path)) {
-                    let found = turns(path);
-                    refuted.push(Refuted::OtherLength { found, claimed });
-                }
+/// What of a claim a complete exploration refutes.
+#[must_use]
+pub fn check(claim: &Claim, found: &Exploration) -> Vec<Refuted> {
+    let mut refuted = Vec::new();
+    let turns = |path: &spec_model::explore::Path| path.schedule.len();
+    match (&found.crash, claim.crash) {
+        (Some(path), false) => refuted.push(Refuted::Crashes { turns: turns(path) }),
+        (None, true) => refuted.push(Refuted::NeverCrashes),
+        (Some(path), true) => {
+            if let Some(claimed) = claim.shortest.filter(|claimed| *claimed != turns(path)) {
+                let found = turns(path);
+                refuted.push(Refuted::OtherLength { found, claimed });
             }
-            (None, false) => {}
         }
-        match (&found.stranded, self.stranded) {
-            (Some(path), false) => refuted.push(Refuted::Strands { turns: turns(path) }),
-            (None, true) => refuted.push(Refuted::NeverStrands),
-            _ => {}
-        }
-        let endings = found.endings.len();
-        if let Some(claimed) = self.endings.filter(|claimed| *claimed != endings) {
-            refuted.push(Refuted::OtherEndings {
-                found: endings,
-                claimed,
-            });
-        }
-        refuted
+        (None, false) => {}
     }
+    match (&found.stranded, claim.stranded) {
+        (Some(path), false) => refuted.push(Refuted::Strands { turns: turns(path) }),
+        (None, true) => refuted.push(Refuted::NeverStrands),
+        _ => {}
+    }
+    let endings = found.endings.len();
+    if let Some(claimed) = claim.endings.filter(|claimed| *claimed != endings) {
+        refuted.push(Refuted::OtherEndings {
+            found: endings,
+            claimed,
+        });
+    }
+    refuted
 }
 
 /// Explores a case on the model.

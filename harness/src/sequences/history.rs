@@ -17,6 +17,4 @@ pub struct History {
     pub smis_taken: u8,
     /// In SMM: what the SMI interrupted.
     pub interrupted: Option<Rc<VcpuState>>,
-    /// In SMM: an IRET was executed there.
-    pub iret_in_smm: bool,
 }

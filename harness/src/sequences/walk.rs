@@ -267,6 +267,7 @@ impl<'s> Walk<'s> {
                     memory: &self.machine.state().memory,
                     chain,
                     profile: self.machine.rules.profile,
+                    settled: self.machine.rules.choices.settled(),
                 };
                 if let Err(broken) = invariant::check(&turn, &mut history) {
                     self.violations += 1;

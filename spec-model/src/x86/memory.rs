@@ -127,7 +127,7 @@ impl Clone for PhysicalMemory<'_> {
     fn clone_from(&mut self, source: &Self) {
         self.image = source.image;
         self.written.clone_from(&source.written);
-        self.bridge.clone_from(&source.bridge);
+        self.bridge = source.bridge;
     }
 }
 

@@ -86,10 +86,7 @@ impl Session<'_> {
 
     fn set_shadow(&mut self, vcpu: u8, shadow: Shadow) -> Result<(), Failure> {
         let processor = self.machine.vcpu(vcpu)?;
-        let before = processor.state()?;
-        let mut after = before.clone();
-        after.events.shadow = shadow;
-        processor.change(&before, &after)?;
+        processor.set_shadow(shadow)?;
         let kept = processor.events()?.shadow;
         if (kept == Shadow::None) == (shadow == Shadow::None) {
             Ok(())

@@ -44,7 +44,7 @@ use watchdog::Watchdog;
 /// Time that a guest gets to reach its next point.
 const BUDGET: Duration = Duration::from_secs(1);
 /// The same for the init program of a kernel that is itself emulated.
-const BUDGET_AS_INIT: Duration = Duration::from_secs(5);
+const BUDGET_AS_INIT: Duration = Duration::from_secs(3);
 /// Machines kept for reuse. Cases have few shapes of memory; generated scenarios must not
 /// fill the host with machines that are never used again.
 const MACHINES_KEPT: usize = 8;

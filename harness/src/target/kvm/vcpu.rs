@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use kvm_bindings::{Msrs, kvm_mp_state, kvm_msr_entry};
 use kvm_ioctls::{VcpuFd, VmFd};
 use spec_model::scenario::PROCESSOR_SIGNATURE;
-use spec_model::x86::state::{EventState, VcpuState};
+use spec_model::x86::state::{EventState, Shadow, VcpuState};
 
 use super::device::Device;
 use super::exit::{self, Exit};
@@ -273,6 +273,19 @@ impl Vcpu {
         }
         let msrs = msr_list(&entries)?;
         set_msrs(&self.fd, self.index, &msrs)
+    }
+
+    /// Puts a shadow in force; nothing else is read or set.
+    ///
+    /// # Errors
+    /// If an ioctl fails.
+    pub(super) fn set_shadow(&mut self, shadow: Shadow) -> Result<(), Failure> {
+        let before = self.events()?;
+        let after = EventState { shadow, ..before };
+        if before == after {
+            return Ok(());
+        }
+        self.set_events(&after)
     }
 
     /// Raises an NMI.

@@ -25,6 +25,19 @@ pub enum DeliveryMode {
     Startup,
 }
 
+impl std::fmt::Display for DeliveryMode {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Fixed => "interrupt",
+            Self::Smi => "SMI",
+            Self::Nmi => "NMI",
+            Self::Init => "INIT",
+            Self::InitDeassert => "INIT de-assert",
+            Self::Startup => "SIPI",
+        })
+    }
+}
+
 /// A destination that needs no identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shorthand {

@@ -22,10 +22,16 @@ impl Machine<'_> {
     /// If a receiver cannot take it.
     pub(in crate::x86) fn deliver_messages(&mut self, sender: usize) -> Result<(), ModelError> {
         for message in self.take_messages(sender) {
-            for receiver in 0..self.state().vcpus.len() {
-                if self.gets(message, sender, receiver) {
-                    self.processor(receiver).accept(message.command)?;
-                }
+            let receivers = 0..self.state().vcpus.len();
+            let receivers: Vec<usize> = receivers
+                .filter(|receiver| self.gets(message, sender, *receiver))
+                .collect();
+            self.note_event(sender, || {
+                let receivers: Vec<String> = receivers.iter().map(usize::to_string).collect();
+                format!("ICR: {} to vCPU {}", message.command.mode, receivers.join(", "))
+            });
+            for receiver in receivers {
+                self.processor(receiver).accept(message.command)?;
             }
         }
         Ok(())

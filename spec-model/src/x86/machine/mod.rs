@@ -7,11 +7,13 @@
 mod host;
 mod observe;
 mod saved_state;
+mod trace;
 
-use iced_x86::{Formatter, Instruction, NasmFormatter};
+pub use trace::TraceLine;
+use trace::{describe, disassemble};
 
 use super::decode_cache::DecodeCache;
-use super::exception::{Exception, Interruption};
+use super::exception::Interruption;
 use super::execute::After;
 use super::local_apic::Message;
 use super::memory::{Image, PhysicalMemory};
@@ -24,21 +26,6 @@ use crate::error::ModelError;
 use crate::outcome::Allowance;
 use crate::scenario::{PointId, PointKind, Scenario};
 use crate::transcript::{Access, Observation, Stop, Transcript};
-
-/// One line of a trace: an instruction about to execute, or an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TraceLine {
-    /// The processor.
-    pub vcpu: u8,
-    /// Number of observations made before it.
-    pub observation: usize,
-    /// Linear address of the instruction, or of the next one for an event.
-    pub address: u64,
-    /// Whether it is an event rather than an instruction.
-    pub is_event: bool,
-    /// Disassembly, or what happened.
-    pub text: String,
-}
 
 /// A machine in the middle of a run.
 pub struct Machine<'run> {
@@ -276,7 +263,7 @@ impl<'run> Machine<'run> {
             while let Some(event) = self.processor(index).take_event()? {
                 let smbase = self.state.vcpus[index].state.smbase;
                 self.note_event(index, || match event {
-                    "SMI" => format!("SMI: enters SMM, SMBASE {smbase:#x}"),
+                    "SMI" => format!("enters SMM, SMBASE {smbase:#x}"),
                     other => other.to_owned(),
                 });
                 if self.state.vcpus[index].activity != Activity::Running {
@@ -342,15 +329,11 @@ impl<'run> Machine<'run> {
             }
         };
         self.note(index, false, || disassemble(&instruction));
+        let before = self.notable(index);
         let mut processor = self.processor(index);
-        let was_in_smm = processor.state().events.in_smm;
         match processor.complete(&instruction, points)? {
             Ok(after) => {
-                let state = processor.state();
-                if was_in_smm && !state.events.in_smm {
-                    let smbase = state.smbase;
-                    self.note_event(index, || format!("leaves SMM, SMBASE {smbase:#x}"));
-                }
+                self.note_changes(index, before);
                 self.deliver_messages(index)?;
                 Ok(after)
             }
@@ -362,42 +345,11 @@ impl<'run> Machine<'run> {
         }
     }
 
-    fn note_event(&mut self, index: usize, text: impl FnOnce() -> String) {
-        self.note(index, true, text);
-    }
-
-    fn note(&mut self, index: usize, is_event: bool, text: impl FnOnce() -> String) {
-        if let Some(trace) = &mut self.trace {
-            let state = &self.state.vcpus[index].state;
-            let base = state.segment(SegmentName::Cs).base;
-            trace.push(TraceLine {
-                vcpu: index as u8,
-                observation: self.state.observed,
-                address: base.wrapping_add(state.rip),
-                is_event,
-                text: text(),
-            });
-        }
-    }
-
     fn halt_point(&self, index: usize) -> Option<PointId> {
         let state = &self.state.vcpus[index].state;
         let after = state.segment(SegmentName::Cs).base.wrapping_add(state.rip);
         let is_here = |kind: PointKind| kind == PointKind::Halt { resume: after };
         let position = self.scenario.points.iter().position(|point| is_here(point.kind));
         position.map(|point| PointId(point as u16))
-    }
-}
-
-fn disassemble(instruction: &Instruction) -> String {
-    let mut text = String::new();
-    NasmFormatter::new().format(instruction, &mut text);
-    text
-}
-
-fn describe(exception: Exception) -> String {
-    match exception.error_code {
-        Some(code) => format!("exception {}, error code {code:#x}", exception.vector),
-        None => format!("exception {}", exception.vector),
     }
 }
