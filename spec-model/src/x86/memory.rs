@@ -119,7 +119,7 @@ impl Clone for PhysicalMemory<'_> {
         Self {
             image: self.image,
             written: self.written.clone(),
-            bridge: self.bridge.clone(),
+            bridge: self.bridge,
         }
     }
 
