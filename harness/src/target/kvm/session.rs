@@ -220,6 +220,7 @@ impl Session<'_> {
 
     /// Lets the processor run until it reaches a point or cannot go on.
     fn stretch(&mut self, vcpu: u8) -> Result<Stopped, Failure> {
+        let mut asleep = false;
         loop {
             match self.machine.vcpu(vcpu)?.run() {
                 Exit::PortWrite { port, size, data } => match self.sync_point(port, &data) {
@@ -263,8 +264,11 @@ impl Session<'_> {
                 Exit::InternalError(error) => return Ok(Stopped::InternalError(error)),
                 Exit::EntryFailed => return Ok(Stopped::EntryFailed),
                 Exit::Failed(errno) => return Ok(Stopped::RunFailed(errno)),
+                // A signal that meets the exit of a HLT ends KVM_RUN before `vcpu_block` has seen
+                // what wakes the processor, so it sleeps only if it still does the next time.
                 Exit::Again if self.machine.has_apics => match self.machine.vcpu(vcpu)?.activity()? {
-                    Activity::Runnable => {}
+                    Activity::Runnable => asleep = false,
+                    _ if !asleep => asleep = true,
                     Activity::Halted => return Ok(Stopped::Halted),
                     Activity::WaitsForSipi => return Ok(Stopped::WaitsForSipi),
                 },
