@@ -2,7 +2,7 @@
 
 use spec_model::requirement::{self, Requirement};
 
-use super::payload::{At, chains, slot};
+use super::place::{At, chains, slot};
 use super::symbol::{Symbol, words};
 
 /// What sequences check, whichever they are.

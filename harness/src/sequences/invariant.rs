@@ -13,7 +13,7 @@ use spec_model::x86::memory::PhysicalMemory;
 use spec_model::x86::state::{EventState, RSP, Shadow, VcpuState};
 
 use super::history::History;
-use super::payload::{At, SLOTS};
+use super::place::{At, SLOTS};
 use super::symbol::Symbol;
 
 /// One turn: from one stop to the next.

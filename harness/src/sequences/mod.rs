@@ -18,11 +18,13 @@ pub mod expected;
 pub mod history;
 pub mod invariant;
 pub mod payload;
+pub mod place;
 pub mod processor_time;
 pub mod report;
 pub mod symbol;
 pub mod tally;
 pub mod walk;
 
-pub use payload::{LONGEST, Payload};
+pub use payload::Payload;
+pub use place::LONGEST;
 pub use symbol::Symbol;

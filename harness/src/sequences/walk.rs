@@ -20,7 +20,8 @@ use spec_model::x86::processor::Rules;
 use super::digest::Behaviour;
 use super::history::History;
 use super::invariant::{self, Broken, Turn};
-use super::payload::{self, At, Payload};
+use super::payload::Payload;
+use super::place::{self, At};
 use super::symbol::Symbol;
 
 /// Turns that one event may take before it counts as getting nowhere.
@@ -144,7 +145,7 @@ impl<'s> Walk<'s> {
     /// If the model cannot go on.
     pub fn follow(&mut self, sequence: &[Symbol]) -> Result<Vec<Way<'s>>, ModelError> {
         let mut ways = vec![self.start()];
-        for (position, chain) in payload::chains(sequence) {
+        for (position, chain) in place::chains(sequence) {
             let code = self.payload.code(position, chain);
             ways = self.chain(&ways, position, chain, &code, sequence)?;
         }
@@ -204,7 +205,7 @@ impl<'s> Walk<'s> {
         code: &[u8],
         sequence: &[Symbol],
     ) -> Result<Vec<Way<'s>>, ModelError> {
-        let following = payload::slot(position + chain.len());
+        let following = place::slot(position + chain.len());
         let mut ways: Vec<Way<'s>> = Vec::with_capacity(base.len());
         for way in base {
             if way.over {
@@ -219,7 +220,7 @@ impl<'s> Walk<'s> {
                     .machine
                     .state_mut()
                     .memory
-                    .write_bytes(payload::slot(position), code, false);
+                    .write_bytes(place::slot(position), code, false);
                 let next = self.event(way, following, chain, sequence)?;
                 script = self.machine.rules.choices.next_script();
                 if ways.len() >= MOST_WAYS {
@@ -280,11 +281,7 @@ impl<'s> Walk<'s> {
                 observations.push(observation);
             }
             let Some(at) = at else { break };
-            let next = self
-                .machine
-                .state()
-                .memory
-                .read(payload::next_pointer(), 2, false);
+            let next = self.machine.state().memory.read(place::next_pointer(), 2, false);
             if !at.raises() && next == Some(following) {
                 over = false;
                 break;
@@ -371,6 +368,6 @@ fn stops(trail: Option<&Trail>) -> Vec<Observation> {
 fn without_slots(changes: Vec<spec_model::scenario::Blob>) -> Vec<spec_model::scenario::Blob> {
     changes
         .into_iter()
-        .filter(|blob| !payload::holds_slot(blob.address))
+        .filter(|blob| !place::holds_slot(blob.address))
         .collect()
 }
