@@ -280,22 +280,23 @@ impl std::str::FromStr for Defect {
 
 /// A set of defects that are switched on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct DefectSet(u128);
+pub struct DefectSet([u128; 2]);
 
 impl DefectSet {
     /// The pure model.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self([0; 2]);
 
     /// Whether the defect is on.
     #[must_use]
     pub const fn has(self, defect: Defect) -> bool {
-        self.0 & 1 << defect as u8 != 0
+        self.0[defect as usize / 128] & 1 << (defect as usize % 128) != 0
     }
 
     /// The same with one more defect on.
     #[must_use]
-    pub const fn with(self, defect: Defect) -> Self {
-        Self(self.0 | 1 << defect as u8)
+    pub const fn with(mut self, defect: Defect) -> Self {
+        self.0[defect as usize / 128] |= 1 << (defect as usize % 128);
+        self
     }
 
     /// Those that are on.
@@ -313,4 +314,4 @@ impl FromIterator<Defect> for DefectSet {
     }
 }
 
-const _: () = assert!(Defect::ALL.len() <= 128, "DefectSet has 128 bits");
+const _: () = assert!(Defect::ALL.len() <= 256, "DefectSet has 256 bits");

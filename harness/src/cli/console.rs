@@ -42,6 +42,15 @@ impl Progress {
         }
     }
 
+    /// Prints a finished piece of text, if there is any, where the line was.
+    pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.clear();
+        print(text)
+    }
+
     /// Removes the line, before other output.
     pub(super) fn clear(&mut self) {
         if self.shown {

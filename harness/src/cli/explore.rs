@@ -6,7 +6,7 @@ use spec_model::defect::DefectSet;
 use spec_model::explore::{Exploration, Path};
 
 use super::args::ExploreArguments;
-use super::console::{Progress, print};
+use super::console::Progress;
 use super::exit::{Failure, Status};
 use super::session::{Event, Kind, Prepared, default_targets, own_executable};
 use super::suite::Suite;
@@ -70,8 +70,7 @@ impl Explorer<'_> {
         // Writing to a string does not fail.
         let _ = report::write(&mut out, &case.name, &case.scenario, &found, &refuted);
         self.diagrams(case, &found, &mut out)?;
-        self.progress.clear();
-        print(&out)?;
+        self.progress.say(&out)?;
         for ending in &found.endings {
             let mut replay = replay(case, ending);
             replay.name = format!("{} [{}]", case.name, report::stops(&case.scenario, ending));
@@ -133,8 +132,7 @@ impl Explorer<'_> {
             // Writing to a string does not fail.
             let _ = summary::write(&mut out, &summaries);
         }
-        self.progress.clear();
-        print(&out)?;
+        self.progress.say(&out)?;
         let replayed = if summaries.is_empty() || self.replays.is_empty() {
             Status::Conforms
         } else {
@@ -192,24 +190,24 @@ impl Explorer<'_> {
                 verdict.kind(),
                 VerdictKind::Deviates | VerdictKind::UnexpectedlyConforms | VerdictKind::Broken
             ) {
-                self.progress.clear();
-                self.say(case, &name, verdict)?;
+                self.progress.say(&described(case, &name, verdict))?;
             }
         }
         summary.took = start.elapsed();
         Ok(summary)
     }
+}
 
-    fn say(&self, case: &Case, target: &str, verdict: Verdict<'_>) -> Result<(), Failure> {
-        let mut out = String::new();
-        let judgement = Judgement {
-            case: &case.name,
-            target,
-            verdict,
-            transcript: None,
-        };
-        // Writing to a string does not fail.
-        let _ = text::write(&mut out, &judgement);
-        Ok(print(&out)?)
-    }
+/// What a replay is worth, with every difference.
+fn described(case: &Case, target: &str, verdict: Verdict<'_>) -> String {
+    let mut out = String::new();
+    let judgement = Judgement {
+        case: &case.name,
+        target,
+        verdict,
+        transcript: None,
+    };
+    // Writing to a string does not fail.
+    let _ = text::write(&mut out, &judgement);
+    out
 }

@@ -12,7 +12,7 @@ use spec_model::scenario::Scenario;
 use spec_model::transcript::Transcript;
 
 use super::args::RunArguments;
-use super::console::{Progress, print};
+use super::console::Progress;
 use super::exit::{Failure, Status};
 use super::session::{Event, Events, Kind, Prepared, default_targets, own_executable};
 use super::shuffle::shuffle;
@@ -233,7 +233,7 @@ impl Runner<'_> {
             let mut out = String::new();
             // Writing to a string does not fail.
             let _ = text::write(&mut out, &judgement);
-            self.say(&out)?;
+            self.progress.say(&out)?;
         }
         let done = summary.judged();
         self.progress.show(&format!(
@@ -267,15 +267,7 @@ impl Runner<'_> {
         let mut out = format!("trace of {}\n", case.name);
         // Writing to a string does not fail.
         let _ = trace_report::write(&mut out, scenario, &lines, &first.transcript, seen);
-        self.say(&out)
-    }
-
-    fn say(&mut self, text: &str) -> Result<(), Failure> {
-        if !text.is_empty() {
-            self.progress.clear();
-            print(text)?;
-        }
-        Ok(())
+        Ok(self.progress.say(&out)?)
     }
 
     fn finish(mut self, summaries: &[TargetSummary]) -> Result<Status, Failure> {
@@ -294,12 +286,14 @@ impl Runner<'_> {
         };
         // Writing to a string does not fail.
         let _ = summary::write(&mut out, summaries);
-        self.say(&out)?;
+        self.progress.say(&out)?;
         match status {
-            Status::Interrupted | Status::Terminated => {
-                self.say("interrupted: this run says nothing about what is missing\n")?
-            }
-            Status::Incomplete => self.say("incomplete: this run proves nothing about what is missing\n")?,
+            Status::Interrupted | Status::Terminated => self
+                .progress
+                .say("interrupted: this run says nothing about what is missing\n")?,
+            Status::Incomplete => self
+                .progress
+                .say("incomplete: this run proves nothing about what is missing\n")?,
             _ => {}
         }
         Ok(status)

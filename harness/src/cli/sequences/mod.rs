@@ -163,7 +163,7 @@ impl<'a> All<'a> {
         let mut out = String::new();
         // Writing to a string does not fail.
         let _ = report::broken(&mut out, &alone.broken);
-        self.say(&out)?;
+        self.progress.say(&out)?;
         self.tallies.push(alone.tally);
         Ok(())
     }
@@ -294,22 +294,14 @@ impl<'a> All<'a> {
                 save(folder, &name(&shown.sequence), &text)?;
             }
         }
-        self.say(&out)
-    }
-
-    fn say(&mut self, text: &str) -> Result<(), Failure> {
-        if !text.is_empty() {
-            self.progress.clear();
-            print(text)?;
-        }
-        Ok(())
+        Ok(self.progress.say(&out)?)
     }
 
     fn finish(mut self) -> Result<Status, Failure> {
         let mut out = String::new();
         // Writing to a string does not fail.
         let _ = report::table(&mut out, &self.tallies);
-        self.say(&out)?;
+        self.progress.say(&out)?;
         if let Some(path) = &self.arguments.json {
             let file = File::create(path).map_err(|error| {
                 Failure::wrong(format_args!("{}: cannot be written: {error}", path.display()))

@@ -43,7 +43,8 @@ use watchdog::Watchdog;
 
 /// Time that a guest gets to reach its next point.
 const BUDGET: Duration = Duration::from_secs(1);
-/// The same for the init program of a kernel that is itself emulated.
+/// The same for the init program of a kernel that is itself emulated. It is also what each guest
+/// costs that KVM never comes back from, and some cases have four of them.
 const BUDGET_AS_INIT: Duration = Duration::from_secs(3);
 /// Machines kept for reuse. Cases have few shapes of memory; generated scenarios must not
 /// fill the host with machines that are never used again.
