@@ -133,6 +133,8 @@ defects! {
         "Far jumps, far calls, returns to an outer privilege level and event delivery do not set the accessed bit of descriptors.";
     DataAccessUnchecked "data-access-unchecked" EXC_SEG_001
         "Data accesses outside 64-bit mode are not checked against limit, type and presence of the segment.";
+    IretNullStackUsable "iret-null-stack-usable" EXC_IRET_010
+        "An IRET that loads a null SS gives it a flat, present descriptor.";
     IretAcceptsNonCanonical "iret-accepts-non-canonical" EXC_IRET_003
         "IRETQ loads a non-canonical RIP, and the fetch there faults, with the address in CR2.";
     PdpteMarkedAccessed "pdpte-marked-accessed" SMM_RSM_018

@@ -149,4 +149,7 @@ super::requirements! {
     EXC_FLAGS_003 "EXC-FLAGS-003" Architectural
         "Between two iterations of a repeated string instruction RF is set."
         "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 3.1.6 \"RFLAGS Register\"";
+    EXC_IRET_010 "EXC-IRET-010" Architectural
+        "A null selector that IRET loads into SS in 64-bit mode leaves SS unusable."
+        "Intel SDM vol. 2, IRET, and vol. 3A, \"Segment Loading Instructions in IA-32e Mode\"; AMD APM vol. 2, 4.5.1";
 }

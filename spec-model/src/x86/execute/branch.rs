@@ -8,8 +8,8 @@ use crate::error::ModelError;
 use crate::x86::control::is_canonical;
 use crate::x86::exception::{Exception, GP, Interruption, NP, SS, Step};
 use crate::x86::processor::{Mode, Processor};
-use crate::x86::segment::{Segment, SegmentName};
-use crate::x86::segmentation::{Descriptor, selector_error};
+use crate::x86::segment::{Segment, SegmentAttributes, SegmentName};
+use crate::x86::segmentation::{Descriptor, null_stack_segment, selector_error};
 use crate::x86::state::{RCX, RSP};
 
 impl Processor<'_, '_> {
@@ -228,13 +228,27 @@ impl Processor<'_, '_> {
         }
     }
 
+    /// SS when a return loads a null selector (EXC-IRET-010).
+    fn returned_null_stack(&self, selector: u16, cpl: u8) -> Segment {
+        let null = null_stack_segment(selector, cpl);
+        if !self.rules.broken(Defect::IretNullStackUsable) {
+            return null;
+        }
+        const FLAT_DATA: u32 = 0xc093;
+        Segment {
+            limit: u32::MAX,
+            attributes: SegmentAttributes(FLAT_DATA).with_dpl(cpl),
+            ..null
+        }
+    }
+
     /// Continues at an outer privilege level: SS and RSP come from the frame, and data
     /// segments that the program there may not use become null (SDM vol. 2, IRET and RET).
     pub(super) fn enter_outer(&mut self, code: Segment, rip: u64, rsp: u64, stack: u16) -> Step {
         let cpl = (code.selector & 3) as u8;
         let to_64_bit = self.long_mode_active() && code.attributes.long();
         let stack = if stack & !3 == 0 && to_64_bit && cpl != 3 && stack as u8 == cpl {
-            crate::x86::segmentation::null_stack_segment(stack, cpl)
+            self.returned_null_stack(stack, cpl)
         } else {
             let descriptor = self.stack_descriptor(stack, cpl, GP);
             let descriptor = descriptor.map_err(|fault| self.as_not_present(fault))?;
@@ -259,7 +273,7 @@ impl Processor<'_, '_> {
             let conforming = attributes.is_code() && attributes.kind() & 4 != 0;
             if !attributes.unusable() && attributes.dpl() < cpl && !conforming {
                 segment.selector = 0;
-                segment.attributes = crate::x86::segment::SegmentAttributes::UNUSABLE;
+                segment.attributes = SegmentAttributes::UNUSABLE;
             }
         }
         Ok(())
