@@ -149,6 +149,9 @@ super::requirements! {
     EXC_FLAGS_003 "EXC-FLAGS-003" Architectural
         "Between two iterations of a repeated string instruction RF is set."
         "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 3.1.6 \"RFLAGS Register\"";
+    EXC_CR_003 "EXC-CR-003" Architectural
+        "MOV to DR6 or DR7 with a bit above bit 31 raises #GP(0)."
+        "Intel SDM vol. 2, MOV Debug Registers; AMD APM vol. 3, MOV (DRn)";
     EXC_BP_002 "EXC-BP-002" Architectural
         "INT 3 as INT n with immediate 3 (CD 03) goes through the same vector and gate as INT3 (CC), and returns two bytes after its start."
         "Intel SDM vol. 2, INT n/INTO/INT3/INT1; AMD APM vol. 3, INT and INT 3";

@@ -314,6 +314,7 @@ impl Processor<'_, '_> {
         })
     }
 
+    /// MOV to a debug register (EXC-CR-003).
     fn set_debug_register(&mut self, index: usize, value: u64) -> Step {
         let index = self.debug_register_index(index)?;
         self.general_detect()?;
