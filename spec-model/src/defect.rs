@@ -259,6 +259,60 @@ defects! {
         "Entering SMM clears EFER.SVME where the processor keeps it.";
     RestoreLosesPdptes "restore-loses-pdptes" STATE_001
         "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and the hypervisor then cannot read the HLT that it steps over and the instructions that it emulates.";
+    InstructionBreakpointIsTrap "instruction-breakpoint-is-trap" DBG_BP_001
+        "An instruction breakpoint is reported after the instruction.";
+    RfIgnoredByBreakpoints "rf-ignored-by-breakpoints" DBG_BP_002
+        "An instruction breakpoint is reported although RF is set.";
+    DebugFrameSetsRf "debug-frame-sets-rf" DBG_BP_003
+        "The frame of a #DB holds RFLAGS with RF set.";
+    DataBreakpointsMissing "data-breakpoints-missing" DBG_DATA_001
+        "Data breakpoints have no effect.";
+    DataBreakpointLengthIgnored "data-breakpoint-length-ignored" DBG_DATA_002
+        "A data breakpoint covers one byte whatever its length.";
+    DataBreakpointAfterRepeat "data-breakpoint-after-repeat" DBG_DATA_003
+        "A repeated string instruction that meets a data breakpoint runs to its end first.";
+    PortBreakpointsMissing "port-breakpoints-missing" DBG_IO_001
+        "Breakpoints at ports have no effect.";
+    GeneralDetectIsTrap "general-detect-is-trap" DBG_GD_001
+        "With DR7.GD set a MOV to or from a debug register is executed before the #DB.";
+    GeneralDetectStaysSet "general-detect-stays-set" DBG_GD_002
+        "Delivery of #DB leaves DR7.GD set.";
+    Dr6Overwritten "dr6-overwritten" DBG_DR6_001
+        "A debug exception leaves in DR6 its own causes and nothing else.";
+    BreakpointHidesStep "breakpoint-hides-step" DBG_DR6_003
+        "When a breakpoint and a single step coincide, DR6 shows the breakpoint only.";
+    Dr4AlwaysAlias "dr4-always-alias" DBG_DE_001
+        "DR4 and DR5 are DR6 and DR7 although CR4.DE is set.";
+    MovSsDoesNotHoldTraps "mov-ss-does-not-hold-traps" DBG_SS_001
+        "A data breakpoint that MOV SS meets is reported right after it.";
+    HeldTrapLostAtInterrupt "held-trap-lost-at-interrupt" DBG_SS_002
+        "A debug trap that MOV SS held off is lost if INT n, INT1, INT3, INTO or SYSCALL follows.";
+    HeldTrapTakenForInt1 "held-trap-taken-for-int1" DBG_SS_001
+        "A debug trap that MOV SS held off is taken for INT1, and the return address is a byte further on.";
+    Int1IsFault "int1-is-fault" DBG_INT1_001
+        "The frame of INT1 holds the address of INT1 itself.";
+    Int1ReportsStep "int1-reports-step" DBG_INT1_001
+        "INT1 sets DR6.BS.";
+    Int1ChecksDpl "int1-checks-dpl" DBG_INT1_002
+        "INT1 is checked against the DPL of its gate, and a fault in its delivery has EXT clear.";
+    SoftwareInterruptRetried "software-interrupt-retried" EXC_BP_001
+        "The frame of INT n, INT3 and INTO holds the address of the instruction itself, which is executed again.";
+    InjectionStartsShadow "injection-starts-shadow" EXC_SHADOW_004
+        "A handler that the hypervisor entered by injecting an event starts in an interrupt shadow.";
+    StepAfterStiFailsEntry "step-after-sti-fails-entry" EXC_STEP_001
+        "A single-step trap after an STI that sets IF makes the entry to the guest fail.";
+    SyscallStepsByOldTf "syscall-steps-by-old-tf" SYS_STEP_001
+        "Whether a single-step trap follows SYSCALL or SYSRET depends on TF before it.";
+    SyscallIgnoresMask "syscall-ignores-mask" SYS_CALL_002
+        "SYSCALL clears no flag but RF.";
+    SyscallAlwaysEnabled "syscall-always-enabled" SYS_CALL_001
+        "SYSCALL and SYSRET work although EFER.SCE is clear.";
+    SysretIgnoresPrivilege "sysret-ignores-privilege" SYS_RET_001
+        "SYSRET works at CPL 3.";
+    SysretLoadsRf "sysret-loads-rf" SYS_RET_002
+        "SYSRET loads RF.";
+    IretIgnoresPrivilege "iret-ignores-privilege" EXC_IRET_005
+        "IRET loads IF and IOPL at any privilege level.";
 }
 
 impl fmt::Display for Defect {

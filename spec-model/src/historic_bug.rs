@@ -3,8 +3,7 @@
 //! Each one that a guest can see is expressed by defects of the model, and the cases must
 //! catch every one of those; for the others the table names the rule of the model that says the
 //! same, or why a scenario cannot show them.
-//! The numbers are those of the collection that the table was made from; 27 to 39 are about
-//! exceptions and interrupts without SMM and not part of it. Version ranges come from commit
+//! The numbers are those of the collection that the table was made from. Version ranges come from commit
 //! messages and stable trees, and were not all run.
 
 use crate::defect::Defect;
@@ -150,6 +149,27 @@ pub static HISTORIC_BUGS: &[HistoricBug] = bugs! {
     26 "RSM took the address of the state-save area for a linear one."
         "KVM 4.2, Linux commit f40606b147dd"
         defects(Defect::SmramReadThroughLinearAddress);
+    27 "While KVM stepped over an IRET to find the end of an NMI handler, its TF and RF showed in the guest, and an NMI could come late."
+        "KVM on SVM before 4.13 and 5.2, Linux commits a12713c25b76, ab2f4d73eb1a and 99c221796a81; the frame of a faulting IRET still shows TF"
+        defects(Defect::IretStepShowsTf, Defect::NmiLateAfterFaultingIret);
+    28 "The shadow of the STI with which KVM enters the guest was taken for one of the guest when an injection did not succeed at once."
+        "KVM on SVM before 6.14, Linux commit be45bc4eff33"
+        defects(Defect::InjectionStartsShadow);
+    34 "A single-step trap after an STI that sets IF, or in the shadow of MOV SS, made the entry to the guest fail."
+        "KVM on VMX before 5.18, Linux commit b9bed78e2fa9; Xen, XSA-308"
+        defects(Defect::StepAfterStiFailsEntry);
+    35 "When the delivery of INT3 or INT n was interrupted, KVM executed the instruction again, or skipped another one."
+        "KVM on SVM before 6.0, Linux commits 6ef88d6e36c2 and 7e5b5ef8dca3; 4da3768e1820 for text that changes meanwhile"
+        defects(Defect::SoftwareInterruptRetried);
+    36 "The emulator reported instruction breakpoints and general detect as traps, and did not suppress breakpoints after MOV SS."
+        "KVM before 6.1, Linux commits 5623f751bd9c and baf67ca8e545"
+        defects(Defect::InstructionBreakpointIsTrap, Defect::GeneralDetectIsTrap);
+    38 "A #DB or #AC whose delivery caused another of its kind never ended, and the host with it."
+        "KVM and Xen, CVE-2015-5307 and CVE-2015-8104; KVM before 4.4, Linux commits 54a20552e1ea and cbdb967af3d5"
+        not("the guest loops in the delivery with and without the fix; what the bug stopped was the host, and a run that does not come back is *stuck* either way");
+    39 "A #DB that MOV SS had held off was taken for INT1, and KVM moved RIP over an instruction."
+        "KVM on VMX before 4.16, Linux commit 32d43cd391ba; the privilege escalation with it is CVE-2018-1087"
+        defects(Defect::HeldTrapTakenForInt1);
     40 "RSM checks nothing, leaves SMBASE alone unless bit 17 of the saved revision identifier is set, and some fields are stored with stale upper halves."
         "all QEMU with TCG, target/i386/tcg/system/smm_helper.c, do_smm_enter and helper_rsm"
         defects(
@@ -197,6 +217,12 @@ pub static HISTORIC_BUGS: &[HistoricBug] = bugs! {
             SMM_FORMAT_004,
             "a format of its own, the layouts bochs-32 and bochs-64 of the profile bochs"
         );
+    54 "DR6 of the guest got the causes of the last debug exception and lost what was there before."
+        "Xen before commits f7d457524c and db39fa4b27 (2018)"
+        defects(Defect::Dr6Overwritten);
+    55 "INT1 was taken for a fault where it is intercepted as one, so that it was executed again or its frame was wrong."
+        "Xen before commits 1495b4ff9b and e2585f8c2e (2019)"
+        defects(Defect::Int1IsFault);
 };
 
 #[cfg(test)]
@@ -206,7 +232,7 @@ mod tests {
     #[test]
     fn every_number_is_there_once_and_in_order() {
         let numbers: Vec<u8> = HISTORIC_BUGS.iter().map(|bug| bug.number).collect();
-        let expected: Vec<u8> = (1..=26).chain(40..=52).collect();
+        let expected: Vec<u8> = (1..=28).chain(34..=36).chain(38..=52).chain(54..=55).collect();
         assert_eq!(numbers, expected);
     }
 

@@ -4,6 +4,7 @@
 //! no default: a profile that does not make a choice does not compile.
 
 use crate::scenario::Cpuid;
+use crate::x86::debug::DebugChoices;
 use crate::x86::local_apic::ApicChoices;
 use crate::x86::save_area::{
     AMD_64, BOCHS_32, BOCHS_64, INTEL_32, INTEL_64, KVM_32, KVM_64, Layout, QEMU_32, QEMU_64,
@@ -122,6 +123,24 @@ pub enum StackSegmentOnIst {
     Null,
 }
 
+/// SYSCALL outside 64-bit mode (SYS-CALL-004).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyscallOutside64Bit {
+    /// #UD, as Intel's processors have it.
+    Undefined,
+    /// It works, as on AMD's processors: in compatibility mode by CSTAR, in protected mode by STAR.
+    Defined,
+}
+
+/// SYSRET to 64-bit mode with a non-canonical RCX (SYS-RET-004).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SysretFault {
+    /// SYSRET itself faults, at CPL 0, as Intel's processors have it.
+    AtSysret,
+    /// The fetch at CPL 3 faults, as on AMD's processors.
+    AtTarget,
+}
+
 /// How many NMIs are held (NMI-MASK-005).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NmiLatch {
@@ -189,6 +208,12 @@ pub struct Profile {
     pub stack_segment_on_ist: Choice<StackSegmentOnIst>,
     /// CHIPSET-FETCH-001, CHIPSET-FETCH-002.
     pub fetch_without_memory: FetchWithoutMemory,
+    /// Debug exceptions.
+    pub debug: DebugChoices,
+    /// SYS-CALL-004.
+    pub syscall_outside_64_bit: Choice<SyscallOutside64Bit>,
+    /// SYS-RET-004.
+    pub sysret_fault: Choice<SysretFault>,
     /// The local APIC and INIT.
     pub apic: ApicChoices,
 }
@@ -203,6 +228,9 @@ pub static KVM_SVM: Profile = Profile {
     name: "kvm-svm",
     cached_granularity: CachedGranularity::FromLimit,
     shadow_kinds: ShadowKinds::One,
+    debug: DebugChoices::AMD,
+    syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Defined),
+    sysret_fault: Choice::Always(SysretFault::AtTarget),
     apic: ApicChoices::KVM_SVM,
     ..kvm_like()
 };
@@ -214,6 +242,9 @@ const EITHER_STACK_SEGMENT: Choice<StackSegmentOnIst> =
 /// KVM on Intel hardware.
 pub static KVM_VMX: Profile = Profile {
     name: "kvm-vmx",
+    debug: DebugChoices::INTEL,
+    syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Undefined),
+    sysret_fault: Choice::Always(SysretFault::AtSysret),
     ..kvm_like()
 };
 
@@ -246,6 +277,13 @@ const fn kvm_like() -> Profile {
         string_end: Choice::Always(StringEnd::AtInstruction),
         stack_segment_on_ist: EITHER_STACK_SEGMENT,
         fetch_without_memory: FetchWithoutMemory::GivesUp,
+        debug: DebugChoices::EMULATOR,
+        // By the vendor of the processor, which the guest's CPUID tells too.
+        syscall_outside_64_bit: Choice::AnyOf(&[
+            SyscallOutside64Bit::Undefined,
+            SyscallOutside64Bit::Defined,
+        ]),
+        sysret_fault: Choice::AnyOf(&[SysretFault::AtSysret, SysretFault::AtTarget]),
         apic: ApicChoices::KVM,
     }
 }
@@ -284,6 +322,9 @@ pub static INTEL: Profile = Profile {
     string_end: EITHER_STRING_END,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
+    debug: DebugChoices::INTEL,
+    syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Undefined),
+    sysret_fault: Choice::Always(SysretFault::AtSysret),
     apic: ApicChoices::OPEN,
 };
 
@@ -312,6 +353,9 @@ pub static AMD: Profile = Profile {
     string_end: EITHER_STRING_END,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
+    debug: DebugChoices::AMD,
+    syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Defined),
+    sysret_fault: Choice::Always(SysretFault::AtTarget),
     apic: ApicChoices::OPEN,
 };
 
@@ -344,6 +388,9 @@ pub static QEMU_TCG: Profile = Profile {
     string_end: EITHER_STRING_END,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
+    debug: DebugChoices::AMD,
+    syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Defined),
+    sysret_fault: Choice::Always(SysretFault::AtTarget),
     apic: ApicChoices::OPEN,
 };
 
@@ -373,6 +420,9 @@ pub static BOCHS: Profile = Profile {
     string_end: EITHER_STRING_END,
     stack_segment_on_ist: EITHER_STACK_SEGMENT,
     fetch_without_memory: FetchWithoutMemory::AllOnes,
+    debug: DebugChoices::INTEL,
+    syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Undefined),
+    sysret_fault: Choice::Always(SysretFault::AtSysret),
     apic: ApicChoices::OPEN,
 };
 

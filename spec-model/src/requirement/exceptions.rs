@@ -152,4 +152,28 @@ super::requirements! {
     EXC_IRET_010 "EXC-IRET-010" Architectural
         "A null selector that IRET loads into SS in 64-bit mode leaves SS unusable."
         "Intel SDM vol. 2, IRET, and vol. 3A, \"Segment Loading Instructions in IA-32e Mode\"; AMD APM vol. 2, 4.5.1";
+    EXC_CR_003 "EXC-CR-003" Architectural
+        "MOV to DR6 or DR7 with a bit above bit 31 raises #GP(0)."
+        "Intel SDM vol. 2, MOV Debug Registers; AMD APM vol. 3, MOV (DRn)";
+    EXC_BP_002 "EXC-BP-002" Architectural
+        "INT 3 as INT n with immediate 3 (CD 03) goes through the same vector and gate as INT3 (CC), and returns two bytes after its start."
+        "Intel SDM vol. 2, INT n/INTO/INT3/INT1; AMD APM vol. 3, INT and INT 3";
+    EXC_IRET_005 "EXC-IRET-005" Architectural
+        "IRET changes IOPL at CPL 0 only, and IF only if CPL is within IOPL; what it may not change stays, without a fault."
+        "Intel SDM vol. 2, IRET (RETURN-TO-SAME-PRIVILEGE-LEVEL); AMD APM vol. 3, IRET";
+    EXC_IRET_006 "EXC-IRET-006" Architectural
+        "IRET with a 16-bit operand leaves bits 31:16 of RFLAGS as they were and clears those of RIP."
+        "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
+    EXC_IRET_007 "EXC-IRET-007" Architectural
+        "IRET to an outer privilege level checks SS: #GP(0) for a null selector, #GP with the selector for a wrong type or privilege, #SS with it if not present."
+        "Intel SDM vol. 2, IRET (RETURN-TO-OUTER-PRIVILEGE-LEVEL); AMD APM vol. 3, IRET";
+    EXC_IRET_008 "EXC-IRET-008" Architectural
+        "IRET to an outer privilege level makes null the data segment registers that the program there may not use."
+        "Intel SDM vol. 2, IRET (RETURN-TO-OUTER-PRIVILEGE-LEVEL); AMD APM vol. 3, IRET";
+    EXC_IRET_009 "EXC-IRET-009" Architectural
+        "IRET whose frame is not all within the stack segment raises #SS(0) and changes nothing."
+        "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
+    EXC_SHADOW_004 "EXC-SHADOW-004" Architectural
+        "No interrupt shadow is in force when a handler starts."
+        "Intel SDM vol. 3A, \"Masking Exceptions and Interrupts When Switching Stacks\"; AMD APM vol. 2, 15.20.5 \"Interrupt Shadows\"; Linux commit be45bc4eff33";
 }

@@ -5,6 +5,7 @@
 
 mod apic;
 mod chipset;
+mod debug;
 mod exceptions;
 mod implemented;
 mod init;
@@ -14,9 +15,11 @@ mod saved_state;
 mod smm;
 mod smm_formats;
 mod smm_image;
+mod system_call;
 
 pub use apic::*;
 pub use chipset::*;
+pub use debug::*;
 pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
 pub use init::*;
@@ -26,6 +29,7 @@ pub use saved_state::*;
 pub use smm::*;
 pub use smm_formats::*;
 pub use smm_image::*;
+pub use system_call::*;
 
 /// How binding a requirement is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +91,8 @@ pub fn all() -> impl Iterator<Item = &'static Requirement> {
         SMM_IMAGE,
         NMI,
         EXCEPTIONS,
+        DEBUG,
+        SYSTEM_CALLS,
         IST,
         SAVED_STATE,
         CHIPSET,

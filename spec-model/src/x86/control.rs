@@ -64,6 +64,8 @@ pub mod cr0 {
 
 /// CR4 bits.
 pub mod cr4 {
+    /// Debugging extensions: breakpoints at ports, no DR4 and DR5.
+    pub const DE: u64 = 1 << 3;
     /// Page size extensions.
     pub const PSE: u64 = 1 << 4;
     /// Physical address extension.
@@ -100,9 +102,6 @@ pub mod efer {
     /// The bits that some processor defines.
     pub const DEFINED: u64 = 0x0000_fd01;
 }
-
-/// DR6.BS: a single-step trap.
-pub const DR6_BS: u64 = 1 << 14;
 
 /// What DR6 holds after a load: only its status bits can change (SMM-IMAGE-003).
 #[must_use]

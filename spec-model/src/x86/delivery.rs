@@ -69,6 +69,9 @@ impl Processor<'_, '_> {
     /// If the model cannot go on.
     pub fn raise(&mut self, exception: Exception) -> Result<(), ModelError> {
         self.note_page_fault(exception);
+        if exception.vector == DB {
+            self.note_debug_exception(exception.debug_status);
+        }
         let event = Event {
             vector: exception.vector,
             error_code: exception.error_code,
@@ -149,7 +152,7 @@ impl Processor<'_, '_> {
 
     /// Sets the EXT bit of an exception raised while an event from outside the program was
     /// delivered (EXC-GATE-001). A page fault's error code has no such bit.
-    fn with_ext(&self, exception: Exception, source: Source) -> Exception {
+    pub(super) fn with_ext(&self, exception: Exception, source: Source) -> Exception {
         let has_ext = matches!(exception.vector, TS | NP | SS | GP);
         if has_ext && source == Source::Hardware && !self.rules.broken(Defect::ErrorCodeWithoutExt) {
             return Exception {
@@ -396,7 +399,8 @@ impl Processor<'_, '_> {
         let is_fault = match event.vector {
             NMI => self.rules.broken(Defect::NmiFrameSetsRf),
             DF => self.rules.broken(Defect::DoubleFaultFrameSetsRf),
-            vector => event.source == Source::Hardware && vector != DB,
+            DB => self.rules.broken(Defect::DebugFrameSetsRf),
+            _ => event.source == Source::Hardware,
         };
         let resume = if is_fault { flag::RF } else { 0 };
         let step = if self.vcpu.frame_shows_tf { flag::TF } else { 0 };

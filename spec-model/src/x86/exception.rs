@@ -36,6 +36,8 @@ pub struct Exception {
     pub error_code: Option<u32>,
     /// For a page fault, the linear address that goes into CR2.
     pub address: Option<u64>,
+    /// For a debug exception, the bits that DR6 gets.
+    pub debug_status: u64,
 }
 
 impl Exception {
@@ -46,6 +48,16 @@ impl Exception {
             vector,
             error_code: None,
             address: None,
+            debug_status: 0,
+        }
+    }
+
+    /// #DB with its causes, as bits of DR6.
+    #[must_use]
+    pub const fn debug(causes: u64) -> Self {
+        Self {
+            debug_status: causes,
+            ..Self::plain(DB)
         }
     }
 
@@ -56,6 +68,7 @@ impl Exception {
             vector,
             error_code: Some(error_code),
             address: None,
+            debug_status: 0,
         }
     }
 

@@ -2,6 +2,7 @@
 //! "Multiple-Processor (MP) Initialization"; APM vol. 2, 14.1 and 16.5).
 
 use super::control::cr0;
+use super::debug::DebugState;
 use super::local_apic::{PendingAtInit, SegmentsAfterInit};
 use super::machine::Machine;
 use super::processor::{Activity, Processor};
@@ -97,7 +98,7 @@ impl Processor<'_, '_> {
         }
         *self.state_mut() = after;
         self.vcpu.undefined_flags = 0;
-        self.vcpu.single_step_pending = false;
+        self.vcpu.debug = DebugState::default();
         self.vcpu.was_in_shadow = false;
         self.vcpu.activity = if bootstrap {
             Activity::Running

@@ -1,6 +1,7 @@
 //! The x86 processor, one module per chapter of the manuals.
 
 pub mod control;
+pub mod debug;
 pub mod decode;
 pub mod decode_cache;
 pub mod delivery;

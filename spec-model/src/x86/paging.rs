@@ -308,6 +308,7 @@ impl Processor<'_, '_> {
             vector: PF,
             error_code: Some(code),
             address: Some(linear),
+            debug_status: 0,
         }
         .into()
     }
@@ -322,9 +323,12 @@ impl Processor<'_, '_> {
         self.emulated(first)?;
         let in_page = width.min(room_in_page(linear));
         if in_page == width {
-            return self.read_physical(first, width);
+            let value = self.read_physical(first, width)?;
+            self.note_data_access(linear, width, false, privilege);
+            return Ok(value);
         }
         let second = self.translate(self.next_page(linear), Purpose::Read, privilege)?;
+        self.note_data_access(linear, width, false, privilege);
         let low = self.read_physical(first, in_page)?;
         let high = self.read_physical(second, width - in_page)?;
         Ok(low | high << (8 * in_page))
@@ -339,9 +343,12 @@ impl Processor<'_, '_> {
         self.emulated(first)?;
         let in_page = width.min(room_in_page(linear));
         if in_page == width {
-            return self.write_physical(first, width, value);
+            self.write_physical(first, width, value)?;
+            self.note_data_access(linear, width, true, privilege);
+            return Ok(());
         }
         let second = self.translate(self.next_page(linear), Purpose::Write, privilege)?;
+        self.note_data_access(linear, width, true, privilege);
         self.write_physical(first, in_page, value)?;
         self.write_physical(second, width - in_page, value >> (8 * in_page))
     }

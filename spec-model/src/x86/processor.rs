@@ -1,6 +1,7 @@
 //! One virtual processor at work: its state, the memory it sees, the rules in force.
 
 use super::control::{cr0, efer, flag};
+use super::debug::DebugState;
 use super::decode_cache::DecodeCache;
 use super::local_apic::Message;
 use super::memory::PhysicalMemory;
@@ -48,10 +49,8 @@ pub struct Vcpu {
     pub activity: Activity,
     /// Flags that the last instruction to touch them left undefined.
     pub undefined_flags: u64,
-    /// A single-step trap waits for the instruction boundary (DR6.BS).
-    pub single_step_pending: bool,
-    /// A single-step trap waited when an SMI was taken, and is to follow after RSM.
-    pub single_step_after_rsm: bool,
+    /// Debug exceptions that have yet to be reported.
+    pub debug: DebugState,
     /// The last instruction was executed in an interrupt shadow.
     pub was_in_shadow: bool,
     /// The host has just entered the guest; no instruction has executed since.

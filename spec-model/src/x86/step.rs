@@ -2,8 +2,8 @@
 
 use iced_x86::{FlowControl, Instruction, Mnemonic};
 
-use super::control::{DR6_BS, flag};
-use super::exception::{Class, DB, Event, Exception, Interruption, NMI, Source};
+use super::control::flag;
+use super::exception::{Class, Event, Exception, Interruption, NMI, Source};
 use super::execute::After;
 use super::processor::{Activity, Processor};
 use super::state::Shadow;
@@ -66,38 +66,34 @@ impl Processor<'_, '_> {
             self.take_nmi()?;
             return Ok(Some("NMI"));
         }
-        let trap_first = self.vcpu.single_step_pending && self.rules.broken(Defect::DebugTrapBeforeSmi);
+        let trap_first = self.vcpu.debug.trap != 0 && self.rules.broken(Defect::DebugTrapBeforeSmi);
         if !trap_first && self.smi_is_due() {
             self.enter_smm();
             return Ok(Some("SMI"));
         }
-        if self.vcpu.single_step_pending {
-            self.vcpu.single_step_pending = false;
-            self.state_mut().dr6 |= DR6_BS;
-            self.raise(Exception::plain(DB))?;
-            return Ok(Some("#DB, single step"));
+        if let Some(taken) = self.take_debug_trap()? {
+            self.note_injection();
+            return Ok(Some(taken));
         }
         if self.nmi_is_due() {
             self.take_nmi()?;
+            self.note_injection();
             return Ok(Some("NMI"));
         }
         if let Some(vector) = self.interrupt_due() {
             self.take_interrupt(vector)?;
+            self.note_injection();
             return Ok(Some("interrupt"));
         }
         Ok(None)
     }
 
-    /// Whether a single-step trap follows an instruction that has completed with TF set
-    /// (EXC-STEP-001): not if it started a MOV SS shadow (EXC-STEP-002), nor if it was a software
-    /// interrupt, whose delivery has cleared TF.
-    fn is_followed_by_trap(&self, instruction: &Instruction) -> bool {
-        let moved_ss = self.state().events.shadow == Shadow::MovSs;
-        let interrupted = matches!(
-            instruction.mnemonic(),
-            Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Into
-        ) && !self.flag(flag::TF);
-        (!moved_ss || self.rules.broken(Defect::SingleStepAfterMovSs)) && !interrupted
+    /// No interrupt shadow is in force when a handler starts, whatever instruction the hypervisor
+    /// executed to get there (EXC-SHADOW-004).
+    fn note_injection(&mut self) {
+        if self.rules.broken(Defect::InjectionStartsShadow) {
+            self.state_mut().events.shadow = Shadow::Sti;
+        }
     }
 
     /// APIC-INT-004.
@@ -242,13 +238,16 @@ impl Processor<'_, '_> {
                 } else if lost || !loads_rf && !kept && !late {
                     self.state_mut().rflags &= !flag::RF;
                 }
-                self.vcpu.single_step_pending |= single_steps && self.is_followed_by_trap(instruction);
+                self.note_completion(instruction, single_steps);
                 self.vcpu.last_io = io;
                 Ok(Ok(after))
             }
             Err(Interruption::Model(error)) => Err(error),
             Err(Interruption::Exception(exception)) => {
                 self.vcpu.last_io = None;
+                self.vcpu.debug.met = 0;
+                self.vcpu.debug.held = 0;
+                self.vcpu.debug.step_at_mov_ss = false;
                 let repeats = instruction.is_string_instruction();
                 let state = self.state_mut();
                 let events = state.events;

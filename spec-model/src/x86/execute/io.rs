@@ -23,6 +23,7 @@ impl Processor<'_, '_> {
         };
         let width = self.width(instruction, data_operand);
         self.check_port(port, width)?;
+        self.note_port_access(port, width);
         if !is_out {
             let value = self.read_port(port, width);
             self.write_operand(instruction, 0, value)?;

@@ -9,12 +9,15 @@ mod operand;
 mod return_from_interrupt;
 mod string;
 mod system;
+mod system_call;
 
 use iced_x86::{Formatter, Instruction, Mnemonic, NasmFormatter};
 
-use super::exception::{BP, Event, Exception, OF, Source, Step};
+use super::debug::dr6;
+use super::exception::{BP, DB, Event, Exception, Interruption, OF, Source, Step};
 use super::processor::Processor;
 use super::segment::SegmentName;
+use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::scenario::PointId;
 
@@ -51,11 +54,12 @@ impl Processor<'_, '_> {
                 return Ok(After::Halt);
             }
             M::Out | M::In => return self.execute_port(instruction, points),
-            M::Int => self.software_interrupt(instruction.immediate8())?,
-            M::Int3 => self.software_interrupt(BP)?,
+            M::Int => self.software_interrupt(instruction, instruction.immediate8())?,
+            M::Int1 => self.debug_interrupt()?,
+            M::Int3 => self.software_interrupt(instruction, BP)?,
             M::Into => {
                 if self.flag(super::control::flag::OF) {
-                    self.software_interrupt(OF)?;
+                    self.software_interrupt(instruction, OF)?;
                 }
             }
             M::Ud2 => return Err(Exception::UNDEFINED.into()),
@@ -71,15 +75,54 @@ impl Processor<'_, '_> {
         Ok(After::Continue)
     }
 
-    /// INT n, INT3 and INTO: the return address is the next instruction (EXC-BP-001). If the
-    /// delivery faults, the fault reports the INT instruction itself, as for any other.
-    fn software_interrupt(&mut self, vector: u8) -> Step {
+    /// INT n, INT3 and INTO: the return address is the next instruction, one byte after CC and two
+    /// after CD 03 (EXC-BP-001, EXC-BP-002). If the delivery faults, the fault reports the INT
+    /// instruction itself, as for any other.
+    fn software_interrupt(&mut self, instruction: &Instruction, vector: u8) -> Step {
         let event = Event {
             vector,
             error_code: None,
             source: Source::Software,
         };
-        self.deliver(event)
+        if self.rules.broken(Defect::SoftwareInterruptRetried) {
+            self.state_mut().rip = instruction.ip();
+        }
+        self.deliver(event)?;
+        // What has been pushed is no access of the program's.
+        self.vcpu.debug.met = 0;
+        Ok(())
+    }
+
+    /// INT1: a #DB that no condition caused (DBG-INT1-001). It counts as an event that the
+    /// processor found: any gate will do, and a fault in its delivery, which reports the INT1, has
+    /// EXT set (DBG-INT1-002).
+    fn debug_interrupt(&mut self) -> Step {
+        if self.rules.broken(Defect::Int1IsFault) {
+            return Err(Exception::debug(0).into());
+        }
+        let source = if self.rules.broken(Defect::Int1ChecksDpl) {
+            Source::Software
+        } else {
+            Source::Hardware
+        };
+        let event = Event {
+            vector: DB,
+            error_code: None,
+            source,
+        };
+        let delivered = self.deliver(event).map_err(|interruption| match interruption {
+            Interruption::Exception(exception) => self.with_ext(exception, source).into(),
+            model @ Interruption::Model(_) => model,
+        });
+        delivered?;
+        self.vcpu.debug.met = 0;
+        let reported = if self.rules.broken(Defect::Int1ReportsStep) {
+            dr6::BS
+        } else {
+            0
+        };
+        self.note_debug_exception(reported);
+        Ok(())
     }
 
     fn linear_ip(&self, instruction: &Instruction) -> u64 {

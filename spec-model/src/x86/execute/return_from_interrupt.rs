@@ -34,6 +34,9 @@ impl Processor<'_, '_> {
         result
     }
 
+    /// RIP, CS, RFLAGS and perhaps RSP and SS from the stack. IOPL changes at CPL 0 only, IF only if
+    /// CPL is within IOPL, and the upper half of RFLAGS not with a 16-bit frame (EXC-IRET-005,
+    /// EXC-IRET-006).
     fn return_to_frame(&mut self, width: usize) -> Step {
         if self.long_mode_active() && self.flag(flag::NT) {
             return Err(Exception::GP0.into());
@@ -46,9 +49,20 @@ impl Processor<'_, '_> {
         let selector = self.peek(1, width)? as u16;
         let flags = self.peek(2, width)?;
         let cpl = self.cpl();
+        let legacy = self.mode() == Mode::Protected && !self.long_mode_active();
+        if legacy && cpl == 0 && width == 4 && flags & flag::VM != 0 {
+            let message = "the model has no virtual-8086 mode, and IRETD with VM set enters it".to_owned();
+            return Err(ModelError::BadScenario(message).into());
+        }
         let code = self.code_segment(selector, cpl, true)?;
         self.check_in(&code, rip)?;
-        let changeable = self.changeable_flags(width) & ones(width);
+        let mut changeable = self.changeable_flags(width) & ones(width);
+        if width > 2 && cpl == 0 && self.mode() != Mode::Real {
+            changeable |= flag::VIF_VIP;
+        }
+        if self.rules.broken(Defect::IretIgnoresPrivilege) {
+            changeable |= flag::IF | flag::IOPL;
+        }
         let outer = self.mode() != Mode::Real && (selector & 3) as u8 > cpl;
         if outer || self.mode() == Mode::Long64 {
             let rsp = self.peek(3, width)?;

@@ -34,7 +34,7 @@ enum Operation {
 impl Processor<'_, '_> {
     /// Executes a string instruction to its end, or, where something comes between two
     /// iterations, to the end of one, with RIP at the instruction again: a single-step trap
-    /// (EXC-STEP-001), or the stop at a sync point of OUTSB, at which the host may raise an
+    /// (EXC-STEP-001), a data breakpoint (DBG-DATA-003), or the stop at a sync point of OUTSB, at which the host may raise an
     /// event (SMM-STRING-001). An exception in an iteration leaves the registers as they were
     /// before that iteration (SDM vol. 2, REP), so nothing here may change a register before
     /// the iteration's accesses have succeeded.
@@ -56,7 +56,8 @@ impl Processor<'_, '_> {
                 return Ok(after);
             }
             let steps = self.flag(flag::TF) && !self.rules.broken(Defect::RepeatIsOneStep);
-            if steps || after != After::Continue {
+            let watched = self.vcpu.debug.met != 0 && !self.rules.broken(Defect::DataBreakpointAfterRepeat);
+            if steps || watched || after != After::Continue {
                 let more = self.state().general[RCX] & mask != 0;
                 if more || self.stays_after_last_iteration(after) {
                     self.state_mut().rip = instruction.ip();
@@ -146,11 +147,13 @@ impl Processor<'_, '_> {
                 let linear = self.linear(SegmentName::Es, to, width, true)?;
                 self.probe_write(linear, width, crate::x86::paging::Privilege::Program)?;
                 let value = self.read_port(port, width);
+                self.note_port_access(port, width);
                 self.write_segment(SegmentName::Es, to, width, value)?;
             }
             Operation::Output => {
                 self.check_port(port, width)?;
                 let value = self.read_segment(source, from, width)?;
+                self.note_port_access(port, width);
                 match sync_point(port, width, points) {
                     Some(point) => after = After::Sync(point),
                     None => self.write_port(port, width, value)?,

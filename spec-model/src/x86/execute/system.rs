@@ -225,8 +225,11 @@ impl Processor<'_, '_> {
     }
 
     /// MOV from a control or debug register (EXC-CR-002).
-    pub(super) fn move_from_special(&self, register: Register) -> Step<u64> {
+    pub(super) fn move_from_special(&mut self, register: Register) -> Step<u64> {
         self.require_kernel()?;
+        if register.is_dr() {
+            return self.debug_register(register.number());
+        }
         let state = self.state();
         Ok(match register {
             Register::CR0 => state.cr0,
@@ -241,11 +244,6 @@ impl Processor<'_, '_> {
             }
             Register::CR4 => state.cr4,
             Register::CR8 => state.cr8,
-            _ if register.is_dr() => match register.number() {
-                index @ 0..=3 => state.debug_address[index],
-                4 | 6 => state.dr6,
-                _ => state.dr7,
-            },
             _ => return Err(Exception::UNDEFINED.into()),
         })
     }
@@ -305,20 +303,45 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
+    fn debug_register(&mut self, index: usize) -> Step<u64> {
+        let index = self.debug_register_index(index)?;
+        self.general_detect()?;
+        let state = self.state();
+        Ok(match index {
+            0..=3 => state.debug_address[index],
+            6 => state.dr6,
+            _ => state.dr7,
+        })
+    }
+
+    /// MOV to a debug register (EXC-CR-003).
     fn set_debug_register(&mut self, index: usize, value: u64) -> Step {
+        let index = self.debug_register_index(index)?;
+        self.general_detect()?;
         if index >= 4 && value >> 32 != 0 {
             return Err(Exception::GP0.into());
         }
-        if matches!(index, 4 | 6) {
+        if index == 6 {
             self.vcpu.dr6_undefined = false;
         }
         let state = self.state_mut();
         match index {
             0..=3 => state.debug_address[index] = value,
-            4 | 6 => state.dr6 = dr6_loaded(value),
+            6 => state.dr6 = dr6_loaded(value),
             _ => state.dr7 = dr7_loaded(value),
         }
         Ok(())
+    }
+
+    /// DR4 and DR5 are DR6 and DR7, or with CR4.DE nothing (DBG-DE-001).
+    fn debug_register_index(&self, index: usize) -> Step<usize> {
+        if !matches!(index, 4 | 5) {
+            return Ok(index);
+        }
+        if self.state().cr4 & cr4::DE != 0 && !self.rules.broken(Defect::Dr4AlwaysAlias) {
+            return Err(Exception::UNDEFINED.into());
+        }
+        Ok(index + 2)
     }
 
     /// RDMSR (SMM-MSR-001, SMM-MSR-002).
@@ -377,61 +400,6 @@ impl Processor<'_, '_> {
         let active = state.efer & efer::LMA;
         self.state_mut().efer = value & !efer::LMA | active;
         Ok(())
-    }
-
-    /// SYSCALL (EXC-SYS-001).
-    fn syscall(&mut self) -> Step {
-        if self.state().efer & efer::SCE == 0 || !self.long_mode_active() {
-            return Err(Exception::UNDEFINED.into());
-        }
-        let from_64_bit = self.mode() == Mode::Long64;
-        let state = self.state_mut();
-        state.general[RCX] = state.rip;
-        state.general[11] = state.rflags & !flag::RF;
-        state.rip = if from_64_bit { state.lstar } else { state.cstar };
-        let selector = (state.star >> 32) as u16 & !3;
-        let flags = state.rflags & !state.sfmask & !flag::RF;
-        *state.segment_mut(SegmentName::Cs) = flat(selector, 0xa09b);
-        *state.segment_mut(SegmentName::Ss) = flat(selector.wrapping_add(8), 0xc093);
-        self.load_flags(flags);
-        Ok(())
-    }
-
-    /// SYSRET (EXC-SYS-001).
-    fn sysret(&mut self, instruction: &Instruction) -> Step {
-        if self.state().efer & efer::SCE == 0 || !self.long_mode_active() {
-            return Err(Exception::UNDEFINED.into());
-        }
-        self.require_kernel()?;
-        let to_64_bit = instruction.mnemonic() == Mnemonic::Sysretq;
-        let state = self.state_mut();
-        let base = (state.star >> 48) as u16;
-        let (selector, attributes) = if to_64_bit {
-            (base.wrapping_add(16), 0xa0fb)
-        } else {
-            (base, 0xc0fb)
-        };
-        state.rip = if to_64_bit {
-            state.general[RCX]
-        } else {
-            state.general[RCX] & 0xffff_ffff
-        };
-        let flags = state.general[11] & !(flag::RF | flag::VM);
-        *state.segment_mut(SegmentName::Cs) = flat(selector | 3, attributes);
-        *state.segment_mut(SegmentName::Ss) = flat(base.wrapping_add(8) | 3, 0xc0f3);
-        let kept = flag::ARITHMETIC | flag::TF | flag::IF | flag::DF | flag::IOPL | flag::NT;
-        self.load_flags(flags & (kept | flag::AC | flag::ID | flag::VIF_VIP));
-        Ok(())
-    }
-}
-
-/// A flat segment as SYSCALL and SYSRET load it, without reading a descriptor.
-fn flat(selector: u16, attributes: u32) -> Segment {
-    Segment {
-        selector,
-        base: 0,
-        limit: 0xffff_ffff,
-        attributes: SegmentAttributes(attributes),
     }
 }
 

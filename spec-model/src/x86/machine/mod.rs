@@ -315,6 +315,10 @@ impl<'run> Machine<'run> {
 
     fn step(&mut self, index: usize) -> Result<After, ModelError> {
         let points = self.scenario.points.len();
+        if self.processor(index).instruction_breakpoint()? {
+            self.note_event(index, || "#DB, instruction breakpoint".to_owned());
+            return Ok(After::Continue);
+        }
         let instruction = match self.processor(index).fetch() {
             Ok(instruction) => instruction,
             Err(Interruption::Model(error)) => return Err(error),

@@ -6,14 +6,14 @@ use crate::outcome::{Allowance, Facility};
 use crate::profile::ShadowKinds;
 use crate::requirement::{EXC_FLAGS_001, SMM_DR6_001};
 use crate::transcript::{Observation, STACK_SLOTS, Stop};
-use crate::x86::control::{DR6_BS, cr0, cr4, efer};
+use crate::x86::control::{cr0, cr4, efer};
 use crate::x86::exception::DB;
 use crate::x86::processor::Vcpu;
 use crate::x86::smm;
 use crate::x86::state::{PendingException, Shadow};
 
-/// A single-step trap as the host reads it.
-const SINGLE_STEP_TRAP: PendingException = PendingException {
+/// A debug trap as the host reads it.
+const DEBUG_TRAP: PendingException = PendingException {
     vector: DB,
     error_code: None,
 };
@@ -39,9 +39,9 @@ impl Machine<'_> {
             if self.rules.profile.shadow_kinds == ShadowKinds::One && state.events.shadow == Shadow::Sti {
                 state.events.shadow = Shadow::MovSs;
             }
-            if vcpu.single_step_pending {
-                state.events.exception = Some(SINGLE_STEP_TRAP);
-                state.dr6 |= DR6_BS;
+            if vcpu.debug.trap != 0 {
+                state.events.exception = Some(DEBUG_TRAP);
+                state.dr6 |= vcpu.debug.trap;
             }
             if self.rules.broken(Defect::PendingNmisReportedAsOne) {
                 state.events.nmi_pending = state.events.nmi_pending.min(1);

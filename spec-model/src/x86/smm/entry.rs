@@ -104,7 +104,7 @@ impl Processor<'_, '_> {
         }
         self.vcpu.activity = Activity::Running;
         self.vcpu.smis_taken = self.vcpu.smis_taken.wrapping_add(1);
-        self.put_off_single_step();
+        self.put_off_debug_trap();
         let in_shadow = self.state().events.shadow != Shadow::None;
         if in_shadow && self.rules.broken(Defect::ShadowKeptOnEntry) {
             self.vcpu.activity = Activity::EntryFailed;
@@ -113,13 +113,16 @@ impl Processor<'_, '_> {
         self.enter_smm_registers();
     }
 
-    /// Nothing says what becomes of a single-step trap over which the SMI took precedence
+    /// Nothing says what becomes of a debug trap over which the SMI took precedence
     /// (SMM-LATCH-003): it may be lost, or follow after RSM.
-    fn put_off_single_step(&mut self) {
+    fn put_off_debug_trap(&mut self) {
         const EITHER: Choice<PendingTrap> = Choice::AnyOf(&[PendingTrap::AfterRsm, PendingTrap::Lost]);
-        if std::mem::take(&mut self.vcpu.single_step_pending) {
+        let debug = std::mem::take(&mut self.vcpu.debug);
+        let causes = debug.trap | debug.held;
+        if causes != 0 {
             let choice = self.rules.choices.settle(EITHER, &SMM_LATCH_003);
-            self.vcpu.single_step_after_rsm = choice == PendingTrap::AfterRsm;
+            let follows = choice == PendingTrap::AfterRsm;
+            self.vcpu.debug.after_rsm = if follows { causes } else { 0 };
         }
     }
 

@@ -61,7 +61,7 @@ impl Processor<'_, '_> {
         self.vcpu.interrupted_io = None;
         self.vcpu.dr6_undefined = false;
         self.vcpu.undefined_flags = 0;
-        self.vcpu.single_step_pending |= std::mem::take(&mut self.vcpu.single_step_after_rsm);
+        self.vcpu.debug.trap |= std::mem::take(&mut self.vcpu.debug.after_rsm);
         if restarts_halt(layout, &area) && !self.rules.broken(Defect::AutoHaltIgnored) {
             self.vcpu.activity = Activity::Halted;
         }

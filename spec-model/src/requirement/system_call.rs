@@ -1,0 +1,35 @@
+//! SYSCALL and SYSRET.
+
+super::requirements! {
+    SYSTEM_CALLS:
+    SYS_CALL_001 "SYS-CALL-001" Architectural
+        "SYSCALL and SYSRET raise #UD if EFER.SCE is clear."
+        "Intel SDM vol. 2, SYSCALL and SYSRET; AMD APM vol. 3, SYSCALL and SYSRET";
+    SYS_CALL_002 "SYS-CALL-002" Architectural
+        "SYSCALL clears the flags of SFMASK and RF and leaves RSP alone."
+        "Intel SDM vol. 2, SYSCALL; AMD APM vol. 3, SYSCALL";
+    SYS_CALL_003 "SYS-CALL-003" Architectural
+        "SYSCALL at CPL 0 works like at CPL 3."
+        "Intel SDM vol. 2, SYSCALL; AMD APM vol. 3, SYSCALL";
+    SYS_CALL_004 "SYS-CALL-004" Vendor
+        "Outside 64-bit mode SYSCALL raises #UD on Intel's processors; on AMD's it goes to CSTAR from compatibility mode and to STAR bits 31:0 from protected mode."
+        "Intel SDM vol. 2, SYSCALL; AMD APM vol. 3, SYSCALL";
+    SYS_RET_001 "SYS-RET-001" Architectural
+        "SYSRET at CPL above 0 raises #GP(0)."
+        "Intel SDM vol. 2, SYSRET; AMD APM vol. 3, SYSRET";
+    SYS_RET_002 "SYS-RET-002" Architectural
+        "SYSRET takes RFLAGS from R11 with RF and VM cleared."
+        "Intel SDM vol. 2, SYSRET; AMD APM vol. 3, SYSRET";
+    SYS_RET_003 "SYS-RET-003" Architectural
+        "SYSRET without a 64-bit operand returns to compatibility mode, to ECX, with CS from STAR bits 63:48."
+        "Intel SDM vol. 2, SYSRET; AMD APM vol. 3, SYSRET";
+    SYS_RET_004 "SYS-RET-004" Vendor
+        "SYSRET to a non-canonical address raises #GP(0) at CPL 0 on Intel's processors; on AMD's it completes, and the fetch raises #GP(0) at CPL 3."
+        "Intel SDM vol. 2, SYSRET; AMD APM vol. 3, SYSRET; Xen XSA-7";
+    SYS_STEP_001 "SYS-STEP-001" Architectural
+        "A single-step trap follows SYSCALL if TF is still set after it, and not if SFMASK has cleared it."
+        "AMD APM vol. 2, 13.1.4 \"Single Stepping\"; Intel SDM vol. 3B, \"Single-Step Exception Condition\"";
+    SYS_STEP_002 "SYS-STEP-002" Architectural
+        "A single-step trap follows SYSRET at once if the RFLAGS that it loads have TF set."
+        "AMD APM vol. 2, 13.1.4 \"Single Stepping\"; Linux arch/x86/entry/syscall_64.c, do_syscall_64 (why it avoids SYSRET with TF)";
+}

@@ -1,0 +1,76 @@
+//! What the manuals leave to an implementation about debug exceptions.
+
+use crate::profile::Choice;
+
+/// B0 to B3 of an earlier exception when DR6 gets the next one (DBG-DR6-002).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleBreakpoints {
+    /// They are cleared.
+    Cleared,
+    /// They stay.
+    Kept,
+}
+
+/// An instruction breakpoint at the instruction after MOV SS (DBG-SS-004).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakpointAfterMovSs {
+    /// It is not reported.
+    Suppressed,
+    /// It is reported like any other.
+    Reported,
+}
+
+/// The single step of a MOV SS when the next instruction is one that ends stepping
+/// (DBG-SS-003).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepAtMovSs {
+    /// There is none.
+    Lost,
+    /// It is held off like a data breakpoint, and follows the next instruction.
+    Held,
+}
+
+/// The choices of one implementation.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DebugChoices {
+    /// DBG-DR6-002, for breakpoints and general detect.
+    pub stale_at_breakpoint: Choice<StaleBreakpoints>,
+    /// DBG-DR6-002, for single steps.
+    pub stale_at_step: Choice<StaleBreakpoints>,
+    /// DBG-SS-004.
+    pub breakpoint_after_mov_ss: Choice<BreakpointAfterMovSs>,
+    /// DBG-SS-003.
+    pub step_at_mov_ss: Choice<StepAtMovSs>,
+}
+
+const EITHER_STALE: Choice<StaleBreakpoints> =
+    Choice::AnyOf(&[StaleBreakpoints::Cleared, StaleBreakpoints::Kept]);
+const EITHER_STEP: Choice<StepAtMovSs> = Choice::AnyOf(&[StepAtMovSs::Lost, StepAtMovSs::Held]);
+
+impl DebugChoices {
+    /// Intel: some debug exceptions may clear B0 to B3, and MOV SS inhibits breakpoints.
+    pub const INTEL: Self = Self {
+        stale_at_breakpoint: EITHER_STALE,
+        stale_at_step: EITHER_STALE,
+        breakpoint_after_mov_ss: Choice::Always(BreakpointAfterMovSs::Suppressed),
+        step_at_mov_ss: EITHER_STEP,
+    };
+
+    /// AMD: breakpoints and general detect update B0 to B3, and MOV SS inhibits interrupts only
+    /// (Linux commit baf67ca8e545 says so of the hardware).
+    pub const AMD: Self = Self {
+        stale_at_breakpoint: Choice::Always(StaleBreakpoints::Cleared),
+        breakpoint_after_mov_ss: Choice::Always(BreakpointAfterMovSs::Reported),
+        ..Self::INTEL
+    };
+
+    /// KVM's emulator, which goes by the vendor in the guest's CPUID (Linux
+    /// `arch/x86/kvm/x86.c`, `kvm_vcpu_check_code_breakpoint`).
+    pub const EMULATOR: Self = Self {
+        breakpoint_after_mov_ss: Choice::AnyOf(&[
+            BreakpointAfterMovSs::Suppressed,
+            BreakpointAfterMovSs::Reported,
+        ]),
+        ..Self::INTEL
+    };
+}

@@ -1,0 +1,43 @@
+//! Debug exceptions: breakpoints in DR0 to DR3, single steps, general detect, and when the
+//! exception for them is due.
+
+mod breakpoint;
+mod choices;
+mod exception;
+
+pub use choices::{BreakpointAfterMovSs, DebugChoices, StaleBreakpoints, StepAtMovSs};
+
+/// Bits of DR6.
+pub mod dr6 {
+    /// B0 to B3: the conditions of the four breakpoints.
+    pub const BREAKPOINTS: u64 = 0xf;
+    /// An access to a debug register while DR7.GD was set.
+    pub const BD: u64 = 1 << 13;
+    /// A single step.
+    pub const BS: u64 = 1 << 14;
+    /// The status bits that the model sets.
+    pub const STATUS: u64 = BREAKPOINTS | BD | BS;
+}
+
+/// Bits of DR7.
+pub mod dr7 {
+    /// L0 to L3 and G0 to G3: two bits for each breakpoint.
+    pub const ENABLED: u64 = 0xff;
+    /// General detect.
+    pub const GD: u64 = 1 << 13;
+}
+
+/// What of debug exceptions a processor has yet to report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DebugState {
+    /// Bits of DR6 for the trap that waits for the instruction boundary; 0 for none.
+    pub trap: u64,
+    /// The same for a trap that MOV SS holds off until the next instruction has completed.
+    pub held: u64,
+    /// The same for a trap that waited when an SMI was taken and is to follow after RSM.
+    pub after_rsm: u64,
+    /// The conditions that the instruction under execution has met so far.
+    pub met: u64,
+    /// TF was set when a MOV SS completed that the next instruction follows.
+    pub step_at_mov_ss: bool,
+}
