@@ -2,8 +2,8 @@
 
 use super::control::{flag, is_canonical};
 use super::exception::{
-    Class, DB, DF, Event, Exception, GP, Interruption, NMI, NP, Nested, SS, Source, Step, TS, has_error_code,
-    nested,
+    Class, DB, DF, Event, Exception, GP, Interruption, MC, NMI, NP, Nested, SS, Source, Step, TS,
+    has_error_code, nested,
 };
 use super::paging::Privilege;
 use super::processor::{Activity, Mode, Processor};
@@ -396,7 +396,8 @@ impl Processor<'_, '_> {
         let is_fault = match event.vector {
             NMI => self.rules.broken(Defect::NmiFrameSetsRf),
             DF => self.rules.broken(Defect::DoubleFaultFrameSetsRf),
-            vector => event.source == Source::Hardware && vector != DB,
+            DB | MC | 32.. => false,
+            _ => event.source == Source::Hardware,
         };
         let resume = if is_fault { flag::RF } else { 0 };
         let step = if self.vcpu.frame_shows_tf { flag::TF } else { 0 };

@@ -33,6 +33,8 @@ pub enum Activity {
     Undelivered,
     /// The virtual machine is dead: KVM_RUN fails with EIO.
     Dead,
+    /// KVM_RUN fails with EPERM: the hypervisor took a refusal for an error of its own.
+    Refused,
     /// The hypervisor goes on without the processor getting anywhere.
     Looping,
     /// The hypervisor made a state that the hardware refuses to enter.
@@ -44,6 +46,10 @@ pub enum Activity {
 pub struct Vcpu {
     /// Registers and events.
     pub state: VcpuState,
+    /// A machine check that cannot be delivered shuts the processor down when it next runs.
+    pub shutdown_pending: bool,
+    /// With a defect: it sleeps and does not notice that until something else wakes it.
+    pub shutdown_asleep: bool,
     /// What it is doing.
     pub activity: Activity,
     /// Flags that the last instruction to touch them left undefined.
