@@ -283,6 +283,8 @@ defects! {
         "A second error in a bank that holds one does not set the overflow bit.";
     MachineCheckShutdownSleeps "machine-check-shutdown-sleeps" MC_EXC_007
         "A machine check that is to shut a halted processor down does not wake it, with a local APIC in the kernel.";
+    RestoredMachineCheckSleeps "restored-machine-check-sleeps" STATE_007
+        "A pending machine check does not wake a halted processor any more once the host has read and put back the event state, with a local APIC in the kernel.";
     InitClearsMachineChecks "init-clears-machine-checks" INIT_STATE_007
         "INIT clears the machine-check registers.";
     RestoreDropsShutdown "restore-drops-shutdown" STATE_006

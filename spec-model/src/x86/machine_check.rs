@@ -90,15 +90,15 @@ impl Processor<'_, '_> {
     /// # Errors
     /// If the model cannot go on.
     pub(super) fn take_machine_check(&mut self) -> Result<Option<&'static str>, ModelError> {
+        let unnoticed = self.vcpu.machine_check_unnoticed
+            || self.vcpu.shutdown_pending && self.rules.broken(Defect::MachineCheckShutdownSleeps);
         let asleep = self.vcpu.activity == Activity::Halted && self.state().apic.is_some();
-        if asleep && self.vcpu.shutdown_pending && self.rules.broken(Defect::MachineCheckShutdownSleeps) {
-            self.vcpu.shutdown_pending = false;
-            self.vcpu.shutdown_asleep = true;
+        self.vcpu.machine_check_slept_through =
+            unnoticed && asleep && !self.state().is_woken_by_interrupt(false);
+        if self.vcpu.machine_check_slept_through {
+            return Ok(None);
         }
-        if self.vcpu.shutdown_asleep && (!asleep || self.state().wakes_from_halt(false)) {
-            self.vcpu.shutdown_asleep = false;
-            self.vcpu.shutdown_pending = true;
-        }
+        self.vcpu.machine_check_unnoticed = false;
         if std::mem::take(&mut self.vcpu.shutdown_pending) {
             self.vcpu.activity = Activity::Shutdown;
             return Ok(Some("machine check"));

@@ -48,8 +48,10 @@ pub struct Vcpu {
     pub state: VcpuState,
     /// A machine check that cannot be delivered shuts the processor down when it next runs.
     pub shutdown_pending: bool,
-    /// With a defect: it sleeps and does not notice that until something else wakes it.
-    pub shutdown_asleep: bool,
+    /// With a defect: a machine check that was put back into it while it slept goes unnoticed.
+    pub machine_check_unnoticed: bool,
+    /// With a defect: it was entered and sleeps on, although a machine check should have woken it.
+    pub machine_check_slept_through: bool,
     /// What it is doing.
     pub activity: Activity,
     /// Flags that the last instruction to touch them left undefined.

@@ -198,10 +198,16 @@ impl VcpuState {
     /// With `deaf_to_smi` an SMI does not.
     #[must_use]
     pub fn wakes_from_halt(&self, deaf_to_smi: bool) -> bool {
+        machine_check::is_pending(&self.events) || self.is_woken_by_interrupt(deaf_to_smi)
+    }
+
+    /// The same without machine checks.
+    #[must_use]
+    pub fn is_woken_by_interrupt(&self, deaf_to_smi: bool) -> bool {
         let events = &self.events;
         let smi = events.smi_pending && !events.in_smm && !deaf_to_smi;
         let nmi = events.nmi_pending > 0 && !events.nmi_masked;
-        smi || nmi || machine_check::is_pending(events) || self.interrupt().is_some()
+        smi || nmi || self.interrupt().is_some()
     }
 
     /// The interrupt that the local APIC delivers if no shadow holds it: IF must be set

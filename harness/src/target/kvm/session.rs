@@ -218,7 +218,7 @@ impl Session<'_> {
                         machine_check: false, ..
                     },
                     Activity::Halted,
-                ) if !vcpu.state()?.wakes_from_halt(false) => *part,
+                ) if !vcpu.state()?.is_woken_by_interrupt(false) => *part,
                 _ => Part::Running,
             };
         }

@@ -16,7 +16,6 @@ use super::decode_cache::DecodeCache;
 use super::exception::Interruption;
 use super::execute::After;
 use super::local_apic::Message;
-use super::machine_check;
 use super::memory::{Image, PhysicalMemory};
 use super::processor::{Activity, Processor, Rules, Vcpu};
 use super::segment::SegmentName;
@@ -238,6 +237,9 @@ impl<'run> Machine<'run> {
         !self.state.finished[index]
             && match vcpu.activity {
                 Activity::Running => true,
+                Activity::Halted if vcpu.machine_check_slept_through => {
+                    vcpu.state.is_woken_by_interrupt(deaf)
+                }
                 Activity::Halted => vcpu.shutdown_pending || self.wakes(&vcpu.state, deaf),
                 Activity::WaitForSipi
                 | Activity::Shutdown
@@ -251,10 +253,8 @@ impl<'run> Machine<'run> {
     }
 
     fn wakes(&self, state: &VcpuState, deaf_to_smi: bool) -> bool {
-        if self.rules.broken(Defect::MachineCheckDoesNotWakeHalted)
-            && machine_check::is_pending(&state.events)
-        {
-            return false;
+        if self.rules.broken(Defect::MachineCheckDoesNotWakeHalted) {
+            return state.is_woken_by_interrupt(deaf_to_smi);
         }
         state.wakes_from_halt(deaf_to_smi)
     }
