@@ -313,6 +313,38 @@ defects! {
         "SYSRET loads RF.";
     IretIgnoresPrivilege "iret-ignores-privilege" EXC_IRET_005
         "IRET loads IF and IOPL at any privilege level.";
+    MachineCheckIgnoresMcip "machine-check-ignores-mcip" MC_EXC_002
+        "A machine check while another is in progress is delivered instead of shutting the processor down.";
+    MachineCheckLeavesMcipClear "machine-check-leaves-mcip-clear" MC_EXC_002
+        "A machine check does not set MCIP.";
+    MachineCheckIgnoredWithoutMce "machine-check-ignored-without-mce" MC_EXC_003
+        "A machine check with CR4.MCE clear has no effect.";
+    MachineCheckHeldWithNmis "machine-check-held-with-nmis" MC_EXC_004
+        "Machine checks wait while NMIs are blocked.";
+    MachineCheckHeldByShadow "machine-check-held-by-shadow" MC_EXC_004
+        "The interrupt shadow holds machine checks off.";
+    MachineCheckBlocksNmis "machine-check-blocks-nmis" MC_EXC_004
+        "Delivery of a machine check blocks NMIs.";
+    MachineCheckAfterOthers "machine-check-after-others" MC_EXC_005
+        "Of a machine check and an SMI or NMI that are both pending, the machine check is delivered last.";
+    MachineCheckIsContributory "machine-check-is-contributory" MC_EXC_006
+        "A fault during delivery of a machine check ends in a double fault.";
+    MachineCheckDoesNotWakeHalted "machine-check-does-not-wake-halted" MC_EXC_007
+        "A machine check does not wake a processor from HLT.";
+    MachineCheckStatusTakesAnything "machine-check-status-takes-anything" MC_MSR_002
+        "WRMSR stores any value in the status register of a bank.";
+    MachineCheckStatusWriteIsFatal "machine-check-status-write-is-fatal" MC_MSR_002
+        "WRMSR of another value than 0 to the status register of a bank makes KVM_RUN fail with EPERM instead of raising #GP.";
+    MachineCheckOverflowMissing "machine-check-overflow-missing" MC_MSR_003
+        "A second error in a bank that holds one does not set the overflow bit.";
+    MachineCheckShutdownSleeps "machine-check-shutdown-sleeps" MC_EXC_007
+        "A machine check that is to shut a halted processor down does not wake it, with a local APIC in the kernel.";
+    RestoredMachineCheckSleeps "restored-machine-check-sleeps" STATE_007
+        "A pending machine check does not wake a halted processor any more once the host has read and put back the event state, with a local APIC in the kernel.";
+    InitClearsMachineChecks "init-clears-machine-checks" INIT_STATE_007
+        "INIT clears the machine-check registers.";
+    RestoreDropsShutdown "restore-drops-shutdown" STATE_006
+        "A shutdown that a machine check has requested is lost when the host moves the state to another virtual machine.";
 }
 
 impl fmt::Display for Defect {

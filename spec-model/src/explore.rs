@@ -17,7 +17,7 @@ use crate::error::ModelError;
 use crate::profile::Profile;
 use crate::run::rules;
 use crate::scenario::{Limits, PointId, Scenario};
-use crate::transcript::Stop;
+use crate::transcript::{Observation, Stop};
 use crate::x86::machine::{Machine, MachineState};
 use crate::x86::memory::Image;
 
@@ -38,6 +38,8 @@ pub struct Exploration {
     /// A shortest way to a state from which no ending can be reached any more: the processors
     /// wait for each other for ever.
     pub stranded: Option<Path>,
+    /// For each thing that was looked for, in the order given, a shortest way to where it is seen.
+    pub sought: Vec<Option<Path>>,
     /// Whether every schedule was followed to its end; otherwise the limit was reached.
     pub complete: bool,
 }
@@ -69,6 +71,9 @@ pub struct Path {
     pub script: Vec<usize>,
 }
 
+/// Something to look for in what is observed after each turn.
+pub type Sought<'a> = &'a dyn Fn(&Observation) -> bool;
+
 /// A state that has been reached and how.
 struct Node {
     parent: usize,
@@ -86,7 +91,8 @@ struct Open<'run> {
     settled: Settled,
 }
 
-/// Follows every schedule of a scenario, up to `most_states` distinct states.
+/// Follows every schedule of a scenario, up to `most_states` distinct states, and looks for
+/// `sought` after each turn.
 ///
 /// # Errors
 /// If the scenario is inconsistent or uses what the model does not know, on any schedule.
@@ -95,6 +101,7 @@ pub fn explore(
     profile: &'static Profile,
     defects: DefectSet,
     most_states: usize,
+    sought: &[Sought<'_>],
 ) -> Result<Exploration, ModelError> {
     let scenario = &Scenario {
         schedule: Vec::new(),
@@ -107,11 +114,12 @@ pub fn explore(
     let image = Image::new(scenario)?;
     let rules = rules(scenario, profile, defects, Vec::new());
     let machine = Machine::new(scenario, &image, rules, false)?;
-    Search::new(scenario, machine).run(most_states)
+    Search::new(scenario, machine, sought).run(most_states)
 }
 
 struct Search<'run> {
     scenario: &'run Scenario,
+    sought: &'run [Sought<'run>],
     machine: Machine<'run>,
     /// Points at which what the host does depends on how often they were reached.
     counted: Vec<PointId>,
@@ -123,7 +131,7 @@ struct Search<'run> {
 }
 
 impl<'run> Search<'run> {
-    fn new(scenario: &'run Scenario, machine: Machine<'run>) -> Self {
+    fn new(scenario: &'run Scenario, machine: Machine<'run>, sought: &'run [Sought<'run>]) -> Self {
         let counted = scenario.events.iter().filter(|event| event.occurrence.is_some());
         Self {
             counted: counted.map(|event| event.at).collect(),
@@ -131,7 +139,11 @@ impl<'run> Search<'run> {
             machine,
             nodes: Vec::new(),
             known: HashMap::new(),
-            found: Exploration::default(),
+            found: Exploration {
+                sought: vec![None; sought.len()],
+                ..Exploration::default()
+            },
+            sought,
         }
     }
 
@@ -193,14 +205,29 @@ impl<'run> Search<'run> {
             while let Some(current) = script {
                 self.machine.set_state(&open.state);
                 self.machine.rules.choices = Choices::continued(open.settled.clone(), current.clone());
-                let stop = self.machine.advance(vcpu)?.observation.stop;
+                let observation = self.machine.advance(vcpu)?.observation;
+                let stop = observation.stop;
                 self.found.turns += 1;
                 script = self.machine.rules.choices.next_script();
                 let taken = self.machine.rules.choices.script_taken();
+                self.look(open.node, vcpu, &taken, &observation);
                 self.arrive(open, vcpu, taken, stop, next);
             }
         }
         Ok(())
+    }
+
+    /// Looks for what is sought. The state after the turn may be a known one: what was seen on
+    /// the way there need not be.
+    fn look(&mut self, from: usize, vcpu: usize, script: &[usize], observation: &Observation) {
+        for (index, sought) in self.sought.iter().enumerate() {
+            if self.found.sought[index].is_none() && sought(observation) {
+                let mut path = self.path(from);
+                path.schedule.push(vcpu as u8);
+                path.script.extend(script);
+                self.found.sought[index] = Some(path);
+            }
+        }
     }
 
     fn arrive(

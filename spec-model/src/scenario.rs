@@ -156,6 +156,12 @@ pub enum Action {
         /// The processor.
         vcpu: u8,
     },
+    /// A machine check on a processor (`KVM_X86_SET_MCE`): an uncorrected error in bank 0, after
+    /// which the interrupted program can go on (see [`crate::x86::machine_check`]).
+    MachineCheck {
+        /// The processor.
+        vcpu: u8,
+    },
     /// Put an interrupt shadow in force at the next instruction (`KVM_SET_VCPU_EVENTS`).
     Shadow {
         /// The processor.

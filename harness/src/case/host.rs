@@ -149,6 +149,7 @@ impl Planned {
         match &self.what {
             What::Raise(Raise::Nmi) => Action::Nmi { vcpu },
             What::Raise(Raise::Smi) => Action::Smi { vcpu },
+            What::Raise(Raise::Mc) => Action::MachineCheck { vcpu },
             What::Raise(Raise::ChipsetReset) => Action::ResetChipset,
             What::Chipset(register, value) => Action::WriteChipset {
                 register: *register,

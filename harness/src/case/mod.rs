@@ -25,6 +25,7 @@ mod preset;
 mod print;
 mod profiles;
 mod raise;
+mod reach;
 mod resolve;
 mod schema;
 mod syntax;
@@ -38,7 +39,7 @@ use spec_model::profile::{KVM_SVM, Profile};
 use spec_model::requirement::{self, Requirement};
 use spec_model::scenario::{Cpuid, Limits, Point, PointKind, Scenario, Watch};
 
-pub use claim::Claim;
+pub use claim::{Claim, PointClaim};
 pub use expectation::{AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep};
 pub use folder::load_folder;
 pub use mistake::{Mistake, Position};
@@ -49,7 +50,7 @@ use code::Code;
 use document::{Entries, Misfit};
 use mistake::Mistakes;
 use resolve::Resolver;
-use syntax::{CaseFile, ExploreEntry, LimitsEntry, Mode, PointEntry, Possibility, WatchEntry};
+use syntax::{CaseFile, LimitsEntry, Mode, PointEntry, WatchEntry};
 
 use tree::{Node, Value};
 
@@ -253,7 +254,7 @@ fn build(
     let explore = written
         .explore
         .as_ref()
-        .map(|explore| claim(explore, &mut resolver));
+        .map(|explore| claim::claim(explore, &observable, &mut resolver));
     let scenario = Scenario {
         name: name.clone(),
         cpuid,
@@ -280,26 +281,6 @@ fn build(
         expectations,
         explore,
         file: file.to_owned(),
-    }
-}
-
-fn claim(written: &ExploreEntry, resolver: &mut Resolver<'_>) -> Claim {
-    let crash = written.crash == Possibility::Possible;
-    if let Some(shortest) = written.shortest.as_ref().filter(|_| !crash) {
-        resolver.mistakes.add(
-            shortest.at,
-            "a way to a crash that is never to happen",
-            "leave out `shortest`, or write `crash: possible`",
-        );
-    }
-    Claim {
-        crash,
-        shortest: written
-            .shortest
-            .as_ref()
-            .map(|shortest| usize::from(shortest.value)),
-        stranded: written.stranded == Some(Possibility::Possible),
-        endings: written.endings.map(usize::from),
     }
 }
 

@@ -113,7 +113,7 @@ fn read_path(
 }
 
 /// Reports a name that is neither a point nor an end.
-fn check_stop(name: &str, at: Position, observable: &Observable<'_>, resolver: &mut Resolver<'_>) {
+pub(super) fn check_stop(name: &str, at: Position, observable: &Observable<'_>, resolver: &mut Resolver<'_>) {
     if observable.is_stop(name) {
         return;
     }
@@ -156,12 +156,11 @@ fn read_expectation(
             "add the name of a field and its value, such as `nmi.masked: true`",
         );
     }
-    for (name, expected) in &expectation.fields {
-        let Some(field) = ObservedField::named(&name.value, observable.layout, observable.watches) else {
-            report_unknown(name, observable, resolver);
-            continue;
-        };
-        if let Some(allowed) = allowed(field, name, expected, observable, resolver) {
+    read_fields(
+        &expectation.fields,
+        observable,
+        resolver,
+        &mut |name, field, allowed| {
             fields.push(FieldExpectation {
                 at: expectation.at.value.clone(),
                 nth: expectation.nth.as_ref().map(|nth| nth.value),
@@ -172,6 +171,24 @@ fn read_expectation(
                 line: name.at.line,
                 column: name.at.column,
             });
+        },
+    );
+}
+
+/// Reads the names of what is observed and what is allowed of it.
+pub(super) fn read_fields(
+    written: &[(Located<String>, Located<Expected>)],
+    observable: &Observable<'_>,
+    resolver: &mut Resolver<'_>,
+    take: &mut dyn FnMut(&Located<String>, ObservedField, AllowedValue),
+) {
+    for (name, expected) in written {
+        let Some(field) = ObservedField::named(&name.value, observable.layout, observable.watches) else {
+            report_unknown(name, observable, resolver);
+            continue;
+        };
+        if let Some(allowed) = allowed(field, name, expected, observable, resolver) {
+            take(name, field, allowed);
         }
     }
 }

@@ -249,6 +249,7 @@ fn write_event(text: &mut String, scenario: &Scenario, event: &HostEvent) -> fmt
         match action {
             Action::Nmi { vcpu } => writeln!(text, "      - {{ do: nmi, vcpu: {vcpu} }}")?,
             Action::Smi { vcpu } => writeln!(text, "      - {{ do: smi, vcpu: {vcpu} }}")?,
+            Action::MachineCheck { vcpu } => writeln!(text, "      - {{ do: mc, vcpu: {vcpu} }}")?,
             Action::Shadow { vcpu, shadow } => {
                 let shadow = match shadow {
                     Shadow::None => "none",

@@ -1,4 +1,4 @@
-//! What the host raises: `nmi`, `smi`, `chipset-reset` or a list of them.
+//! What the host raises: `nmi`, `smi`, `mc`, `chipset-reset` or a list of them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,6 +14,8 @@ pub(super) enum Raise {
     Nmi,
     /// A system-management interrupt.
     Smi,
+    /// A machine check.
+    Mc,
     /// A reset of the chipset, and of nothing else.
     ChipsetReset,
 }
@@ -46,7 +48,7 @@ impl<'de> Deserialize<'de> for Raises {
     }
 }
 
-const RAISES: &str = "`nmi`, `smi`, `chipset-reset` or a list of them";
+const RAISES: &str = "`nmi`, `smi`, `mc`, `chipset-reset` or a list of them";
 
 impl JsonSchema for Raises {
     fn schema_name() -> Cow<'static, str> {

@@ -10,6 +10,7 @@ use super::apic::ApicPreset;
 use super::document::{Entries, Located};
 use super::observation::Expectation;
 use super::raise::Raises;
+use super::reach::Reach;
 use super::value::{
     Bytes, ChipsetValues, FieldValues, Number, Paths, ProfileName, RequirementId, SaveAreaValues,
 };
@@ -428,6 +429,12 @@ pub(super) struct ExploreEntry {
     /// Whether processors can end up waiting for each other for ever; `never` unless given.
     #[serde(default)]
     pub(super) stranded: Option<Possibility>,
+    /// Points that no schedule comes to, with what is observed there or whatever is.
+    #[serde(default)]
+    pub(super) never: Vec<Located<Reach>>,
+    /// Points that some schedule comes to.
+    #[serde(default)]
+    pub(super) possible: Vec<Located<Reach>>,
     /// In how many ways the run can end, counted by the last stop of each processor.
     #[serde(default)]
     pub(super) endings: Option<u16>,

@@ -10,7 +10,7 @@ use super::console::Progress;
 use super::exit::{Failure, Status};
 use super::session::{Event, Kind, Prepared, default_targets, own_executable};
 use super::suite::Suite;
-use crate::case::Case;
+use crate::case::{Case, PointClaim};
 use crate::explore::{check, diagram::diagram, explored, replay, report};
 use crate::interrupt;
 use crate::judge::case::judge_run;
@@ -62,43 +62,54 @@ impl Explorer<'_> {
             .map_err(|error| Failure::wrong(format_args!("{}: {error}", case.file.display())))?;
         // What a person claims holds for the profiles that the case is about.
         let is_about = case.is_about(self.arguments.profile);
-        let claim = case.explore.filter(|_| found.complete && is_about);
-        let refuted = claim.map(|claim| check(&claim, &found)).unwrap_or_default();
+        let claim = case.explore.as_ref().filter(|_| found.complete && is_about);
+        let refuted = claim.map(|claim| check(claim, &found)).unwrap_or_default();
         self.refuted |= !refuted.is_empty();
         self.incomplete |= !found.complete;
         let mut out = String::new();
         // Writing to a string does not fail.
-        let _ = report::write(&mut out, &case.name, &case.scenario, &found, &refuted);
+        let _ = report::write(
+            &mut out,
+            &case.name,
+            &case.scenario,
+            &found,
+            points_of(case),
+            &refuted,
+        );
         self.diagrams(case, &found, &mut out)?;
         self.progress.say(&out)?;
         for ending in &found.endings {
-            let mut replay = replay(case, ending);
+            let mut replay = replay(case, &ending.path);
             replay.name = format!("{} [{}]", case.name, report::stops(&case.scenario, ending));
             self.replays.push(replay);
+        }
+        for (point, path) in points_of(case).iter().zip(&found.sought) {
+            if let Some(path) = path {
+                let mut replay = replay(case, path);
+                replay.name = format!("{} [to {}]", case.name, point.text);
+                self.replays.push(replay);
+            }
         }
         Ok(())
     }
 
     fn diagrams(&self, case: &Case, found: &Exploration, out: &mut String) -> Result<(), Failure> {
-        let mut shown: Vec<(&str, &Path)> = Vec::new();
-        shown.extend(
-            found
-                .crash
-                .as_ref()
-                .map(|path| ("a shortest schedule to the crash", path)),
-        );
-        shown.extend(
-            found
-                .stranded
-                .as_ref()
-                .map(|path| ("a shortest schedule to the wait without end", path)),
-        );
+        let mut shown: Vec<(String, &Path)> = Vec::new();
+        let crash = found.crash.iter();
+        shown.extend(crash.map(|path| ("a shortest schedule to the crash".to_owned(), path)));
+        let stranded = found.stranded.iter();
+        shown.extend(stranded.map(|path| ("a shortest schedule to the wait without end".to_owned(), path)));
+        for (point, path) in points_of(case).iter().zip(&found.sought) {
+            if let Some(path) = path {
+                shown.push((format!("a shortest schedule to {}", point.text), path));
+            }
+        }
         if shown.is_empty() && self.arguments.diagram {
             shown.extend(
                 found
                     .endings
                     .first()
-                    .map(|ending| ("a shortest schedule to an ending", &ending.path)),
+                    .map(|ending| ("a shortest schedule to an ending".to_owned(), &ending.path)),
             );
         }
         for (title, path) in shown {
@@ -196,6 +207,11 @@ impl Explorer<'_> {
         summary.took = start.elapsed();
         Ok(summary)
     }
+}
+
+/// The points that a case claims something about.
+fn points_of(case: &Case) -> &[PointClaim] {
+    case.explore.as_ref().map_or(&[], |claim| &claim.points)
 }
 
 /// What a replay is worth, with every difference.

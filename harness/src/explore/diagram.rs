@@ -128,6 +128,7 @@ fn describe(action: &Action) -> String {
     match action {
         Action::Nmi { vcpu } => format!("host: NMI to vCPU {vcpu}"),
         Action::Smi { vcpu } => format!("host: SMI to vCPU {vcpu}"),
+        Action::MachineCheck { vcpu } => format!("host: machine check on vCPU {vcpu}"),
         Action::Shadow { vcpu, shadow } => format!("host: shadow {shadow:?} on vCPU {vcpu}"),
         Action::SetField { vcpu, field, value } => format!("host: {field} of vCPU {vcpu} := {value:#x}"),
         Action::WriteMemory { address, bytes, .. } => {

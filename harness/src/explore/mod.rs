@@ -6,10 +6,12 @@ pub mod report;
 
 use spec_model::defect::DefectSet;
 use spec_model::error::ModelError;
-use spec_model::explore::{Ending, Exploration, explore};
+use spec_model::explore::{Exploration, Path, Sought, explore};
 use spec_model::profile::Profile;
+use spec_model::transcript::Observation;
 
 use crate::case::{Case, Claim};
+use crate::judge::stop;
 
 /// A claim that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +44,30 @@ pub enum Refuted {
     /// None where there must be.
     #[error("an ending can always be reached, and the case says that processors can wait for ever")]
     NeverStrands,
+    /// A point that must not be reached.
+    #[error("after {turns} turns {point} is reached, and the case says that it never is")]
+    Reached {
+        /// The point, as the case has it.
+        point: String,
+        /// Length of the schedule.
+        turns: usize,
+    },
+    /// A point that must be possible.
+    #[error("no schedule comes to {point}, and the case says that one does")]
+    NeverReached {
+        /// The point, as the case has it.
+        point: String,
+    },
+    /// The shortest way to a point has another length.
+    #[error("the shortest schedule to {point} has {found} turns, and the case says {claimed}")]
+    OtherLengthTo {
+        /// The point, as the case has it.
+        point: String,
+        /// What the model found.
+        found: usize,
+        /// What the case says.
+        claimed: usize,
+    },
     /// Another number of endings.
     #[error("the case can end in {found} ways, and it says {claimed}")]
     OtherEndings {
@@ -56,7 +82,7 @@ pub enum Refuted {
 #[must_use]
 pub fn check(claim: &Claim, found: &Exploration) -> Vec<Refuted> {
     let mut refuted = Vec::new();
-    let turns = |path: &spec_model::explore::Path| path.schedule.len();
+    let turns = |path: &Path| path.schedule.len();
     match (&found.crash, claim.crash) {
         (Some(path), false) => refuted.push(Refuted::Crashes { turns: turns(path) }),
         (None, true) => refuted.push(Refuted::NeverCrashes),
@@ -73,6 +99,23 @@ pub fn check(claim: &Claim, found: &Exploration) -> Vec<Refuted> {
         (None, true) => refuted.push(Refuted::NeverStrands),
         _ => {}
     }
+    for (point, way) in claim.points.iter().zip(&found.sought) {
+        let text = point.text.clone();
+        match (way.as_ref().map(turns), point.possible) {
+            (Some(turns), false) => refuted.push(Refuted::Reached { point: text, turns }),
+            (None, true) => refuted.push(Refuted::NeverReached { point: text }),
+            (Some(found), true) => {
+                if let Some(claimed) = point.turns.filter(|claimed| *claimed != found) {
+                    refuted.push(Refuted::OtherLengthTo {
+                        point: text,
+                        found,
+                        claimed,
+                    });
+                }
+            }
+            (None, false) => {}
+        }
+    }
     let endings = found.endings.len();
     if let Some(claimed) = claim.endings.filter(|claimed| *claimed != endings) {
         refuted.push(Refuted::OtherEndings {
@@ -83,7 +126,7 @@ pub fn check(claim: &Claim, found: &Exploration) -> Vec<Refuted> {
     refuted
 }
 
-/// Explores a case on the model.
+/// Explores a case on the model, and looks for the points that it claims something about.
 ///
 /// # Errors
 /// If the model cannot run it.
@@ -93,16 +136,26 @@ pub fn explored(
     defects: DefectSet,
     most_states: usize,
 ) -> Result<Exploration, ModelError> {
-    explore(&case.scenario, profile, defects, most_states)
+    let layout = profile.layout(case.scenario.cpuid);
+    let points = case.explore.iter().flat_map(|claim| &claim.points);
+    let seen: Vec<_> = points
+        .map(|point| {
+            move |observation: &Observation| {
+                point.is_seen(stop::name(&case.scenario, observation.stop), observation, layout)
+            }
+        })
+        .collect();
+    let sought: Vec<Sought<'_>> = seen.iter().map(|seen| seen as Sought<'_>).collect();
+    explore(&case.scenario, profile, defects, most_states, &sought)
 }
 
-/// The case with the schedule of an ending: what a target is to replay. Nothing but the model
-/// says what must be seen there.
+/// The case with one schedule: what a target is to replay. Nothing but the model says what must be
+/// seen there.
 #[must_use]
-pub fn replay(case: &Case, ending: &Ending) -> Case {
+pub fn replay(case: &Case, path: &Path) -> Case {
     let mut replay = case.clone();
-    replay.scenario.schedule = ending.path.schedule.clone();
-    let turns = u32::try_from(ending.path.schedule.len()).unwrap_or(u32::MAX);
+    replay.scenario.schedule.clone_from(&path.schedule);
+    let turns = u32::try_from(path.schedule.len()).unwrap_or(u32::MAX);
     let limits = &mut replay.scenario.limits;
     limits.observations = limits.observations.max(turns.saturating_add(1));
     replay.expectations = crate::case::Expectations::default();

@@ -6,6 +6,7 @@ use spec_model::explore::{Ending, Exploration};
 use spec_model::scenario::Scenario;
 
 use super::Refuted;
+use crate::case::PointClaim;
 use crate::judge::stop;
 
 /// Writes the numbers, the endings and what they refute.
@@ -17,6 +18,7 @@ pub fn write(
     name: &str,
     scenario: &Scenario,
     found: &Exploration,
+    points: &[PointClaim],
     refuted: &[Refuted],
 ) -> fmt::Result {
     let Exploration {
@@ -45,6 +47,18 @@ pub fn write(
         )?,
         None if found.complete => writeln!(out, "  crash: never, whatever the schedule")?,
         None => writeln!(out, "  crash: none found so far")?,
+    }
+    for (point, way) in points.iter().zip(&found.sought) {
+        match way {
+            Some(path) => writeln!(
+                out,
+                "  {}: after {} turns at the earliest",
+                point.text,
+                path.schedule.len()
+            )?,
+            None if found.complete => writeln!(out, "  {}: never, whatever the schedule", point.text)?,
+            None => writeln!(out, "  {}: not found so far", point.text)?,
+        }
     }
     if let Some(path) = &found.stranded {
         let turns = path.schedule.len();

@@ -53,6 +53,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "x86/local_apic/message.rs",
     "x86/local_apic/mod.rs",
     "x86/local_apic/registers.rs",
+    "x86/machine_check.rs",
     "x86/machine/host.rs",
     "x86/machine/mod.rs",
     "x86/machine/observe.rs",

@@ -20,6 +20,9 @@ super::requirements! {
     INIT_STATE_006 "INIT-STATE-006" KvmPolicy
         "INIT drops NMIs and SMIs that are pending."
         "Linux arch/x86/kvm/x86.c, kvm_vcpu_reset";
+    INIT_STATE_007 "INIT-STATE-007" Architectural
+        "INIT keeps the machine-check registers."
+        "Intel SDM vol. 3A, table \"IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT\"; AMD APM vol. 2, 9.3.2 and 14.1.3";
     INIT_APIC_001 "INIT-APIC-001" Architectural
         "INIT resets the local APIC, but for IA32_APIC_BASE and the identifier; it is then disabled by software."
         "Intel SDM vol. 3A, \"Local APIC State After an INIT Reset\"; AMD APM vol. 2, 16.3.2";

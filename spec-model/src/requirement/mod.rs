@@ -10,6 +10,7 @@ mod exceptions;
 mod implemented;
 mod init;
 mod ist;
+mod machine_check;
 mod nmi;
 mod saved_state;
 mod smm;
@@ -24,6 +25,7 @@ pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
 pub use init::*;
 pub use ist::*;
+pub use machine_check::*;
 pub use nmi::*;
 pub use saved_state::*;
 pub use smm::*;
@@ -98,6 +100,7 @@ pub fn all() -> impl Iterator<Item = &'static Requirement> {
         CHIPSET,
         APIC,
         INIT,
+        MACHINE_CHECK,
     ]
     .into_iter()
     .flatten()

@@ -18,4 +18,10 @@ super::requirements! {
     STATE_005 "STATE-005" KvmPolicy
         "An interrupt shadow survives that the host reads and puts back the event state."
         "KVM API, 4.31 KVM_GET_VCPU_EVENTS and 4.32 KVM_SET_VCPU_EVENTS (KVM_VCPUEVENT_VALID_SHADOW)";
+    STATE_006 "STATE-006" KvmPolicy
+        "A shutdown that is pending stays pending when the host reads and puts back the event state."
+        "KVM API, 4.31 KVM_GET_VCPU_EVENTS and 4.32 KVM_SET_VCPU_EVENTS (KVM_VCPUEVENT_VALID_TRIPLE_FAULT), 7.32 KVM_CAP_X86_TRIPLE_FAULT_EVENT";
+    STATE_007 "STATE-007" KvmPolicy
+        "A machine check that is pending stays pending when the host reads and puts back the event state, and wakes a halted processor as before."
+        "KVM API, 4.31 KVM_GET_VCPU_EVENTS and 4.32 KVM_SET_VCPU_EVENTS (exception.injected, exception.pending)";
 }

@@ -2,8 +2,8 @@
 
 use super::control::{flag, is_canonical};
 use super::exception::{
-    Class, DB, DF, Event, Exception, GP, Interruption, NMI, NP, Nested, SS, Source, Step, TS, has_error_code,
-    nested,
+    Class, DB, DF, Event, Exception, GP, Interruption, MC, NMI, NP, Nested, SS, Source, Step, TS,
+    has_error_code, nested,
 };
 use super::paging::Privilege;
 use super::processor::{Activity, Mode, Processor};
@@ -400,6 +400,7 @@ impl Processor<'_, '_> {
             NMI => self.rules.broken(Defect::NmiFrameSetsRf),
             DF => self.rules.broken(Defect::DoubleFaultFrameSetsRf),
             DB => self.rules.broken(Defect::DebugFrameSetsRf),
+            MC | 32.. => false,
             _ => event.source == Source::Hardware,
         };
         let resume = if is_fault { flag::RF } else { 0 };

@@ -26,6 +26,8 @@ pub const SS: u8 = 12;
 pub const GP: u8 = 13;
 /// Page fault.
 pub const PF: u8 = 14;
+/// Machine check.
+pub const MC: u8 = 18;
 
 /// An exception that an instruction or a delivery raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

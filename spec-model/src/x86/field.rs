@@ -197,6 +197,8 @@ pub static FIELDS: &[Field] = &[
     member!("cstar", 64, cstar),
     member!("sfmask", 64, sfmask),
     member!("smbase", 64, smbase),
+    member!("mcg.status", 64, machine_check.global_status),
+    member!("mc0.status", 64, machine_check.bank_status),
     member!("nmi.masked", 1, events.nmi_masked),
     member!("nmi.pending", 8, events.nmi_pending),
     member!("nmi.injected", 1, events.nmi_injected),

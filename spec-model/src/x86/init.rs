@@ -86,6 +86,9 @@ impl Processor<'_, '_> {
             after.gdtr.base = before.gdtr.base;
             after.idtr.base = before.idtr.base;
         }
+        if self.rules.broken(Defect::InitClearsMachineChecks) {
+            after.machine_check = super::machine_check::MachineCheck::default();
+        }
         if self.rules.broken(Defect::InitKeepsCr3) {
             after.cr3 = before.cr3;
         }
@@ -134,7 +137,7 @@ impl Machine<'_> {
     }
 }
 
-/// The state after INIT (INIT-STATE-001 to INIT-STATE-005), but for the local APIC.
+/// The state after INIT (INIT-STATE-001 to INIT-STATE-005, INIT-STATE-007), but for the local APIC.
 #[must_use]
 pub fn after_init(before: &VcpuState, segments: SegmentsAfterInit) -> VcpuState {
     let table = DescriptorTable {
@@ -152,6 +155,7 @@ pub fn after_init(before: &VcpuState, segments: SegmentsAfterInit) -> VcpuState 
         cstar: before.cstar,
         sfmask: before.sfmask,
         smbase: before.smbase,
+        machine_check: before.machine_check,
         events: EventState::default(),
         apic: before.apic.clone(),
         ..VcpuState::default()

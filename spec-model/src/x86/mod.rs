@@ -11,6 +11,7 @@ pub mod field;
 pub mod init;
 pub mod local_apic;
 pub mod machine;
+pub mod machine_check;
 pub mod memory;
 pub mod page;
 pub mod paging;

@@ -34,6 +34,8 @@ pub enum Activity {
     Undelivered,
     /// The virtual machine is dead: KVM_RUN fails with EIO.
     Dead,
+    /// KVM_RUN fails with EPERM: the hypervisor took a refusal for an error of its own.
+    Refused,
     /// The hypervisor goes on without the processor getting anywhere.
     Looping,
     /// The hypervisor made a state that the hardware refuses to enter.
@@ -45,6 +47,12 @@ pub enum Activity {
 pub struct Vcpu {
     /// Registers and events.
     pub state: VcpuState,
+    /// A machine check that cannot be delivered shuts the processor down when it next runs.
+    pub shutdown_pending: bool,
+    /// With a defect: a machine check that was put back into it while it slept goes unnoticed.
+    pub machine_check_unnoticed: bool,
+    /// With a defect: it was entered and sleeps on, although a machine check should have woken it.
+    pub machine_check_slept_through: bool,
     /// What it is doing.
     pub activity: Activity,
     /// Flags that the last instruction to touch them left undefined.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::flag;
 use super::local_apic::LocalApic;
+use super::machine_check::{self, MachineCheck};
 use super::segment::{DescriptorTable, Segment, SegmentName};
 
 /// Index of RAX in [`VcpuState::general`].
@@ -121,6 +122,9 @@ pub struct VcpuState {
     pub sfmask: u64,
     /// Base of the SMRAM window in guest-physical bytes, MSR 9Eh.
     pub smbase: u64,
+    /// What machine checks have left in their registers.
+    #[serde(default)]
+    pub machine_check: MachineCheck,
     /// Masked, pending and in-flight events.
     pub events: EventState,
     /// Its local APIC, if the machine has them.
@@ -157,6 +161,7 @@ impl Default for VcpuState {
             cstar: 0,
             sfmask: 0,
             smbase: RESET_SMBASE,
+            machine_check: MachineCheck::default(),
             events: EventState::default(),
             apic: None,
         }
@@ -188,10 +193,17 @@ impl VcpuState {
         self
     }
 
-    /// Whether an event that is pending ends HLT (SMM-ENTRY-014, NMI-MASK-009, APIC-INT-006).
+    /// Whether an event that is pending ends HLT (SMM-ENTRY-014, NMI-MASK-009, APIC-INT-006,
+    /// MC-EXC-007).
     /// With `deaf_to_smi` an SMI does not.
     #[must_use]
     pub fn wakes_from_halt(&self, deaf_to_smi: bool) -> bool {
+        machine_check::is_pending(&self.events) || self.is_woken_by_interrupt(deaf_to_smi)
+    }
+
+    /// The same without machine checks.
+    #[must_use]
+    pub fn is_woken_by_interrupt(&self, deaf_to_smi: bool) -> bool {
         let events = &self.events;
         let smi = events.smi_pending && !events.in_smm && !deaf_to_smi;
         let nmi = events.nmi_pending > 0 && !events.nmi_masked;

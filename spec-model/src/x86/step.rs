@@ -50,7 +50,7 @@ impl Processor<'_, '_> {
     }
 
     /// At an instruction boundary: takes the pending event of the highest priority, if one
-    /// is not blocked (SMM-LATCH-002, SMM-LATCH-003, EXC-STEP-003). In wait-for-SIPI only INIT
+    /// is not blocked (SMM-LATCH-002, SMM-LATCH-003, EXC-STEP-003), machine checks first (MC-EXC-005). In wait-for-SIPI only INIT
     /// and startup IPIs are taken (INIT-WAIT-001, INIT-WAIT-002). Returns what was taken.
     ///
     /// # Errors
@@ -61,6 +61,9 @@ impl Processor<'_, '_> {
         }
         if self.vcpu.activity == Activity::WaitForSipi {
             return Ok(None);
+        }
+        if let Some(taken) = self.take_machine_check()? {
+            return Ok(Some(taken));
         }
         if self.rules.broken(Defect::NmiBeforeSmi) && self.nmi_is_due() {
             self.take_nmi()?;
@@ -141,7 +144,7 @@ impl Processor<'_, '_> {
     }
 
     /// SMM-ENTRY-012.
-    fn smi_is_due(&mut self) -> bool {
+    pub(super) fn smi_is_due(&mut self) -> bool {
         let events = self.state().events;
         let profile = self.rules.profile;
         let asleep =
@@ -157,7 +160,7 @@ impl Processor<'_, '_> {
     }
 
     /// NMI-MASK-001, NMI-MASK-007, NMI-MASK-008.
-    fn nmi_is_due(&mut self) -> bool {
+    pub(super) fn nmi_is_due(&mut self) -> bool {
         let events = self.state().events;
         let profile = self.rules.profile;
         events.nmi_pending > 0

@@ -13,6 +13,11 @@ pub(super) enum Failure {
     /// The scenario needs shadow stacks.
     #[error("the scenario needs shadow stacks (CPUID leaf 7 ECX bit 7), and {0}")]
     NoShadowStack(&'static str),
+    /// The scenario needs machine checks.
+    #[error(
+        "KVM_CAP_MCE is 0 or without MCG_CTL_P, and the scenario has a machine check; any mainline KVM can run it"
+    )]
+    NoMachineChecks,
     /// Code and data in SMM would have to see different things.
     #[error(
         "SMRAM.D_CLS hides SMRAM from data accesses in SMM and not from instruction fetches; a KVM memory \
@@ -112,6 +117,7 @@ impl From<Failure> for Run {
         match failure {
             Failure::NoSmm(_)
             | Failure::NoShadowStack(_)
+            | Failure::NoMachineChecks
             | Failure::CodeOnlySmram
             | Failure::NoLocalApic(_)
             | Failure::ParavirtualLongMode

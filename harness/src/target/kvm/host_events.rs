@@ -38,11 +38,15 @@ impl Session<'_> {
     /// If KVM does not tell what is blocked.
     pub(super) fn wake_halted(&mut self) -> Result<(), Failure> {
         for (part, vcpu) in self.parts.iter_mut().zip(&mut self.machine.vcpus) {
-            if let Part::Halted { nmi, smi } = *part
-                && (nmi || smi)
+            if let Part::Halted {
+                nmi,
+                smi,
+                machine_check,
+            } = *part
+                && (nmi || smi || machine_check)
             {
                 let events = vcpu.events()?;
-                if nmi && !events.nmi_masked || smi && !events.in_smm {
+                if machine_check || nmi && !events.nmi_masked || smi && !events.in_smm {
                     *part = Part::Running;
                 }
             }
@@ -62,6 +66,13 @@ impl Session<'_> {
                 self.machine.vcpu(*vcpu)?.smi()?;
                 if let Some(Part::Halted { smi, .. }) = self.parts.get_mut(usize::from(*vcpu)) {
                     *smi = true;
+                }
+            }
+            Action::MachineCheck { vcpu } => {
+                self.machine.vcpu(*vcpu)?.machine_check()?;
+                self.note_machine_check();
+                if let Some(Part::Halted { machine_check, .. }) = self.parts.get_mut(usize::from(*vcpu)) {
+                    *machine_check = true;
                 }
             }
             Action::Shadow { vcpu, shadow } => self.set_shadow(*vcpu, *shadow)?,

@@ -10,6 +10,7 @@ use super::device::Device;
 use super::failure::Failure;
 use super::local_apic;
 use super::memory::GuestMemory;
+use super::saved_state;
 use super::slots::Slots;
 use super::vcpu::Vcpu;
 
@@ -41,6 +42,7 @@ impl Machine {
         if has_apics {
             local_apic::create(device, &vm)?;
         }
+        saved_state::keep_shutdowns(device, &vm);
         if device.identity.backend == Backend::Vmx {
             vm.set_tss_address(TSS_ADDRESS)
                 .map_err(Failure::ioctl("KVM_SET_TSS_ADDR"))?;

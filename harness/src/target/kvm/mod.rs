@@ -16,6 +16,7 @@ mod failure;
 mod host_events;
 mod local_apic;
 mod machine;
+mod machine_check;
 mod mapping;
 mod memory;
 mod migrate;

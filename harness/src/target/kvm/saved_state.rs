@@ -5,10 +5,11 @@
 //! by the suite, and one that KVM loses is seen in what the guest does next.
 
 use kvm_bindings::{
-    KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_SIPI_RECEIVED, KVM_VCPUEVENT_VALID_SMM, kvm_debugregs,
-    kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    KVM_CAP_X86_TRIPLE_FAULT_EVENT, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_SIPI_RECEIVED,
+    KVM_VCPUEVENT_VALID_SMM, kvm_debugregs, kvm_enable_cap, kvm_lapic_state, kvm_mp_state, kvm_msr_entry,
+    kvm_regs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
-use kvm_ioctls::{Cap, KvmNestedStateBuffer, VcpuFd};
+use kvm_ioctls::{Cap, KvmNestedStateBuffer, VcpuFd, VmFd};
 use vmm_sys_util::errno;
 
 use super::device::Device;
@@ -20,6 +21,28 @@ use super::vcpu::msr_list;
 /// virtualization complains in the kernel log about each write, also of 0 (Linux
 /// `arch/x86/kvm/svm/svm.c`, `svm_set_msr`).
 const LEFT_ALONE: [u32; 1] = [0x1d9];
+
+/// Registers of the bank of machine checks, which `KVM_GET_MSR_INDEX_LIST` does not name (Linux
+/// `arch/x86/kvm/x86.c`, `emulated_msrs_all`); a host finds them by IA32_MCG_CAP.
+const BANK_MSRS: [u32; 4] = [0x400, 0x401, 0x402, 0x403];
+
+/// Makes a shutdown that KVM has yet to carry out part of the event state, where KVM can (from
+/// Linux 6.0). Before the first vCPU.
+pub(super) fn keep_shutdowns(device: &Device, vm: &VmFd) {
+    if device
+        .kvm
+        .check_extension_raw(KVM_CAP_X86_TRIPLE_FAULT_EVENT.into())
+        > 0
+    {
+        let mut request = kvm_enable_cap {
+            cap: KVM_CAP_X86_TRIPLE_FAULT_EVENT,
+            ..kvm_enable_cap::default()
+        };
+        request.args[0] = 1;
+        // A KVM that has it and does not give it loses such a shutdown, which then shows.
+        let _ = vm.enable_cap(&request);
+    }
+}
 
 /// Everything that the KVM API tells about one processor.
 pub(super) struct SavedVcpu {
@@ -75,7 +98,7 @@ impl SavedVcpu {
             xcrs: xcrs.map_err(Failure::ioctl("KVM_GET_XCRS"))?.map(Box::new),
             debug_registers: fd.get_debug_regs().map_err(Failure::ioctl("KVM_GET_DEBUGREGS"))?,
             lapic,
-            msrs: read_msrs(fd, &device.msr_indices)?,
+            msrs: read_msrs(fd, &[&device.msr_indices[..], &BANK_MSRS].concat())?,
             nested,
         })
     }

@@ -51,6 +51,8 @@ pub(super) enum Part {
         nmi: bool,
         /// The host raised an SMI since.
         smi: bool,
+        /// The host raised a machine check since.
+        machine_check: bool,
     },
     /// Wait for a startup IPI.
     WaitsForSipi,
@@ -139,6 +141,7 @@ impl Session<'_> {
                 Stop::Halted(Some(_)) => Part::Halted {
                     nmi: false,
                     smi: false,
+                    machine_check: false,
                 },
                 Stop::WaitsForSipi => Part::WaitsForSipi,
                 _ => Part::Over,
@@ -157,6 +160,12 @@ impl Session<'_> {
             }
         }
         self.enter_sleepers()
+    }
+
+    /// A machine check that shuts a processor down leaves a request in KVM that nothing but
+    /// running takes away, so that no other scenario can use the machine.
+    pub(super) fn note_machine_check(&mut self) {
+        self.reusable = false;
     }
 
     /// With local APICs: enters once more every processor that sleeps with nothing to wake it.
@@ -204,7 +213,12 @@ impl Session<'_> {
             *part = match (*part, activity) {
                 (Part::Over, _) => Part::Over,
                 (_, Activity::WaitsForSipi) => Part::WaitsForSipi,
-                (Part::Halted { .. }, Activity::Halted) if !vcpu.state()?.wakes_from_halt(false) => *part,
+                (
+                    Part::Halted {
+                        machine_check: false, ..
+                    },
+                    Activity::Halted,
+                ) if !vcpu.state()?.is_woken_by_interrupt(false) => *part,
                 _ => Part::Running,
             };
         }

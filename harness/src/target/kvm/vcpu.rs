@@ -5,12 +5,14 @@ use std::collections::HashSet;
 use kvm_bindings::{Msrs, kvm_mp_state, kvm_msr_entry};
 use kvm_ioctls::{VcpuFd, VmFd};
 use spec_model::scenario::PROCESSOR_SIGNATURE;
+use spec_model::x86::machine_check::{MC0_STATUS, MCG_STATUS};
 use spec_model::x86::state::{EventState, Shadow, VcpuState};
 
 use super::device::Device;
 use super::exit::{self, Exit};
 use super::failure::Failure;
 use super::local_apic::{self, Activity};
+use super::machine_check;
 use super::state;
 
 const IA32_SMBASE: u32 = 0x9e;
@@ -21,7 +23,16 @@ const SFMASK: u32 = 0xc000_0084;
 const KERNEL_GS_BASE: u32 = 0xc000_0102;
 
 /// The MSRs that belong to [`VcpuState`].
-const STATE_MSRS: [u32; 6] = [IA32_SMBASE, STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE];
+const STATE_MSRS: [u32; 8] = [
+    IA32_SMBASE,
+    STAR,
+    LSTAR,
+    CSTAR,
+    SFMASK,
+    KERNEL_GS_BASE,
+    MCG_STATUS,
+    MC0_STATUS,
+];
 
 /// Further MSRs that a payload may write and that the next scenario must find as they
 /// were: SMI_COUNT, SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, PAT, TSC_AUX. DEBUGCTL is not
@@ -44,6 +55,8 @@ pub(super) struct Vcpu {
     state_msrs: Msrs,
     /// The same and those of [`OTHER_MSRS`] that exist here, with what a scenario starts with.
     initial_msrs: Msrs,
+    /// Whether it has machine checks.
+    machine_checks: bool,
     /// KVM_SMI was called and KVM may not have looked at it yet.
     smi_raised: bool,
     /// When its state was last read, it was in an SMM inside an NMI.
@@ -69,6 +82,7 @@ impl Vcpu {
             .map_err(Failure::ioctl("KVM_CREATE_VCPU"))?;
         fd.set_cpuid2(&guest_cpuid(device, index, long_mode))
             .map_err(Failure::ioctl("KVM_SET_CPUID2"))?;
+        let machine_checks = machine_check::set_up(&fd, device)?;
         let sregs = fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
         let observed = existing_msrs(&fd, &STATE_MSRS)?;
         let mut initial = observed.clone();
@@ -79,6 +93,7 @@ impl Vcpu {
             smm: device.identity.smm,
             apic_base: sregs.apic_base,
             has_apic,
+            machine_checks,
             state_msrs: msr_list(&observed)?,
             initial_msrs: msr_list(&initial)?,
             smi_raised: false,
@@ -305,6 +320,17 @@ impl Vcpu {
         self.fd.smi().map_err(Failure::ioctl("KVM_SMI"))
     }
 
+    /// Raises a machine check.
+    ///
+    /// # Errors
+    /// If KVM has none, or the ioctl fails.
+    pub(super) fn machine_check(&mut self) -> Result<(), Failure> {
+        if !self.machine_checks {
+            return Err(Failure::NoMachineChecks);
+        }
+        machine_check::raise(&self.fd)
+    }
+
     /// Enters the guest and waits for it to come out.
     pub(super) fn run(&mut self) -> Exit {
         exit::run(&mut self.fd)
@@ -388,6 +414,8 @@ fn msr_value(state: &VcpuState, index: u32) -> Option<u64> {
         CSTAR => Some(state.cstar),
         SFMASK => Some(state.sfmask),
         KERNEL_GS_BASE => Some(state.kernel_gs_base),
+        MCG_STATUS => Some(state.machine_check.global_status),
+        MC0_STATUS => Some(state.machine_check.bank_status),
         _ => None,
     }
 }
@@ -401,6 +429,8 @@ fn load_msr(state: &mut VcpuState, index: u32, value: u64) {
         CSTAR => state.cstar = value,
         SFMASK => state.sfmask = value,
         KERNEL_GS_BASE => state.kernel_gs_base = value,
+        MCG_STATUS => state.machine_check.global_status = value,
+        MC0_STATUS => state.machine_check.bank_status = value,
         _ => {}
     }
 }

@@ -351,6 +351,7 @@ impl Processor<'_, '_> {
             0x34 => u64::from(self.vcpu.smis_taken),
             0x9e => return Err(Exception::GP0.into()),
             IA32_APIC_BASE => return self.read_apic_base(),
+            0x179..=0x17b | 0x400..=0x47f => return self.read_machine_check_msr(index),
             0x800..=0x8ff => return self.read_x2apic(index),
             0xc000_0080 => state.efer,
             0xc000_0081 => state.star,
@@ -372,6 +373,7 @@ impl Processor<'_, '_> {
         match index {
             0xc000_0080 => return self.set_efer(value),
             IA32_APIC_BASE => return self.write_apic_base(value),
+            0x179..=0x17b | 0x400..=0x47f => return self.write_machine_check_msr(index, value),
             0x800..=0x8ff => return self.write_x2apic(index, value),
             _ => {}
         }

@@ -42,6 +42,10 @@ impl Machine<'_> {
                 self.vcpu(*vcpu)?;
                 self.processor(usize::from(*vcpu)).latch_smi()?;
             }
+            Action::MachineCheck { vcpu } => {
+                self.vcpu(*vcpu)?;
+                self.processor(usize::from(*vcpu)).latch_machine_check();
+            }
             Action::Shadow { vcpu, shadow } => self.vcpu(*vcpu)?.state.events.shadow = *shadow,
             Action::SetField { vcpu, field, value } => {
                 let field = Field::named(field)

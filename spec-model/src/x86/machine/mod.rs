@@ -104,6 +104,8 @@ const EMULATION: u32 = 1;
 const DELIVERY: u32 = 3;
 /// What KVM_RUN fails with on a virtual machine that KVM has declared dead.
 const EIO: i32 = 5;
+/// What it fails with where KVM mistook the refusal of an MSR for an error code.
+const EPERM: i32 = 1;
 
 impl<'run> Machine<'run> {
     /// A machine at the start of the scenario.
@@ -235,15 +237,26 @@ impl<'run> Machine<'run> {
         !self.state.finished[index]
             && match vcpu.activity {
                 Activity::Running => true,
-                Activity::Halted => vcpu.state.wakes_from_halt(deaf),
+                Activity::Halted if vcpu.machine_check_slept_through => {
+                    vcpu.state.is_woken_by_interrupt(deaf)
+                }
+                Activity::Halted => vcpu.shutdown_pending || self.wakes(&vcpu.state, deaf),
                 Activity::WaitForSipi
                 | Activity::Shutdown
                 | Activity::GivenUp
                 | Activity::Undelivered
                 | Activity::Dead
+                | Activity::Refused
                 | Activity::Looping
                 | Activity::EntryFailed => false,
             }
+    }
+
+    fn wakes(&self, state: &VcpuState, deaf_to_smi: bool) -> bool {
+        if self.rules.broken(Defect::MachineCheckDoesNotWakeHalted) {
+            return state.is_woken_by_interrupt(deaf_to_smi);
+        }
+        state.wakes_from_halt(deaf_to_smi)
     }
 
     pub(in crate::x86) fn processor(&mut self, index: usize) -> Processor<'_, 'run> {
@@ -278,6 +291,7 @@ impl<'run> Machine<'run> {
                 Activity::GivenUp => return Ok(Stop::InternalError(EMULATION)),
                 Activity::Undelivered => return Ok(Stop::InternalError(DELIVERY)),
                 Activity::Dead => return Ok(Stop::RunFailed(EIO)),
+                Activity::Refused => return Ok(Stop::RunFailed(EPERM)),
                 Activity::Looping => return Ok(Stop::Stuck),
                 Activity::EntryFailed => return Ok(Stop::EntryFailed),
             }
@@ -341,6 +355,7 @@ impl<'run> Machine<'run> {
                 self.deliver_messages(index)?;
                 Ok(after)
             }
+            Err(_) if processor.vcpu.activity == Activity::Refused => Ok(After::Continue),
             Err(exception) => {
                 processor.raise(exception)?;
                 self.note_event(index, || describe(exception));

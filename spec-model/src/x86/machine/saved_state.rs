@@ -4,16 +4,27 @@
 use super::Machine;
 use crate::defect::Defect;
 use crate::x86::control::{cr0, cr4, efer};
-use crate::x86::processor::Processor;
+use crate::x86::machine_check;
+use crate::x86::processor::{Activity, Processor};
 use crate::x86::state::{Shadow, VcpuState};
 
 impl Machine<'_> {
     /// The host saves and restores the state, after it has acted at a point: nothing changes
-    /// (STATE-001 to STATE-005). Whether it does so at all is therefore no part of a
+    /// (STATE-001 to STATE-007). Whether it does so at all is therefore no part of a
     /// scenario. With a defect of this kind on, it does, at every point.
     pub(super) fn save_and_restore(&mut self) {
         let rules = &self.rules;
         for vcpu in &mut self.state.vcpus {
+            let asleep = vcpu.activity == Activity::Halted && vcpu.state.apic.is_some();
+            if asleep
+                && machine_check::is_pending(&vcpu.state.events)
+                && rules.broken(Defect::RestoredMachineCheckSleeps)
+            {
+                vcpu.machine_check_unnoticed = true;
+            }
+            if rules.broken(Defect::RestoreDropsShutdown) {
+                vcpu.shutdown_pending = false;
+            }
             let events = &mut vcpu.state.events;
             if rules.broken(Defect::RestoreMergesNmis) {
                 events.nmi_pending = events.nmi_pending.min(1);
