@@ -267,6 +267,10 @@ defects! {
         "Data breakpoints have no effect.";
     DataBreakpointLengthIgnored "data-breakpoint-length-ignored" DBG_DATA_002
         "A data breakpoint covers one byte whatever its length.";
+    DataBreakpointNotAligned "data-breakpoint-not-aligned" DBG_DATA_002
+        "A data breakpoint begins at its address, low bits and all.";
+    OneDataBreakpointReported "one-data-breakpoint-reported" DBG_DR6_003
+        "Of the data breakpoints that an instruction meets, DR6 shows the first only.";
     DataBreakpointAfterRepeat "data-breakpoint-after-repeat" DBG_DATA_003
         "A repeated string instruction that meets a data breakpoint runs to its end first.";
     PortBreakpointsMissing "port-breakpoints-missing" DBG_IO_001

@@ -20,6 +20,9 @@ super::requirements! {
     DBG_DATA_003 "DBG-DATA-003" Architectural
         "The trap of a data breakpoint in a repeated string instruction comes between iterations, with the return address at the instruction."
         "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\"; AMD APM vol. 2, 13.1.2";
+    DBG_DATA_004 "DBG-DATA-004" Vendor
+        "Repeated MOVS and STOS may report a data breakpoint after later iterations."
+        "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\" (fast-string operation)";
     DBG_IO_001 "DBG-IO-001" Architectural
         "With CR4.DE a breakpoint with RW 10 raises #DB as a trap after an IN or OUT that touches one of its ports."
         "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\"; AMD APM vol. 2, 13.1.2";
@@ -41,6 +44,9 @@ super::requirements! {
     DBG_DR6_003 "DBG-DR6-003" Architectural
         "Traps that one instruction causes are one #DB, and DR6 shows all of them."
         "Intel SDM vol. 3B, \"Debug Status Register (DR6)\"; AMD APM vol. 2, 13.1.1 \"Debug-Status Register (DR6)\"";
+    DBG_DR6_004 "DBG-DR6-004" Vendor
+        "Whether DR6 shows with a single step an instruction breakpoint at the next instruction, which is yet to be reported, is not specified."
+        "Intel SDM vol. 3B, \"Debug Status Register (DR6)\" (a condition that was met when the exception was generated)";
     DBG_DE_001 "DBG-DE-001" Architectural
         "DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set, and then raise #UD."
         "Intel SDM vol. 3B, \"Debug Registers DR4 and DR5\"; AMD APM vol. 2, 13.1.1";

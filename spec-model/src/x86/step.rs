@@ -227,7 +227,7 @@ impl Processor<'_, '_> {
                 let straight = instruction.flow_control() == FlowControl::Next
                     && !matches!(instruction.mnemonic(), Mnemonic::Hlt)
                     && !(instruction.is_string_instruction() && repeats);
-                let late = straight && self.rules.broken(Defect::RfClearedByBranchesOnly);
+                let late = straight && !single_steps && self.rules.broken(Defect::RfClearedByBranchesOnly);
                 let between_iterations =
                     instruction.is_string_instruction() && self.state().rip == instruction.ip();
                 let lost = loads_rf

@@ -30,6 +30,24 @@ pub enum StepAtMovSs {
     Held,
 }
 
+/// Instruction breakpoints at the next instruction when DR6 gets a single step (DBG-DR6-004).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextBreakpoint {
+    /// DR6 does not show them yet.
+    Hidden,
+    /// DR6 shows them with the step, and they are reported once more before the instruction.
+    Shown,
+}
+
+/// A data breakpoint in a repeated MOVS or STOS (DBG-DATA-004).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepeatedStore {
+    /// It is reported after the iteration that met it.
+    AfterIteration,
+    /// It is reported when the instruction is done.
+    AfterAll,
+}
+
 /// The choices of one implementation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DebugChoices {
@@ -41,6 +59,10 @@ pub struct DebugChoices {
     pub breakpoint_after_mov_ss: Choice<BreakpointAfterMovSs>,
     /// DBG-SS-003.
     pub step_at_mov_ss: Choice<StepAtMovSs>,
+    /// DBG-DR6-004.
+    pub next_breakpoint_at_step: Choice<NextBreakpoint>,
+    /// DBG-DATA-004.
+    pub repeated_store: Choice<RepeatedStore>,
 }
 
 const EITHER_STALE: Choice<StaleBreakpoints> =
@@ -54,6 +76,8 @@ impl DebugChoices {
         stale_at_step: EITHER_STALE,
         breakpoint_after_mov_ss: Choice::Always(BreakpointAfterMovSs::Suppressed),
         step_at_mov_ss: EITHER_STEP,
+        next_breakpoint_at_step: Choice::AnyOf(&[NextBreakpoint::Hidden, NextBreakpoint::Shown]),
+        repeated_store: Choice::AnyOf(&[RepeatedStore::AfterIteration, RepeatedStore::AfterAll]),
     };
 
     /// AMD: breakpoints and general detect update B0 to B3, and MOV SS inhibits interrupts only

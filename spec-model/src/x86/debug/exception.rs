@@ -2,13 +2,15 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::{BreakpointAfterMovSs, StaleBreakpoints, StepAtMovSs, dr6, dr7};
+use super::{BreakpointAfterMovSs, NextBreakpoint, StaleBreakpoints, StepAtMovSs, dr6, dr7};
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::requirement::{DBG_DR6_002, DBG_SS_003, DBG_SS_004};
+use crate::outcome::Facility;
+use crate::requirement::{DBG_DR6_002, DBG_DR6_004, DBG_SS_003, DBG_SS_004};
 use crate::x86::control::{dr6_loaded, flag};
 use crate::x86::exception::{Exception, Step};
-use crate::x86::processor::{Activity, Processor};
+use crate::x86::processor::{Activity, Mode, Processor};
+use crate::x86::segment::SegmentName;
 use crate::x86::state::Shadow;
 
 impl Processor<'_, '_> {
@@ -30,6 +32,10 @@ impl Processor<'_, '_> {
             if settled == BreakpointAfterMovSs::Suppressed {
                 return Ok(false);
             }
+        }
+        let has_base = self.segment(SegmentName::Cs).base != 0 && self.mode() != Mode::Long64;
+        if has_base && !self.rules.facilities.contains(&Facility::BreakpointWithCodeBase) {
+            self.rules.facilities.push(Facility::BreakpointWithCodeBase);
         }
         if self.rules.broken(Defect::InstructionBreakpointIsTrap) {
             self.vcpu.debug.met = here;
@@ -100,7 +106,10 @@ impl Processor<'_, '_> {
             self.vcpu.activity = Activity::EntryFailed;
             return Ok(Some("entry refused"));
         }
-        self.raise(Exception::debug(causes))?;
+        let next = self.instruction_breakpoints_here() & !causes;
+        let shown = causes & dr6::BS != 0 && next != 0 && self.step_shows_next_breakpoint();
+        let reported = if shown { causes | next } else { causes };
+        self.raise(Exception::debug(reported))?;
         Ok(Some(if causes == dr6::BS {
             "#DB, single step"
         } else {
@@ -139,6 +148,12 @@ impl Processor<'_, '_> {
         } else {
             self.vcpu.debug.trap |= causes;
         }
+    }
+
+    /// DBG-DR6-004.
+    fn step_shows_next_breakpoint(&mut self) -> bool {
+        let choice = self.rules.profile.debug.next_breakpoint_at_step;
+        self.rules.choices.settle_for_good(choice, &DBG_DR6_004) == NextBreakpoint::Shown
     }
 
     /// DBG-SS-003.
