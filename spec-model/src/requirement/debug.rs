@@ -39,14 +39,14 @@ super::requirements! {
         "A debug exception sets bits of DR6 for its causes and never clears BD, BS and BT."
         "Intel SDM vol. 3B, \"Debug Status Register (DR6)\"; AMD APM vol. 2, 13.1.1 \"Debug-Status Register (DR6)\"";
     DBG_DR6_002 "DBG-DR6-002" Vendor
-        "Bits B0 to B3 of an earlier exception may be cleared by the next one; AMD updates them at each breakpoint and general detect."
+        "Bits B0 to B3 of an earlier exception may be cleared by a breakpoint or general detect; AMD updates them then."
         "Intel SDM vol. 3B, \"Debug Status Register (DR6)\"; AMD APM vol. 2, 13.1.1 \"Debug-Status Register (DR6)\"";
     DBG_DR6_003 "DBG-DR6-003" Architectural
         "Traps that one instruction causes are one #DB, and DR6 shows all of them."
         "Intel SDM vol. 3B, \"Debug Status Register (DR6)\"; AMD APM vol. 2, 13.1.1 \"Debug-Status Register (DR6)\"";
     DBG_DR6_004 "DBG-DR6-004" Vendor
-        "Whether DR6 shows with a single step an instruction breakpoint at the next instruction, which is yet to be reported, is not specified."
-        "Intel SDM vol. 3B, \"Debug Status Register (DR6)\" (a condition that was met when the exception was generated)";
+        "With a single step B0 to B3 may also show conditions that are met but not enabled, and breakpoints at the next instruction, which is yet to execute."
+        "Intel SDM vol. 3B, \"Debug Status Register (DR6)\" (a condition that was met when the exception was generated, enabled or not)";
     DBG_DE_001 "DBG-DE-001" Architectural
         "DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set, and then raise #UD."
         "Intel SDM vol. 3B, \"Debug Registers DR4 and DR5\"; AMD APM vol. 2, 13.1.1";

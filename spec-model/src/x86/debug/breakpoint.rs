@@ -105,6 +105,16 @@ impl Processor<'_, '_> {
             .sum()
     }
 
+    /// The bits of DR6 for the data breakpoints that are enabled.
+    pub(super) fn data_breakpoints_enabled(&self) -> u64 {
+        let is_data =
+            |breakpoint: &Breakpoint| matches!(breakpoint.condition, Condition::Write | Condition::Access);
+        enabled(self.state())
+            .filter(is_data)
+            .map(|breakpoint| breakpoint.bit())
+            .sum()
+    }
+
     /// Notes a data access of the program that has been made (DBG-DATA-001). Whether those
     /// count that deliver an event, nothing says; they do not here.
     pub(in crate::x86) fn note_data_access(

@@ -2,7 +2,7 @@
 
 use crate::profile::Choice;
 
-/// B0 to B3 of an earlier exception when DR6 gets the next one (DBG-DR6-002).
+/// B0 to B3 of an earlier exception when DR6 gets a breakpoint or general detect (DBG-DR6-002).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleBreakpoints {
     /// They are cleared.
@@ -30,15 +30,6 @@ pub enum StepAtMovSs {
     Held,
 }
 
-/// Instruction breakpoints at the next instruction when DR6 gets a single step (DBG-DR6-004).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NextBreakpoint {
-    /// DR6 does not show them yet.
-    Hidden,
-    /// DR6 shows them with the step, and they are reported once more before the instruction.
-    Shown,
-}
-
 /// A data breakpoint in a repeated MOVS or STOS (DBG-DATA-004).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepeatedStore {
@@ -51,16 +42,12 @@ pub enum RepeatedStore {
 /// The choices of one implementation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DebugChoices {
-    /// DBG-DR6-002, for breakpoints and general detect.
-    pub stale_at_breakpoint: Choice<StaleBreakpoints>,
-    /// DBG-DR6-002, for single steps.
-    pub stale_at_step: Choice<StaleBreakpoints>,
+    /// DBG-DR6-002.
+    pub stale_breakpoints: Choice<StaleBreakpoints>,
     /// DBG-SS-004.
     pub breakpoint_after_mov_ss: Choice<BreakpointAfterMovSs>,
     /// DBG-SS-003.
     pub step_at_mov_ss: Choice<StepAtMovSs>,
-    /// DBG-DR6-004.
-    pub next_breakpoint_at_step: Choice<NextBreakpoint>,
     /// DBG-DATA-004.
     pub repeated_store: Choice<RepeatedStore>,
 }
@@ -72,18 +59,16 @@ const EITHER_STEP: Choice<StepAtMovSs> = Choice::AnyOf(&[StepAtMovSs::Lost, Step
 impl DebugChoices {
     /// Intel: some debug exceptions may clear B0 to B3, and MOV SS inhibits breakpoints.
     pub const INTEL: Self = Self {
-        stale_at_breakpoint: EITHER_STALE,
-        stale_at_step: EITHER_STALE,
+        stale_breakpoints: EITHER_STALE,
         breakpoint_after_mov_ss: Choice::Always(BreakpointAfterMovSs::Suppressed),
         step_at_mov_ss: EITHER_STEP,
-        next_breakpoint_at_step: Choice::AnyOf(&[NextBreakpoint::Hidden, NextBreakpoint::Shown]),
         repeated_store: Choice::AnyOf(&[RepeatedStore::AfterIteration, RepeatedStore::AfterAll]),
     };
 
     /// AMD: breakpoints and general detect update B0 to B3, and MOV SS inhibits interrupts only
     /// (Linux commit baf67ca8e545 says so of the hardware).
     pub const AMD: Self = Self {
-        stale_at_breakpoint: Choice::Always(StaleBreakpoints::Cleared),
+        stale_breakpoints: Choice::Always(StaleBreakpoints::Cleared),
         breakpoint_after_mov_ss: Choice::Always(BreakpointAfterMovSs::Reported),
         ..Self::INTEL
     };

@@ -2,11 +2,11 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::{BreakpointAfterMovSs, NextBreakpoint, StaleBreakpoints, StepAtMovSs, dr6, dr7};
+use super::{BreakpointAfterMovSs, StaleBreakpoints, StepAtMovSs, dr6, dr7};
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::outcome::Facility;
-use crate::requirement::{DBG_DR6_002, DBG_DR6_004, DBG_SS_003, DBG_SS_004};
+use crate::requirement::{DBG_DR6_002, DBG_SS_003, DBG_SS_004};
 use crate::x86::control::{dr6_loaded, flag};
 use crate::x86::exception::{Exception, Step};
 use crate::x86::processor::{Activity, Mode, Processor};
@@ -62,20 +62,25 @@ impl Processor<'_, '_> {
     }
 
     /// DR6 and DR7 when #DB is delivered: the causes are added, B0 to B3 are as this exception
-    /// has them, the rest of DR6 stays, and GD is cleared (DBG-DR6-001 to DBG-DR6-003,
+    /// has them, the rest of DR6 stays, and GD is cleared (DBG-DR6-001 to DBG-DR6-004,
     /// DBG-GD-002).
     pub(in crate::x86) fn note_debug_exception(&mut self, causes: u64) {
         let old = self.state().dr6;
-        let stale = old & dr6::BREAKPOINTS & !causes;
-        let choice = if causes & !dr6::BS == 0 {
-            self.rules.profile.debug.stale_at_step
+        let steps_only = causes & !dr6::BS == 0;
+        let stale = if steps_only {
+            0
         } else {
-            self.rules.profile.debug.stale_at_breakpoint
+            old & dr6::BREAKPOINTS & !causes
         };
+        let choice = self.rules.profile.debug.stale_breakpoints;
         let clears = stale != 0
-            && causes != 0
             && self.rules.choices.settle_for_good(choice, &DBG_DR6_002) == StaleBreakpoints::Cleared;
         let kept = if clears { old & !stale } else { old };
+        self.vcpu.debug.undefined = if causes & dr6::BS == 0 {
+            0
+        } else {
+            dr6::BREAKPOINTS & !self.data_breakpoints_enabled()
+        };
         let hidden = causes & dr6::BREAKPOINTS != 0 && self.rules.broken(Defect::BreakpointHidesStep);
         let causes = if hidden { causes & !dr6::BS } else { causes };
         let overwritten = self.rules.broken(Defect::Dr6Overwritten);
@@ -106,10 +111,7 @@ impl Processor<'_, '_> {
             self.vcpu.activity = Activity::EntryFailed;
             return Ok(Some("entry refused"));
         }
-        let next = self.instruction_breakpoints_here() & !causes;
-        let shown = causes & dr6::BS != 0 && next != 0 && self.step_shows_next_breakpoint();
-        let reported = if shown { causes | next } else { causes };
-        self.raise(Exception::debug(reported))?;
+        self.raise(Exception::debug(causes))?;
         Ok(Some(if causes == dr6::BS {
             "#DB, single step"
         } else {
@@ -148,12 +150,6 @@ impl Processor<'_, '_> {
         } else {
             self.vcpu.debug.trap |= causes;
         }
-    }
-
-    /// DBG-DR6-004.
-    fn step_shows_next_breakpoint(&mut self) -> bool {
-        let choice = self.rules.profile.debug.next_breakpoint_at_step;
-        self.rules.choices.settle_for_good(choice, &DBG_DR6_004) == NextBreakpoint::Shown
     }
 
     /// DBG-SS-003.

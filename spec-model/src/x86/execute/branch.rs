@@ -229,7 +229,8 @@ impl Processor<'_, '_> {
     }
 
     /// Continues at an outer privilege level: SS and RSP come from the frame, and data
-    /// segments that the program there may not use become null (SDM vol. 2, IRET and RET).
+    /// segments that the program there may not use become null (SDM vol. 2, IRET and RET;
+    /// EXC-IRET-007, EXC-IRET-008, EXC-IRET-011).
     pub(super) fn enter_outer(&mut self, code: Segment, rip: u64, rsp: u64, stack: u16) -> Step {
         let cpl = (code.selector & 3) as u8;
         let to_64_bit = self.long_mode_active() && code.attributes.long();
