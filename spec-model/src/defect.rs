@@ -315,6 +315,10 @@ defects! {
         "SYSRET loads RF.";
     IretIgnoresPrivilege "iret-ignores-privilege" EXC_IRET_005
         "IRET loads IF and IOPL at any privilege level.";
+    SyscallClearsArithmeticFlags "syscall-clears-arithmetic-flags" SYS_CALL_002
+        "SYSCALL clears DF and the six arithmetic flags whatever SFMASK holds.";
+    IntoIn64BitMode "into-in-64-bit-mode" EXC_OF_001
+        "INTO works in 64-bit mode.";
 }
 
 impl fmt::Display for Defect {

@@ -68,4 +68,7 @@ super::requirements! {
     DBG_INT1_002 "DBG-INT1-002" Architectural
         "INT1 ignores the DPL of its gate, and a fault in its delivery has the EXT bit set."
         "Intel SDM vol. 2, INT n/INTO/INT3/INT1";
+    DBG_INT1_003 "DBG-INT1-003" Vendor
+        "Whether a fault in the delivery of INT1 reports the INT1 or the next instruction is not specified."
+        "Intel SDM vol. 2, INT n/INTO/INT3/INT1 and vol. 3A, \"Exception Classifications\"; QEMU target/i386/tcg/excp_helper.c, helper_icebp";
 }

@@ -39,6 +39,15 @@ pub enum RepeatedStore {
     AfterAll,
 }
 
+/// What a fault in the delivery of INT1 reports (DBG-INT1-003).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultOfInt1 {
+    /// The INT1, as for INT n.
+    AtInstruction,
+    /// The next instruction, as for a trap.
+    Behind,
+}
+
 /// The choices of one implementation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DebugChoices {
@@ -48,6 +57,8 @@ pub struct DebugChoices {
     pub breakpoint_after_mov_ss: Choice<BreakpointAfterMovSs>,
     /// DBG-SS-003.
     pub step_at_mov_ss: Choice<StepAtMovSs>,
+    /// DBG-INT1-003.
+    pub fault_of_int1: Choice<FaultOfInt1>,
     /// DBG-DATA-004.
     pub repeated_store: Choice<RepeatedStore>,
 }
@@ -62,6 +73,7 @@ impl DebugChoices {
         stale_breakpoints: EITHER_STALE,
         breakpoint_after_mov_ss: Choice::Always(BreakpointAfterMovSs::Suppressed),
         step_at_mov_ss: EITHER_STEP,
+        fault_of_int1: Choice::AnyOf(&[FaultOfInt1::AtInstruction, FaultOfInt1::Behind]),
         repeated_store: Choice::AnyOf(&[RepeatedStore::AfterIteration, RepeatedStore::AfterAll]),
     };
 

@@ -142,6 +142,11 @@ impl Processor<'_, '_> {
             let state = self.state_mut();
             state.rip = state.rip.wrapping_add(1);
         }
+        let popped = instruction.mnemonic() == Mnemonic::Pop;
+        if moved_ss && popped && causes != 0 && !self.rules.facilities.contains(&Facility::BreakpointOnPopSs)
+        {
+            self.rules.facilities.push(Facility::BreakpointOnPopSs);
+        }
         let waits = moved_ss && !self.rules.broken(Defect::MovSsDoesNotHoldTraps);
         let steps_late = causes & dr6::BS;
         if waits {

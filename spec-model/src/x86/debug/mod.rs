@@ -5,7 +5,9 @@ mod breakpoint;
 mod choices;
 mod exception;
 
-pub use choices::{BreakpointAfterMovSs, DebugChoices, RepeatedStore, StaleBreakpoints, StepAtMovSs};
+pub use choices::{
+    BreakpointAfterMovSs, DebugChoices, FaultOfInt1, RepeatedStore, StaleBreakpoints, StepAtMovSs,
+};
 
 /// Bits of DR6.
 pub mod dr6 {
