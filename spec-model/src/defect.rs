@@ -319,6 +319,12 @@ defects! {
         "SYSCALL clears DF and the six arithmetic flags whatever SFMASK holds.";
     IntoIn64BitMode "into-in-64-bit-mode" EXC_OF_001
         "INTO works in 64-bit mode.";
+    CodeWidthUnchecked "code-width-unchecked" EXC_IRET_002
+        "IRET and RETF accept a code segment with both L and D set, with which the hardware later refuses to enter the guest.";
+    NullStackOfIretIsFlat "null-stack-of-iret-is-flat" EXC_IRET_001
+        "IRETQ with a null SS leaves a flat, usable segment behind the null selector.";
+    CodeLimitUnchecked "code-limit-unchecked" EXC_IRET_010
+        "Neither IRET nor fetches are checked against the limit of CS.";
 }
 
 impl fmt::Display for Defect {

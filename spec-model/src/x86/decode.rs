@@ -64,7 +64,7 @@ impl Processor<'_, '_> {
             };
             return if legal { Ok(rip) } else { Err(fault.into()) };
         }
-        if last > u64::from(segment.limit) {
+        if last > u64::from(segment.limit) && !self.rules.broken(Defect::CodeLimitUnchecked) {
             return Err(Exception::GP0.into());
         }
         Ok(segment.base.wrapping_add(rip) & 0xffff_ffff)

@@ -8,8 +8,8 @@ use crate::error::ModelError;
 use crate::x86::control::is_canonical;
 use crate::x86::exception::{Exception, GP, Interruption, NP, SS, Step};
 use crate::x86::processor::{Mode, Processor};
-use crate::x86::segment::{Segment, SegmentName};
-use crate::x86::segmentation::{Descriptor, selector_error};
+use crate::x86::segment::{Segment, SegmentAttributes, SegmentName};
+use crate::x86::segmentation::{Descriptor, null_stack_segment, selector_error};
 use crate::x86::state::{RCX, RSP};
 
 impl Processor<'_, '_> {
@@ -158,7 +158,8 @@ impl Processor<'_, '_> {
             (false, true) => attributes.dpl() <= cpl,
             (false, false) => attributes.dpl() == cpl && rpl <= cpl,
         };
-        let both_widths = self.long_mode_active() && attributes.long() && attributes.big();
+        let unchecked = returning && self.rules.broken(Defect::CodeWidthUnchecked);
+        let both_widths = self.long_mode_active() && attributes.long() && attributes.big() && !unchecked;
         if !attributes.is_code() || !privileged || both_widths || returning && rpl < cpl {
             return Err(fault.into());
         }
@@ -184,7 +185,7 @@ impl Processor<'_, '_> {
         let legal = if long {
             is_canonical(offset) || unchecked
         } else {
-            offset <= u64::from(segment.limit)
+            offset <= u64::from(segment.limit) || self.rules.broken(Defect::CodeLimitUnchecked)
         };
         if legal { Ok(()) } else { Err(Exception::GP0.into()) }
     }
@@ -228,6 +229,19 @@ impl Processor<'_, '_> {
         }
     }
 
+    /// SS with a null selector, as IRET and RETF load it for 64-bit code (EXC-IRET-001).
+    fn null_stack_of_return(&self, selector: u16, cpl: u8) -> Segment {
+        let null = null_stack_segment(selector, cpl);
+        if !self.rules.broken(Defect::NullStackOfIretIsFlat) {
+            return null;
+        }
+        Segment {
+            limit: u32::MAX,
+            attributes: SegmentAttributes(0xc093).with_dpl(cpl),
+            ..null
+        }
+    }
+
     /// Continues at an outer privilege level: SS and RSP come from the frame, and data
     /// segments that the program there may not use become null (SDM vol. 2, IRET and RET;
     /// EXC-IRET-007, EXC-IRET-008, EXC-IRET-011).
@@ -235,7 +249,7 @@ impl Processor<'_, '_> {
         let cpl = (code.selector & 3) as u8;
         let to_64_bit = self.long_mode_active() && code.attributes.long();
         let stack = if stack & !3 == 0 && to_64_bit && cpl != 3 && stack as u8 == cpl {
-            crate::x86::segmentation::null_stack_segment(stack, cpl)
+            self.null_stack_of_return(stack, cpl)
         } else {
             let descriptor = self.stack_descriptor(stack, cpl, GP);
             let descriptor = descriptor.map_err(|fault| self.as_not_present(fault))?;
@@ -260,7 +274,7 @@ impl Processor<'_, '_> {
             let conforming = attributes.is_code() && attributes.kind() & 4 != 0;
             if !attributes.unusable() && attributes.dpl() < cpl && !conforming {
                 segment.selector = 0;
-                segment.attributes = crate::x86::segment::SegmentAttributes::UNUSABLE;
+                segment.attributes = SegmentAttributes::UNUSABLE;
             }
         }
         Ok(())

@@ -42,7 +42,7 @@ impl Processor<'_, '_> {
             state.general[R11] = state.rflags & !flag::RF;
             state.rip = if from_64_bit { state.lstar } else { state.cstar };
         }
-        if clears_more {
+        if clears_more && !legacy {
             cleared |= flag::ARITHMETIC | flag::DF;
         }
         let selector = (state.star >> 32) as u16 & !3;
