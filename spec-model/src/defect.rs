@@ -269,6 +269,10 @@ defects! {
         "Data breakpoints have no effect.";
     DataBreakpointLengthIgnored "data-breakpoint-length-ignored" DBG_DATA_002
         "A data breakpoint covers one byte whatever its length.";
+    DataBreakpointNotAligned "data-breakpoint-not-aligned" DBG_DATA_002
+        "A data breakpoint begins at its address, low bits and all.";
+    OneDataBreakpointReported "one-data-breakpoint-reported" DBG_DR6_003
+        "Of the data breakpoints that an instruction meets, DR6 shows the first only.";
     DataBreakpointAfterRepeat "data-breakpoint-after-repeat" DBG_DATA_003
         "A repeated string instruction that meets a data breakpoint runs to its end first.";
     PortBreakpointsMissing "port-breakpoints-missing" DBG_IO_001
@@ -345,6 +349,14 @@ defects! {
         "INIT clears the machine-check registers.";
     RestoreDropsShutdown "restore-drops-shutdown" STATE_006
         "A shutdown that a machine check has requested is lost when the host moves the state to another virtual machine.";
+    SyscallClearsArithmeticFlags "syscall-clears-arithmetic-flags" SYS_CALL_002
+        "SYSCALL clears DF and the six arithmetic flags whatever SFMASK holds.";
+    IntoIn64BitMode "into-in-64-bit-mode" EXC_OF_001
+        "INTO works in 64-bit mode.";
+    CodeWidthUnchecked "code-width-unchecked" EXC_IRET_002
+        "IRET and RETF accept a code segment with both L and D set, with which the hardware later refuses to enter the guest.";
+    CodeLimitUnchecked "code-limit-unchecked" EXC_IRET_010
+        "Neither IRET nor fetches are checked against the limit of CS.";
 }
 
 impl fmt::Display for Defect {

@@ -21,6 +21,10 @@ pub struct Outcome {
 pub enum Facility {
     /// An event took the stack of an inner privilege level from a 16- or 32-bit TSS.
     StackFromLegacyTss,
+    /// POP SS met a data breakpoint.
+    BreakpointOnPopSs,
+    /// An instruction breakpoint was met in a code segment whose base is not 0.
+    BreakpointWithCodeBase,
     /// The processor stopped with EFER.LME set while both paging and CR4.PAE were off.
     LongModeEnabledWithoutPae,
 }

@@ -20,6 +20,9 @@ super::requirements! {
     DBG_DATA_003 "DBG-DATA-003" Architectural
         "The trap of a data breakpoint in a repeated string instruction comes between iterations, with the return address at the instruction."
         "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\"; AMD APM vol. 2, 13.1.2";
+    DBG_DATA_004 "DBG-DATA-004" Vendor
+        "Repeated MOVS and STOS may report a data breakpoint after later iterations."
+        "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\" (fast-string operation)";
     DBG_IO_001 "DBG-IO-001" Architectural
         "With CR4.DE a breakpoint with RW 10 raises #DB as a trap after an IN or OUT that touches one of its ports."
         "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\"; AMD APM vol. 2, 13.1.2";
@@ -36,11 +39,14 @@ super::requirements! {
         "A debug exception sets bits of DR6 for its causes and never clears BD, BS and BT."
         "Intel SDM vol. 3B, \"Debug Status Register (DR6)\"; AMD APM vol. 2, 13.1.1 \"Debug-Status Register (DR6)\"";
     DBG_DR6_002 "DBG-DR6-002" Vendor
-        "Bits B0 to B3 of an earlier exception may be cleared by the next one; AMD updates them at each breakpoint and general detect."
+        "Bits B0 to B3 of an earlier exception may be cleared by a breakpoint or general detect; AMD updates them then."
         "Intel SDM vol. 3B, \"Debug Status Register (DR6)\"; AMD APM vol. 2, 13.1.1 \"Debug-Status Register (DR6)\"";
     DBG_DR6_003 "DBG-DR6-003" Architectural
         "Traps that one instruction causes are one #DB, and DR6 shows all of them."
         "Intel SDM vol. 3B, \"Debug Status Register (DR6)\"; AMD APM vol. 2, 13.1.1 \"Debug-Status Register (DR6)\"";
+    DBG_DR6_004 "DBG-DR6-004" Vendor
+        "With a single step B0 to B3 may also show conditions that are met but not enabled, and breakpoints at the next instruction, which is yet to execute."
+        "Intel SDM vol. 3B, \"Debug Status Register (DR6)\" (a condition that was met when the exception was generated, enabled or not)";
     DBG_DE_001 "DBG-DE-001" Architectural
         "DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set, and then raise #UD."
         "Intel SDM vol. 3B, \"Debug Registers DR4 and DR5\"; AMD APM vol. 2, 13.1.1";
@@ -62,4 +68,7 @@ super::requirements! {
     DBG_INT1_002 "DBG-INT1-002" Architectural
         "INT1 ignores the DPL of its gate, and a fault in its delivery has the EXT bit set."
         "Intel SDM vol. 2, INT n/INTO/INT3/INT1";
+    DBG_INT1_003 "DBG-INT1-003" Vendor
+        "Whether a fault in the delivery of INT1 reports the INT1 or the next instruction is not specified."
+        "Intel SDM vol. 2, INT n/INTO/INT3/INT1 and vol. 3A, \"Exception Classifications\"; QEMU target/i386/tcg/excp_helper.c, helper_icebp";
 }

@@ -173,6 +173,12 @@ super::requirements! {
     EXC_IRET_009 "EXC-IRET-009" Architectural
         "IRET whose frame is not all within the stack segment raises #SS(0) and changes nothing."
         "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
+    EXC_IRET_010 "EXC-IRET-010" Architectural
+        "IRET to an address beyond the limit of CS raises #GP(0)."
+        "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
+    EXC_IRET_011 "EXC-IRET-011" Architectural
+        "IRET to a stack segment with B clear loads SP; what bits 31:16 of ESP then hold, software must not rely on."
+        "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET; Linux arch/x86/kernel/espfix_64.c (the bits that leak)";
     EXC_SHADOW_004 "EXC-SHADOW-004" Architectural
         "No interrupt shadow is in force when a handler starts."
         "Intel SDM vol. 3A, \"Masking Exceptions and Interrupts When Switching Stacks\"; AMD APM vol. 2, 15.20.5 \"Interrupt Shadows\"; Linux commit be45bc4eff33";

@@ -12,7 +12,8 @@ use crate::defect::Defect;
 use crate::profile::FetchWithoutMemory;
 
 impl Processor<'_, '_> {
-    /// Fetches and decodes the instruction at CS:RIP.
+    /// Fetches and decodes the instruction at CS:RIP. What is none in the current mode, such as INTO in
+    /// 64-bit mode (EXC-OF-001), raises #UD.
     ///
     /// # Errors
     /// #GP(0) beyond the limit of CS or at a non-canonical address, #PF, and #UD for bytes
@@ -32,7 +33,11 @@ impl Processor<'_, '_> {
         }
         let (bytes, length, stopped) = self.fetch_bytes(linear, physical)?;
         let mut decoder = Decoder::with_ip(bits, &bytes[..length], rip, DecoderOptions::NONE);
-        let instruction = decoder.decode();
+        let mut instruction = decoder.decode();
+        const INTO: u8 = 0xce;
+        if bits == 64 && bytes[0] == INTO && self.rules.broken(Defect::IntoIn64BitMode) {
+            instruction = Decoder::with_ip(32, &bytes[..1], rip, DecoderOptions::NONE).decode();
+        }
         if instruction.is_invalid() {
             let ran_out = decoder.last_error() == iced_x86::DecoderError::NoMoreBytes;
             return Err(match stopped {
@@ -59,7 +64,7 @@ impl Processor<'_, '_> {
             };
             return if legal { Ok(rip) } else { Err(fault.into()) };
         }
-        if last > u64::from(segment.limit) {
+        if last > u64::from(segment.limit) && !self.rules.broken(Defect::CodeLimitUnchecked) {
             return Err(Exception::GP0.into());
         }
         Ok(segment.base.wrapping_add(rip) & 0xffff_ffff)

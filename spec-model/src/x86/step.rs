@@ -220,17 +220,18 @@ impl Processor<'_, '_> {
         state.rip = instruction.next_ip();
         match self.execute(instruction, points) {
             Ok(after) => {
-                let loads_rf = matches!(
-                    instruction.mnemonic(),
-                    Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq
-                );
+                let loads_rf = match instruction.mnemonic() {
+                    Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq => true,
+                    Mnemonic::Sysret | Mnemonic::Sysretq => self.rules.broken(Defect::SysretLoadsRf),
+                    _ => false,
+                };
                 let kept =
                     instruction.mnemonic() == Mnemonic::Out && self.rules.broken(Defect::EmulatedOutKeepsRf);
                 let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
                 let straight = instruction.flow_control() == FlowControl::Next
                     && !matches!(instruction.mnemonic(), Mnemonic::Hlt)
                     && !(instruction.is_string_instruction() && repeats);
-                let late = straight && self.rules.broken(Defect::RfClearedByBranchesOnly);
+                let late = straight && !single_steps && self.rules.broken(Defect::RfClearedByBranchesOnly);
                 let between_iterations =
                     instruction.is_string_instruction() && self.state().rip == instruction.ip();
                 let lost = loads_rf

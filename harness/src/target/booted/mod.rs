@@ -99,6 +99,15 @@ const ABORTS: &str = "QEMU's processor aborts (\"invalid tss type\") when an exc
      stack from a 16- or 32-bit TSS: its get_ss_esp_from_tss (target/i386/tcg/seg_helper.c) wants the \
      TSS available, and the one in a VMCB is busy; a KVM on hardware can run this";
 
+/// Why a scenario with an instruction breakpoint in a segment with a base is not run.
+const STOPS_FOR_DEBUGGER: &str = "QEMU dies when an instruction breakpoint is met in a code segment whose base is not 0: its \
+     breakpoint_handler (target/i386/tcg/system/bpt_helper.c) compares the breakpoint with RIP, finds none \
+     and leaves the stop to a debugger that is not there; a KVM on hardware can run this";
+
+/// Why a scenario in which POP SS meets a data breakpoint is not run.
+const OVERTAKEN: &str = "QEMU's processor reports a data breakpoint that POP SS met only after the next exit of the guest, and \
+     died in a later scenario (signal 11) in runs that had such a scenario; a KVM on hardware can run this";
+
 /// Why a scenario that stops with EFER.LME set and paging and CR4.PAE off is not run.
 const HANGS: &str = "QEMU's processor loses the paging of the kernel when a guest under SVM exits with EFER.LME \
      set and CR0.PG and CR4.PAE clear: its do_vmexit (target/i386/tcg/system/svm_helper.c) restores CR0 \
@@ -111,6 +120,8 @@ fn ends_emulator(scenario: &Scenario) -> Option<&'static str> {
     let facility = outcomes.iter().flat_map(|outcome| &outcome.facilities).next()?;
     Some(match facility {
         Facility::StackFromLegacyTss => ABORTS,
+        Facility::BreakpointOnPopSs => OVERTAKEN,
+        Facility::BreakpointWithCodeBase => STOPS_FOR_DEBUGGER,
         Facility::LongModeEnabledWithoutPae => HANGS,
     })
 }

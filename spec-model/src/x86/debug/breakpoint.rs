@@ -24,8 +24,8 @@ enum Condition {
 /// One enabled breakpoint.
 #[derive(Clone, Copy, Debug)]
 struct Breakpoint {
-    /// Its bit in DR6.
-    bit: u64,
+    /// Its number.
+    index: usize,
     condition: Condition,
     /// First linear address, or port.
     first: u64,
@@ -34,6 +34,11 @@ struct Breakpoint {
 }
 
 impl Breakpoint {
+    /// Its bit in DR6.
+    const fn bit(&self) -> u64 {
+        1 << self.index
+    }
+
     /// Whether a range of bytes or ports has one in common with it.
     fn touches(&self, address: u64, width: usize) -> bool {
         let last = address.wrapping_add(width as u64 - 1);
@@ -68,7 +73,7 @@ fn enabled(state: &VcpuState) -> impl Iterator<Item = Breakpoint> {
             return None;
         }
         Some(Breakpoint {
-            bit: 1 << index,
+            index,
             condition,
             first: addresses[index] & !(length - 1),
             length,
@@ -94,7 +99,20 @@ impl Processor<'_, '_> {
         let here = |breakpoint: &Breakpoint| {
             breakpoint.condition == Condition::Execution && breakpoint.first == linear
         };
-        enabled(state).filter(here).map(|breakpoint| breakpoint.bit).sum()
+        enabled(state)
+            .filter(here)
+            .map(|breakpoint| breakpoint.bit())
+            .sum()
+    }
+
+    /// The bits of DR6 for the data breakpoints that are enabled.
+    pub(super) fn data_breakpoints_enabled(&self) -> u64 {
+        let is_data =
+            |breakpoint: &Breakpoint| matches!(breakpoint.condition, Condition::Write | Condition::Access);
+        enabled(self.state())
+            .filter(is_data)
+            .map(|breakpoint| breakpoint.bit())
+            .sum()
     }
 
     /// Notes a data access of the program that has been made (DBG-DATA-001). Whether those
@@ -112,6 +130,8 @@ impl Processor<'_, '_> {
         if self.rules.broken(Defect::DataBreakpointsMissing) {
             return;
         }
+        let unaligned = self.rules.broken(Defect::DataBreakpointNotAligned);
+        let addresses = self.state().debug_address;
         let one_byte = self.rules.broken(Defect::DataBreakpointLengthIgnored);
         let met = |breakpoint: &Breakpoint| {
             let wanted = match breakpoint.condition {
@@ -120,17 +140,28 @@ impl Processor<'_, '_> {
                 Condition::Execution | Condition::Port => false,
             };
             let length = if one_byte { 1 } else { breakpoint.length };
-            wanted
-                && Breakpoint {
-                    length,
-                    ..*breakpoint
-                }
-                .touches(linear, width)
+            let first = if unaligned {
+                addresses[breakpoint.index]
+            } else {
+                breakpoint.first
+            };
+            let range = Breakpoint {
+                first,
+                length,
+                ..*breakpoint
+            };
+            wanted && range.touches(linear, width)
         };
         let bits: u64 = enabled(self.state())
             .filter(met)
-            .map(|breakpoint| breakpoint.bit)
+            .map(|breakpoint| breakpoint.bit())
             .sum();
+        if self.rules.broken(Defect::OneDataBreakpointReported) {
+            if self.vcpu.debug.met == 0 {
+                self.vcpu.debug.met = bits & bits.wrapping_neg();
+            }
+            return;
+        }
         self.vcpu.debug.met |= bits;
     }
 
@@ -144,7 +175,7 @@ impl Processor<'_, '_> {
         };
         let bits: u64 = enabled(self.state())
             .filter(met)
-            .map(|breakpoint| breakpoint.bit)
+            .map(|breakpoint| breakpoint.bit())
             .sum();
         self.vcpu.debug.met |= bits;
     }

@@ -2,7 +2,7 @@
 
 use crate::profile::Choice;
 
-/// B0 to B3 of an earlier exception when DR6 gets the next one (DBG-DR6-002).
+/// B0 to B3 of an earlier exception when DR6 gets a breakpoint or general detect (DBG-DR6-002).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleBreakpoints {
     /// They are cleared.
@@ -30,17 +30,37 @@ pub enum StepAtMovSs {
     Held,
 }
 
+/// A data breakpoint in a repeated MOVS or STOS (DBG-DATA-004).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepeatedStore {
+    /// It is reported after the iteration that met it.
+    AfterIteration,
+    /// It is reported when the instruction is done.
+    AfterAll,
+}
+
+/// What a fault in the delivery of INT1 reports (DBG-INT1-003).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultOfInt1 {
+    /// The INT1, as for INT n.
+    AtInstruction,
+    /// The next instruction, as for a trap.
+    Behind,
+}
+
 /// The choices of one implementation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DebugChoices {
-    /// DBG-DR6-002, for breakpoints and general detect.
-    pub stale_at_breakpoint: Choice<StaleBreakpoints>,
-    /// DBG-DR6-002, for single steps.
-    pub stale_at_step: Choice<StaleBreakpoints>,
+    /// DBG-DR6-002.
+    pub stale_breakpoints: Choice<StaleBreakpoints>,
     /// DBG-SS-004.
     pub breakpoint_after_mov_ss: Choice<BreakpointAfterMovSs>,
     /// DBG-SS-003.
     pub step_at_mov_ss: Choice<StepAtMovSs>,
+    /// DBG-INT1-003.
+    pub fault_of_int1: Choice<FaultOfInt1>,
+    /// DBG-DATA-004.
+    pub repeated_store: Choice<RepeatedStore>,
 }
 
 const EITHER_STALE: Choice<StaleBreakpoints> =
@@ -50,16 +70,17 @@ const EITHER_STEP: Choice<StepAtMovSs> = Choice::AnyOf(&[StepAtMovSs::Lost, Step
 impl DebugChoices {
     /// Intel: some debug exceptions may clear B0 to B3, and MOV SS inhibits breakpoints.
     pub const INTEL: Self = Self {
-        stale_at_breakpoint: EITHER_STALE,
-        stale_at_step: EITHER_STALE,
+        stale_breakpoints: EITHER_STALE,
         breakpoint_after_mov_ss: Choice::Always(BreakpointAfterMovSs::Suppressed),
         step_at_mov_ss: EITHER_STEP,
+        fault_of_int1: Choice::AnyOf(&[FaultOfInt1::AtInstruction, FaultOfInt1::Behind]),
+        repeated_store: Choice::AnyOf(&[RepeatedStore::AfterIteration, RepeatedStore::AfterAll]),
     };
 
     /// AMD: breakpoints and general detect update B0 to B3, and MOV SS inhibits interrupts only
     /// (Linux commit baf67ca8e545 says so of the hardware).
     pub const AMD: Self = Self {
-        stale_at_breakpoint: Choice::Always(StaleBreakpoints::Cleared),
+        stale_breakpoints: Choice::Always(StaleBreakpoints::Cleared),
         breakpoint_after_mov_ss: Choice::Always(BreakpointAfterMovSs::Reported),
         ..Self::INTEL
     };

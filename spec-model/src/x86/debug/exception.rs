@@ -5,10 +5,12 @@ use iced_x86::{Instruction, Mnemonic};
 use super::{BreakpointAfterMovSs, StaleBreakpoints, StepAtMovSs, dr6, dr7};
 use crate::defect::Defect;
 use crate::error::ModelError;
+use crate::outcome::Facility;
 use crate::requirement::{DBG_DR6_002, DBG_SS_003, DBG_SS_004};
 use crate::x86::control::{dr6_loaded, flag};
 use crate::x86::exception::{Exception, Step};
-use crate::x86::processor::{Activity, Processor};
+use crate::x86::processor::{Activity, Mode, Processor};
+use crate::x86::segment::SegmentName;
 use crate::x86::state::Shadow;
 
 impl Processor<'_, '_> {
@@ -30,6 +32,10 @@ impl Processor<'_, '_> {
             if settled == BreakpointAfterMovSs::Suppressed {
                 return Ok(false);
             }
+        }
+        let has_base = self.segment(SegmentName::Cs).base != 0 && self.mode() != Mode::Long64;
+        if has_base && !self.rules.facilities.contains(&Facility::BreakpointWithCodeBase) {
+            self.rules.facilities.push(Facility::BreakpointWithCodeBase);
         }
         if self.rules.broken(Defect::InstructionBreakpointIsTrap) {
             self.vcpu.debug.met = here;
@@ -56,20 +62,25 @@ impl Processor<'_, '_> {
     }
 
     /// DR6 and DR7 when #DB is delivered: the causes are added, B0 to B3 are as this exception
-    /// has them, the rest of DR6 stays, and GD is cleared (DBG-DR6-001 to DBG-DR6-003,
+    /// has them, the rest of DR6 stays, and GD is cleared (DBG-DR6-001 to DBG-DR6-004,
     /// DBG-GD-002).
     pub(in crate::x86) fn note_debug_exception(&mut self, causes: u64) {
         let old = self.state().dr6;
-        let stale = old & dr6::BREAKPOINTS & !causes;
-        let choice = if causes & !dr6::BS == 0 {
-            self.rules.profile.debug.stale_at_step
+        let steps_only = causes & !dr6::BS == 0;
+        let stale = if steps_only {
+            0
         } else {
-            self.rules.profile.debug.stale_at_breakpoint
+            old & dr6::BREAKPOINTS & !causes
         };
+        let choice = self.rules.profile.debug.stale_breakpoints;
         let clears = stale != 0
-            && causes != 0
             && self.rules.choices.settle_for_good(choice, &DBG_DR6_002) == StaleBreakpoints::Cleared;
         let kept = if clears { old & !stale } else { old };
+        self.vcpu.debug.undefined = if causes & dr6::BS == 0 {
+            0
+        } else {
+            dr6::BREAKPOINTS & !self.data_breakpoints_enabled()
+        };
         let hidden = causes & dr6::BREAKPOINTS != 0 && self.rules.broken(Defect::BreakpointHidesStep);
         let causes = if hidden { causes & !dr6::BS } else { causes };
         let overwritten = self.rules.broken(Defect::Dr6Overwritten);
@@ -130,6 +141,11 @@ impl Processor<'_, '_> {
         if was_held != 0 && self.rules.broken(Defect::HeldTrapTakenForInt1) {
             let state = self.state_mut();
             state.rip = state.rip.wrapping_add(1);
+        }
+        let popped = instruction.mnemonic() == Mnemonic::Pop;
+        if moved_ss && popped && causes != 0 && !self.rules.facilities.contains(&Facility::BreakpointOnPopSs)
+        {
+            self.rules.facilities.push(Facility::BreakpointOnPopSs);
         }
         let waits = moved_ss && !self.rules.broken(Defect::MovSsDoesNotHoldTraps);
         let steps_late = causes & dr6::BS;

@@ -5,7 +5,9 @@ mod breakpoint;
 mod choices;
 mod exception;
 
-pub use choices::{BreakpointAfterMovSs, DebugChoices, StaleBreakpoints, StepAtMovSs};
+pub use choices::{
+    BreakpointAfterMovSs, DebugChoices, FaultOfInt1, RepeatedStore, StaleBreakpoints, StepAtMovSs,
+};
 
 /// Bits of DR6.
 pub mod dr6 {
@@ -38,6 +40,21 @@ pub struct DebugState {
     pub after_rsm: u64,
     /// The conditions that the instruction under execution has met so far.
     pub met: u64,
+    /// Bits B0 to B3 of DR6 that a single step has left undefined (DBG-DR6-004).
+    pub undefined: u64,
     /// TF was set when a MOV SS completed that the next instruction follows.
     pub step_at_mov_ss: bool,
+}
+
+impl DebugState {
+    /// Bits of DR6 that mean nothing when the host reads it, a trap that waits included
+    /// (DBG-DR6-004).
+    #[must_use]
+    pub const fn undefined_with_trap(&self) -> u64 {
+        if self.trap & dr6::BS != 0 {
+            dr6::BREAKPOINTS
+        } else {
+            self.undefined
+        }
+    }
 }

@@ -158,7 +158,8 @@ impl Processor<'_, '_> {
             (false, true) => attributes.dpl() <= cpl,
             (false, false) => attributes.dpl() == cpl && rpl <= cpl,
         };
-        let both_widths = self.long_mode_active() && attributes.long() && attributes.big();
+        let unchecked = returning && self.rules.broken(Defect::CodeWidthUnchecked);
+        let both_widths = self.long_mode_active() && attributes.long() && attributes.big() && !unchecked;
         if !attributes.is_code() || !privileged || both_widths || returning && rpl < cpl {
             return Err(fault.into());
         }
@@ -184,7 +185,7 @@ impl Processor<'_, '_> {
         let legal = if long {
             is_canonical(offset) || unchecked
         } else {
-            offset <= u64::from(segment.limit)
+            offset <= u64::from(segment.limit) || self.rules.broken(Defect::CodeLimitUnchecked)
         };
         if legal { Ok(()) } else { Err(Exception::GP0.into()) }
     }
@@ -243,7 +244,8 @@ impl Processor<'_, '_> {
     }
 
     /// Continues at an outer privilege level: SS and RSP come from the frame, and data
-    /// segments that the program there may not use become null (SDM vol. 2, IRET and RET).
+    /// segments that the program there may not use become null (SDM vol. 2, IRET and RET;
+    /// EXC-IRET-007, EXC-IRET-008, EXC-IRET-011).
     pub(super) fn enter_outer(&mut self, code: Segment, rip: u64, rsp: u64, stack: u16) -> Step {
         let cpl = (code.selector & 3) as u8;
         let to_64_bit = self.long_mode_active() && code.attributes.long();

@@ -13,12 +13,13 @@ mod system_call;
 
 use iced_x86::{Formatter, Instruction, Mnemonic, NasmFormatter};
 
-use super::debug::dr6;
+use super::debug::{FaultOfInt1, dr6};
 use super::exception::{BP, DB, Event, Exception, Interruption, OF, Source, Step};
 use super::processor::Processor;
 use super::segment::SegmentName;
 use crate::defect::Defect;
 use crate::error::ModelError;
+use crate::requirement::DBG_INT1_003;
 use crate::scenario::PointId;
 
 /// What follows an instruction.
@@ -94,8 +95,8 @@ impl Processor<'_, '_> {
     }
 
     /// INT1: a #DB that no condition caused (DBG-INT1-001). It counts as an event that the
-    /// processor found: any gate will do, and a fault in its delivery, which reports the INT1, has
-    /// EXT set (DBG-INT1-002).
+    /// processor found: any gate will do, and a fault in its delivery has EXT set (DBG-INT1-002) and
+    /// reports the INT1 or what follows it (DBG-INT1-003).
     fn debug_interrupt(&mut self) -> Step {
         if self.rules.broken(Defect::Int1IsFault) {
             return Err(Exception::debug(0).into());
@@ -110,11 +111,17 @@ impl Processor<'_, '_> {
             error_code: None,
             source,
         };
-        let delivered = self.deliver(event).map_err(|interruption| match interruption {
-            Interruption::Exception(exception) => self.with_ext(exception, source).into(),
-            model @ Interruption::Model(_) => model,
-        });
-        delivered?;
+        if let Err(interruption) = self.deliver(event) {
+            let Interruption::Exception(exception) = interruption else {
+                return Err(interruption);
+            };
+            let exception = self.with_ext(exception, source);
+            let choice = self.rules.profile.debug.fault_of_int1;
+            if self.rules.choices.settle_for_good(choice, &DBG_INT1_003) == FaultOfInt1::AtInstruction {
+                return Err(exception.into());
+            }
+            return Ok(self.raise(exception)?);
+        }
         self.vcpu.debug.met = 0;
         let reported = if self.rules.broken(Defect::Int1ReportsStep) {
             dr6::BS

@@ -36,7 +36,7 @@ impl Processor<'_, '_> {
 
     /// RIP, CS, RFLAGS and perhaps RSP and SS from the stack. IOPL changes at CPL 0 only, IF only if
     /// CPL is within IOPL, and the upper half of RFLAGS not with a 16-bit frame (EXC-IRET-005,
-    /// EXC-IRET-006).
+    /// EXC-IRET-006). A fault changes nothing (EXC-IRET-009, EXC-IRET-010).
     fn return_to_frame(&mut self, width: usize) -> Step {
         if self.long_mode_active() && self.flag(flag::NT) {
             return Err(Exception::GP0.into());

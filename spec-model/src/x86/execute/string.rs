@@ -8,8 +8,9 @@ use super::operand::ones;
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::profile::StringEnd;
-use crate::requirement::SMM_STRING_002;
+use crate::requirement::{DBG_DATA_004, SMM_STRING_002};
 use crate::x86::control::flag;
+use crate::x86::debug::RepeatedStore;
 use crate::x86::exception::Step;
 use crate::x86::processor::Processor;
 use crate::x86::segment::SegmentName;
@@ -56,10 +57,10 @@ impl Processor<'_, '_> {
                 return Ok(after);
             }
             let steps = self.flag(flag::TF) && !self.rules.broken(Defect::RepeatIsOneStep);
-            let watched = self.vcpu.debug.met != 0 && !self.rules.broken(Defect::DataBreakpointAfterRepeat);
+            let watched = self.vcpu.debug.met != 0 && self.reports_between_iterations(operation);
             if steps || watched || after != After::Continue {
                 let more = self.state().general[RCX] & mask != 0;
-                if more || self.stays_after_last_iteration(after) {
+                if more || self.stays_after_last_iteration(after, steps) {
                     self.state_mut().rip = instruction.ip();
                 }
                 return Ok(after);
@@ -70,12 +71,24 @@ impl Processor<'_, '_> {
     }
 
     /// Whether RIP is still at the instruction when the count has become 0 (SMM-STRING-002).
-    fn stays_after_last_iteration(&mut self, after: After) -> bool {
+    fn stays_after_last_iteration(&mut self, after: After, steps: bool) -> bool {
         if after == After::Continue {
-            return self.rules.broken(Defect::SteppedStringEndsLate);
+            return steps && self.rules.broken(Defect::SteppedStringEndsLate);
         }
         let choice = self.rules.profile.string_end;
         self.rules.choices.settle_for_good(choice, &SMM_STRING_002) == StringEnd::AtInstruction
+    }
+
+    /// Whether a data breakpoint ends the run of iterations (DBG-DATA-003, DBG-DATA-004).
+    fn reports_between_iterations(&mut self, operation: Operation) -> bool {
+        if self.rules.broken(Defect::DataBreakpointAfterRepeat) {
+            return false;
+        }
+        if !matches!(operation, Operation::Move | Operation::Store) {
+            return true;
+        }
+        let choice = self.rules.profile.debug.repeated_store;
+        self.rules.choices.settle_for_good(choice, &DBG_DATA_004) == RepeatedStore::AfterIteration
     }
 
     fn string_source(&self, instruction: &Instruction) -> (SegmentName, u64) {

@@ -323,6 +323,7 @@ impl Processor<'_, '_> {
         }
         if index == 6 {
             self.vcpu.dr6_undefined = false;
+            self.vcpu.debug.undefined = 0;
         }
         let state = self.state_mut();
         match index {

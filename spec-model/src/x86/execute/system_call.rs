@@ -27,6 +27,7 @@ impl Processor<'_, '_> {
             }
         }
         let legacy = !self.long_mode_active();
+        let clears_more = self.rules.broken(Defect::SyscallClearsArithmeticFlags);
         let ignores_mask = self.rules.broken(Defect::SyscallIgnoresMask);
         let state = self.state_mut();
         state.general[RCX] = state.rip;
@@ -40,6 +41,9 @@ impl Processor<'_, '_> {
         } else {
             state.general[R11] = state.rflags & !flag::RF;
             state.rip = if from_64_bit { state.lstar } else { state.cstar };
+        }
+        if clears_more && !legacy {
+            cleared |= flag::ARITHMETIC | flag::DF;
         }
         let selector = (state.star >> 32) as u16 & !3;
         let flags = state.rflags & !cleared & !flag::RF;

@@ -4,7 +4,7 @@ use super::{Machine, Stretch};
 use crate::defect::Defect;
 use crate::outcome::{Allowance, Facility};
 use crate::profile::ShadowKinds;
-use crate::requirement::{EXC_FLAGS_001, SMM_DR6_001};
+use crate::requirement::{DBG_DR6_004, EXC_FLAGS_001, SMM_DR6_001};
 use crate::transcript::{Observation, STACK_SLOTS, Stop};
 use crate::x86::control::{cr0, cr4, efer};
 use crate::x86::exception::DB;
@@ -54,6 +54,15 @@ impl Machine<'_> {
                 field: "rflags".to_owned(),
                 any_bits: vcpu.undefined_flags,
                 requirement: &EXC_FLAGS_001,
+            });
+        }
+        let undefined = vcpu.debug.undefined_with_trap();
+        if visible && undefined != 0 {
+            allowances.push(Allowance {
+                observation,
+                field: "dr6".to_owned(),
+                any_bits: undefined,
+                requirement: &DBG_DR6_004,
             });
         }
         let in_smm = vcpu.state.events.in_smm;

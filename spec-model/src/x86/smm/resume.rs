@@ -60,6 +60,7 @@ impl Processor<'_, '_> {
         self.vcpu.kept_in_smm = None;
         self.vcpu.interrupted_io = None;
         self.vcpu.dr6_undefined = false;
+        self.vcpu.debug.undefined = 0;
         self.vcpu.undefined_flags = 0;
         self.vcpu.debug.trap |= std::mem::take(&mut self.vcpu.debug.after_rsm);
         if restarts_halt(layout, &area) && !self.rules.broken(Defect::AutoHaltIgnored) {
