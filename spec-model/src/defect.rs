@@ -257,6 +257,10 @@ defects! {
         "Entering SMM clears EFER.SVME where the processor keeps it.";
     RestoreLosesPdptes "restore-loses-pdptes" STATE_001
         "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and the hypervisor then cannot read the HLT that it steps over and the instructions that it emulates.";
+    ApicOffGoesStraightToX2apic "apic-off-goes-straight-to-x2apic" APIC_BASE_001
+        "A local APIC that is off can be turned on in x2APIC mode.";
+    ApicOffGetsMessages "apic-off-gets-messages" APIC_BASE_003
+        "A local APIC that is off in IA32_APIC_BASE gets what is sent to all others.";
     MachineCheckIgnoresMcip "machine-check-ignores-mcip" MC_EXC_002
         "A machine check while another is in progress is delivered instead of shutting the processor down.";
     MachineCheckLeavesMcipClear "machine-check-leaves-mcip-clear" MC_EXC_002
