@@ -128,7 +128,7 @@ defects! {
     EmulatedOutKeepsRf "emulated-out-keeps-rf" EXC_FLAGS_002
         "An OUT that the hypervisor completes does not clear RF.";
     NmiFrameSetsRf "nmi-frame-sets-rf" EXC_FRAME_003
-        "The frame of an NMI holds RFLAGS with RF set, as that of a fault.";
+        "The frame of an NMI or of an interrupt holds RFLAGS with RF set, as that of a fault.";
     FarTransferLeavesAccessedClear "far-transfer-leaves-accessed-clear" EXC_SEG_003
         "Far jumps, far calls, returns to an outer privilege level and event delivery do not set the accessed bit of descriptors.";
     DataAccessUnchecked "data-access-unchecked" EXC_SEG_001
