@@ -261,6 +261,8 @@ defects! {
         "A local APIC that is off can be turned on in x2APIC mode.";
     ApicOffGetsMessages "apic-off-gets-messages" APIC_BASE_003
         "A local APIC that is off in IA32_APIC_BASE gets what is sent to all others.";
+    ReturnedNullStackIsFlat "returned-null-stack-is-flat" EXC_IRET_010
+        "A null SS that IRET or RETF loads becomes a flat data segment with a null selector.";
     MachineCheckIgnoresMcip "machine-check-ignores-mcip" MC_EXC_002
         "A machine check while another is in progress is delivered instead of shutting the processor down.";
     MachineCheckLeavesMcipClear "machine-check-leaves-mcip-clear" MC_EXC_002

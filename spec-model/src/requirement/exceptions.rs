@@ -107,6 +107,9 @@ super::requirements! {
     EXC_IRET_001 "EXC-IRET-001" Architectural
         "IRET restores the interrupted program's CS, RIP, RFLAGS and, on a change of privilege and always in 64-bit mode, SS and RSP."
         "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
+    EXC_IRET_010 "EXC-IRET-010" Architectural
+        "IRET and RETF to 64-bit code outside privilege level 3 take a null SS, which is unusable then."
+        "Intel SDM vol. 2, IRET and RET; AMD APM vol. 2, 8.9.6 and vol. 3, IRET";
     EXC_IRET_002 "EXC-IRET-002" Architectural
         "IRET to a null, not-present or wrong-privilege CS raises #GP or #NP with the selector as error code."
         "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";

@@ -8,7 +8,7 @@ use crate::error::ModelError;
 use crate::x86::control::is_canonical;
 use crate::x86::exception::{Exception, GP, Interruption, NP, SS, Step};
 use crate::x86::processor::{Mode, Processor};
-use crate::x86::segment::{Segment, SegmentName};
+use crate::x86::segment::{Segment, SegmentAttributes, SegmentName};
 use crate::x86::segmentation::{Descriptor, selector_error};
 use crate::x86::state::{RCX, RSP};
 
@@ -229,12 +229,22 @@ impl Processor<'_, '_> {
     }
 
     /// Continues at an outer privilege level: SS and RSP come from the frame, and data
-    /// segments that the program there may not use become null (SDM vol. 2, IRET and RET).
+    /// segments that the program there may not use become null (SDM vol. 2, IRET and RET). A null SS
+    /// for 64-bit code is unusable (EXC-IRET-010).
     pub(super) fn enter_outer(&mut self, code: Segment, rip: u64, rsp: u64, stack: u16) -> Step {
         let cpl = (code.selector & 3) as u8;
         let to_64_bit = self.long_mode_active() && code.attributes.long();
         let stack = if stack & !3 == 0 && to_64_bit && cpl != 3 && stack as u8 == cpl {
-            crate::x86::segmentation::null_stack_segment(stack, cpl)
+            let null = crate::x86::segmentation::null_stack_segment(stack, cpl);
+            if self.rules.broken(Defect::ReturnedNullStackIsFlat) {
+                Segment {
+                    limit: 0xffff_ffff,
+                    attributes: SegmentAttributes(0xc093).with_dpl(cpl),
+                    ..null
+                }
+            } else {
+                null
+            }
         } else {
             let descriptor = self.stack_descriptor(stack, cpl, GP);
             let descriptor = descriptor.map_err(|fault| self.as_not_present(fault))?;

@@ -241,9 +241,7 @@ impl<'run> Machine<'run> {
                     vcpu.state.is_woken_by_interrupt(deaf)
                 }
                 Activity::Halted => {
-                    vcpu.shutdown_pending
-                        || vcpu.machine_check_unnoticed
-                        || self.wakes(&vcpu.state, deaf)
+                    vcpu.shutdown_pending || vcpu.machine_check_unnoticed || self.wakes(&vcpu.state, deaf)
                 }
                 Activity::WaitForSipi
                 | Activity::Shutdown
