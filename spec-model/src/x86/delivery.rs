@@ -394,7 +394,7 @@ impl Processor<'_, '_> {
     fn push_return_address(&self, frame: &mut Vec<u64>, event: Event) {
         let state = self.state();
         let is_fault = match event.vector {
-            NMI | 32.. => self.rules.broken(Defect::NmiFrameSetsRf),
+            NMI | 32.. => event.source == Source::Hardware && self.rules.broken(Defect::NmiFrameSetsRf),
             DF => self.rules.broken(Defect::DoubleFaultFrameSetsRf),
             DB | MC => false,
             _ => event.source == Source::Hardware,
