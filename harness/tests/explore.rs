@@ -155,12 +155,98 @@ fn the_crash_of_the_s3_resume_reads_like_its_report() {
     });
 }
 
+/// A counterexample of seed 004: the NMI of the shootdown on an IST stack in use.
+#[test]
+fn an_nmi_on_a_stack_in_use_reads_like_the_mail() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("cases/kexec/ist-not-cleared.yaml");
+    let case = Case::load(&file).expect("it loads");
+    let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
+    let points = &case.explore.as_ref().expect("it claims").points;
+    let place = points.iter().position(|point| point.at == "overwritten");
+    let path = place.and_then(|place| found.sought[place].clone());
+    let path = path.expect("some schedule comes there");
+    let text = diagram(&case.scenario, &KVM_SVM, DefectSet::NONE, &path).expect("the model runs it");
+    insta::with_settings!({
+        snapshot_path => Path::new("../../golden/explore"),
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+        description => case.title.as_str(),
+    }, {
+        insta::assert_snapshot!("ist-not-cleared", text);
+    });
+}
+
+const POINTS: &str = "
+title: A processor sees what the other has written, or does not
+checks: [EXC-HLT-001]
+machine: { mode: real, vcpus: 2, registers: { rbx: 1 } }
+code:
+  start: |
+    mov byte ptr [0x5000], 1
+    sync written
+    hlt
+  start.1: |
+    mov al, [0x5000]
+    sync looks
+    hlt
+  unused: |
+    sync nowhere
+explore:
+  crash: never
+  never: [nowhere, { at: written, vcpu: 1 }, { at: looks, rax: 2 }]
+  possible:
+    - { at: looks, rax: 1, turns: 2 }
+    - { at: looks, rax: 0, turns: 1 }
+    - written
+";
+
+#[test]
+fn points_are_found_with_what_is_observed_there() {
+    let case = case(POINTS);
+    let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
+    let claim = case.explore.as_ref().expect("it claims");
+    assert_eq!(check(claim, &found), []);
+    let ways: Vec<Option<Vec<u8>>> = found
+        .sought
+        .iter()
+        .map(|way| way.as_ref().map(|path| path.schedule.clone()))
+        .collect();
+    let expected = [None, None, None, Some(vec![0, 1]), Some(vec![1]), Some(vec![0])];
+    assert_eq!(ways, expected);
+}
+
+#[test]
+fn points_that_are_claimed_wrongly_are_refuted() {
+    let case = case(POINTS);
+    let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
+    let mut claim = case.explore.expect("it claims");
+    for point in &mut claim.points {
+        point.possible = !point.possible;
+    }
+    let refuted = check(&claim, &found);
+    let of = |wanted: fn(&Refuted) -> bool| refuted.iter().filter(|refuted| wanted(refuted)).count();
+    assert_eq!(of(|refuted| matches!(refuted, Refuted::NeverReached { .. })), 3);
+    assert_eq!(of(|refuted| matches!(refuted, Refuted::Reached { .. })), 3);
+    for point in &mut claim.points {
+        point.possible = true;
+        point.turns = Some(7);
+    }
+    let refuted = check(&claim, &found);
+    let lengths = refuted
+        .iter()
+        .filter(|refuted| matches!(refuted, Refuted::OtherLengthTo { .. }));
+    assert_eq!(lengths.count(), 3);
+}
+
 #[test]
 fn every_claim_about_all_schedules_holds() {
     let cases =
         load_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("cases")).expect("they load");
     let claims = cases.iter().filter(|case| case.explore.is_some()).count();
-    assert!(claims >= 4, "the variants of the S3 resume claim something");
+    assert!(
+        claims >= 18,
+        "the variants of the S3 resume and of the crash path claim something"
+    );
     for case in &cases {
         let Some(claim) = &case.explore else { continue };
         let found = explored(case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");

@@ -128,12 +128,12 @@ defects! {
     EmulatedOutKeepsRf "emulated-out-keeps-rf" EXC_FLAGS_002
         "An OUT that the hypervisor completes does not clear RF.";
     NmiFrameSetsRf "nmi-frame-sets-rf" EXC_FRAME_003
-        "The frame of an NMI holds RFLAGS with RF set, as that of a fault.";
+        "The frame of an NMI or of an interrupt holds RFLAGS with RF set, as that of a fault.";
     FarTransferLeavesAccessedClear "far-transfer-leaves-accessed-clear" EXC_SEG_003
         "Far jumps, far calls, returns to an outer privilege level and event delivery do not set the accessed bit of descriptors.";
     DataAccessUnchecked "data-access-unchecked" EXC_SEG_001
         "Data accesses outside 64-bit mode are not checked against limit, type and presence of the segment.";
-    IretNullStackUsable "iret-null-stack-usable" EXC_IRET_010
+    IretNullStackUsable "iret-null-stack-usable" EXC_IRET_012
         "An IRET that loads a null SS gives it a flat, present descriptor.";
     IretAcceptsNonCanonical "iret-accepts-non-canonical" EXC_IRET_003
         "IRETQ loads a non-canonical RIP, and the fetch there faults, with the address in CR2.";
@@ -317,6 +317,10 @@ defects! {
         "SYSRET loads RF.";
     IretIgnoresPrivilege "iret-ignores-privilege" EXC_IRET_005
         "IRET loads IF and IOPL at any privilege level.";
+    ApicOffGoesStraightToX2apic "apic-off-goes-straight-to-x2apic" APIC_BASE_001
+        "A local APIC that is off can be turned on in x2APIC mode.";
+    ApicOffGetsMessages "apic-off-gets-messages" APIC_BASE_003
+        "A local APIC that is off in IA32_APIC_BASE gets what is sent to all others.";
     MachineCheckIgnoresMcip "machine-check-ignores-mcip" MC_EXC_002
         "A machine check while another is in progress is delivered instead of shutting the processor down.";
     MachineCheckLeavesMcipClear "machine-check-leaves-mcip-clear" MC_EXC_002

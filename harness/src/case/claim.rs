@@ -4,7 +4,7 @@ use spec_model::transcript::Observation;
 use spec_model::x86::save_area::Layout;
 
 use super::document::Located;
-use super::expectation::{ENDS, FieldExpectation};
+use super::expectation::{AllowedValue, ENDS, FieldExpectation};
 use super::observe::{self, Observable};
 use super::reach::Reach;
 use super::resolve::Resolver;
@@ -132,9 +132,20 @@ fn point(
     if let Some(vcpu) = vcpu {
         text += &format!(" on vCPU {}", vcpu.value);
     }
-    let names: Vec<&str> = fields.iter().map(|(name, _)| name.value.as_str()).collect();
-    if !names.is_empty() {
-        text += &format!(" (with {} as the case says)", names.join(" and "));
+    let conditions: Vec<String> = fields
+        .iter()
+        .map(|(name, _)| {
+            let wanted = read
+                .iter()
+                .find(|field| (field.line, field.column) == (name.at.line, name.at.column));
+            match wanted.map(|field| &field.allowed) {
+                Some(AllowedValue::Exactly(value)) => format!("{} {value:#x}", name.value),
+                _ => format!("{} as the case says", name.value),
+            }
+        })
+        .collect();
+    if !conditions.is_empty() {
+        text += &format!(" with {}", conditions.join(" and "));
     }
     PointClaim {
         at: at.value.clone(),

@@ -32,6 +32,15 @@ super::requirements! {
     APIC_DIS_004 "APIC-DIS-004" Architectural
         "Disabling a local APIC in SVR masks its local vector table."
         "Intel SDM vol. 3A, \"Local APIC State After It Has Been Software Disabled\"; AMD APM vol. 2, 16.4.7";
+    APIC_BASE_001 "APIC-BASE-001" Architectural
+        "Clearing the enable bit of IA32_APIC_BASE turns a local APIC off in either mode, and from there it can be turned on in xAPIC mode only: WRMSR to x2APIC mode raises #GP."
+        "Intel SDM vol. 3A, \"x2APIC State Transitions\" and \"Enabling or Disabling the Local APIC\"; AMD APM vol. 2, 16.9 and 16.10";
+    APIC_BASE_002 "APIC-BASE-002" Vendor
+        "The registers of a local APIC that is turned off in IA32_APIC_BASE may be lost: when it is on again, they are what they were or those after RESET; KVM keeps them."
+        "Intel SDM vol. 3A, \"Enabling or Disabling the Local APIC\"; Linux arch/x86/kvm/lapic.c, kvm_lapic_set_base";
+    APIC_BASE_003 "APIC-BASE-003" Architectural
+        "A local APIC that is off in IA32_APIC_BASE takes no interprocessor interrupts, NMIs included, whatever the shorthand."
+        "Intel SDM vol. 3A, \"Enabling or Disabling the Local APIC\"; AMD APM vol. 2, 16.3.1";
     APIC_INT_001 "APIC-INT-001" Architectural
         "A fixed interrupt is requested in IRR and moves to ISR when it is delivered."
         "Intel SDM vol. 3A, \"Interrupt Acceptance for Fixed Interrupts\"; AMD APM vol. 2, 16.6.3";

@@ -149,9 +149,9 @@ super::requirements! {
     EXC_FLAGS_003 "EXC-FLAGS-003" Architectural
         "Between two iterations of a repeated string instruction RF is set."
         "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 3.1.6 \"RFLAGS Register\"";
-    EXC_IRET_010 "EXC-IRET-010" Architectural
-        "A null selector that IRET loads into SS in 64-bit mode leaves SS unusable."
-        "Intel SDM vol. 2, IRET, and vol. 3A, \"Segment Loading Instructions in IA-32e Mode\"; AMD APM vol. 2, 4.5.1";
+    EXC_IRET_012 "EXC-IRET-012" Architectural
+        "IRET and RETF to 64-bit code outside privilege level 3 take a null SS, which is unusable then."
+        "Intel SDM vol. 2, IRET and RET; AMD APM vol. 2, 8.9.6 and vol. 3, IRET";
     EXC_CR_003 "EXC-CR-003" Architectural
         "MOV to DR6 or DR7 with a bit above bit 31 raises #GP(0)."
         "Intel SDM vol. 2, MOV Debug Registers; AMD APM vol. 3, MOV (DRn)";

@@ -397,10 +397,10 @@ impl Processor<'_, '_> {
     fn push_return_address(&self, frame: &mut Vec<u64>, event: Event) {
         let state = self.state();
         let is_fault = match event.vector {
-            NMI => self.rules.broken(Defect::NmiFrameSetsRf),
+            NMI | 32.. => event.source == Source::Hardware && self.rules.broken(Defect::NmiFrameSetsRf),
             DF => self.rules.broken(Defect::DoubleFaultFrameSetsRf),
             DB => self.rules.broken(Defect::DebugFrameSetsRf),
-            MC | 32.. => false,
+            MC => false,
             _ => event.source == Source::Hardware,
         };
         let resume = if is_fault { flag::RF } else { 0 };

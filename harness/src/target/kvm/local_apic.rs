@@ -129,6 +129,11 @@ pub(super) fn load(page: &kvm_lapic_state, base: u64, activity: Activity) -> Loc
         waiting_for_sipi: activity == Activity::WaitsForSipi,
         ..LocalApic::after_reset(0)
     };
+    // While it is off there is no identifier to read; KVM's page holds it as the mode before had it.
+    let raw = get(page, ID);
+    if apic.mode() == Mode::Disabled && raw >> 24 == 0 {
+        apic.id = raw;
+    }
     // There is no such register in x2APIC mode; KVM's page holds what it was.
     if apic.mode() == Mode::X2Apic {
         apic.dfr = LocalApic::after_reset(0).dfr;

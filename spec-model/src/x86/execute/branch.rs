@@ -229,7 +229,7 @@ impl Processor<'_, '_> {
         }
     }
 
-    /// SS when a return loads a null selector (EXC-IRET-010).
+    /// SS when a return loads a null selector (EXC-IRET-012).
     fn returned_null_stack(&self, selector: u16, cpl: u8) -> Segment {
         let null = null_stack_segment(selector, cpl);
         if !self.rules.broken(Defect::IretNullStackUsable) {

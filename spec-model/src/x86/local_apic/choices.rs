@@ -12,6 +12,16 @@ pub enum SelfShorthand {
     Ignored,
 }
 
+/// The registers of a local APIC that is turned off in IA32_APIC_BASE, which may be lost
+/// (APIC-BASE-002).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistersWhenOff {
+    /// They are what they were when it is on again.
+    Kept,
+    /// They are those after RESET.
+    Reset,
+}
+
 /// NMIs and SMIs that are pending when INIT is taken (INIT-STATE-006).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PendingAtInit {
@@ -39,6 +49,8 @@ pub enum SegmentsAfterInit {
 pub struct ApicChoices {
     /// APIC-ICR-006.
     pub self_shorthand: Choice<SelfShorthand>,
+    /// APIC-BASE-002.
+    pub registers_when_off: Choice<RegistersWhenOff>,
     /// INIT-STATE-006.
     pub pending_at_init: Choice<PendingAtInit>,
     /// INIT-STATE-005.
@@ -49,14 +61,17 @@ impl ApicChoices {
     /// Everything that the manuals allow.
     pub const OPEN: Self = Self {
         self_shorthand: Choice::AnyOf(&[SelfShorthand::Delivered, SelfShorthand::Ignored]),
+        registers_when_off: Choice::AnyOf(&[RegistersWhenOff::Kept, RegistersWhenOff::Reset]),
         pending_at_init: Choice::AnyOf(&[PendingAtInit::Dropped, PendingAtInit::Kept]),
         segments_after_init: Choice::AnyOf(&[SegmentsAfterInit::Accessed, SegmentsAfterInit::NotAccessed]),
     };
 
-    /// What KVM does on VMX (Linux `arch/x86/kvm/lapic.c`, `__apic_accept_irq`;
+    /// What KVM does on VMX (Linux `arch/x86/kvm/lapic.c`, `__apic_accept_irq` and
+    /// `kvm_lapic_set_base`;
     /// `arch/x86/kvm/x86.c`, `kvm_vcpu_reset`; `arch/x86/kvm/vmx/vmx.c`, `vmx_vcpu_reset`).
     pub const KVM: Self = Self {
         self_shorthand: Choice::Always(SelfShorthand::Delivered),
+        registers_when_off: Choice::Always(RegistersWhenOff::Kept),
         pending_at_init: Choice::Always(PendingAtInit::Dropped),
         segments_after_init: Choice::Always(SegmentsAfterInit::Accessed),
     };

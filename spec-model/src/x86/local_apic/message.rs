@@ -1,6 +1,6 @@
 //! Messages between local APICs: who gets one, and what becomes of it there.
 
-use super::{Command, DeliveryMode, LocalApic, Shorthand};
+use super::{Command, DeliveryMode, LocalApic, Mode, Shorthand};
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::x86::machine::Machine;
@@ -40,12 +40,17 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// APIC-ICR-002 to APIC-ICR-006, and for a software-disabled sender APIC-DIS-003.
+    /// APIC-ICR-002 to APIC-ICR-006, and for a software-disabled sender APIC-DIS-003. A local APIC that is off in
+    /// IA32_APIC_BASE gets nothing (APIC-BASE-003).
     fn gets(&self, message: Message, sender: usize, receiver: usize) -> bool {
         let command = message.command;
         let Some(apic) = self.apic(receiver) else {
             return false;
         };
+        let is_off = apic.mode() == Mode::Disabled && !self.rules.broken(Defect::ApicOffGetsMessages);
+        if is_off {
+            return false;
+        }
         let is_self = sender == receiver;
         if message.to_self {
             return is_self;

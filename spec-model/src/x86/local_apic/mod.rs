@@ -15,7 +15,7 @@ mod registers;
 
 use serde::{Deserialize, Serialize};
 
-pub use choices::{ApicChoices, PendingAtInit, SegmentsAfterInit, SelfShorthand};
+pub use choices::{ApicChoices, PendingAtInit, RegistersWhenOff, SegmentsAfterInit, SelfShorthand};
 pub use icr::{Command, DeliveryMode, Shorthand};
 pub use message::Message;
 pub(in crate::x86) use registers::IA32_APIC_BASE;
@@ -126,6 +126,15 @@ impl LocalApic {
             fresh.ldr = x2apic_logical_id(self.id);
         }
         fresh
+    }
+
+    /// The registers after RESET, with IA32_APIC_BASE and the identifier as they are.
+    fn after_being_off(&self) -> Self {
+        Self {
+            base: self.base,
+            id: self.id,
+            ..Self::after_reset(0)
+        }
     }
 
     /// How it is accessed.

@@ -2,10 +2,10 @@
 
 use super::icr::DELIVERY_STATUS;
 use super::{Command, LVT_MASKED, Message, Mode, PAGE_SIZE, Shorthand, base, x2apic_logical_id};
-use super::{DeliveryMode, SelfShorthand};
+use super::{DeliveryMode, RegistersWhenOff, SelfShorthand};
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::requirement::APIC_ICR_006;
+use crate::requirement::{APIC_BASE_002, APIC_ICR_006};
 use crate::x86::exception::{Exception, Step};
 use crate::x86::processor::Processor;
 
@@ -137,13 +137,15 @@ impl Processor<'_, '_> {
         }
     }
 
-    /// WRMSR to IA32_APIC_BASE (APIC-X2-004).
+    /// WRMSR to IA32_APIC_BASE (APIC-X2-004, APIC-BASE-001). Whether the registers survive that it is
+    /// turned off is open (APIC-BASE-002).
     ///
     /// # Errors
     /// #GP for a reserved bit, or a way from one mode to another that does not exist.
     pub(in crate::x86) fn write_apic_base(&mut self, value: u64) -> Step {
         const RESERVED: u64 = !(base::ADDRESS | base::BSP | base::ENABLE | base::X2APIC);
-        let Some(apic) = self.state_mut().apic.as_deref_mut() else {
+        let straight_on = self.rules.broken(Defect::ApicOffGoesStraightToX2apic);
+        let Some(apic) = self.state().apic.as_deref() else {
             let message = "the guest writes IA32_APIC_BASE, but the machine has no local APIC";
             return Err(ModelError::BadScenario(message.to_owned()).into());
         };
@@ -152,20 +154,31 @@ impl Processor<'_, '_> {
         let mut next = apic.clone();
         next.base = value;
         let impossible = match (before, next.mode()) {
-            (Mode::X2Apic, Mode::XApic) | (Mode::Disabled, Mode::X2Apic) => true,
-            (_, Mode::Disabled) | (Mode::Disabled, _) if before != next.mode() => {
-                let message = "the guest turns a local APIC off or on in IA32_APIC_BASE; the model does not say what becomes of its registers";
-                return Err(ModelError::BadScenario(message.to_owned()).into());
-            }
+            (Mode::X2Apic, Mode::XApic) => true,
+            (Mode::Disabled, Mode::X2Apic) => !straight_on,
             _ => false,
         };
         if value & RESERVED != 0 || invalid || impossible {
             return Err(Exception::GP0.into());
         }
-        if before == Mode::XApic && next.mode() == Mode::X2Apic {
+        if before != Mode::X2Apic && next.mode() == Mode::X2Apic {
             next.ldr = x2apic_logical_id(next.id);
         }
-        *apic = next;
+        if before != Mode::Disabled && next.mode() == Mode::Disabled {
+            let choice = self.rules.profile.apic.registers_when_off;
+            let kept = self.rules.choices.settle_for_good(choice, &APIC_BASE_002);
+            if kept == RegistersWhenOff::Reset {
+                next = next.after_being_off();
+            }
+        }
+        if let Some(apic) = self.state_mut().apic.as_deref_mut() {
+            *apic = next;
+        }
+        self.state_mut().cr8 = self
+            .state()
+            .apic
+            .as_deref()
+            .map_or(0, |apic| u64::from(apic.tpr >> 4));
         Ok(())
     }
 

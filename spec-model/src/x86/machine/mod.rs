@@ -241,7 +241,9 @@ impl<'run> Machine<'run> {
                 Activity::Halted if vcpu.machine_check_slept_through => {
                     vcpu.state.is_woken_by_interrupt(deaf)
                 }
-                Activity::Halted => vcpu.shutdown_pending || self.wakes(&vcpu.state, deaf),
+                Activity::Halted => {
+                    vcpu.shutdown_pending || vcpu.machine_check_unnoticed || self.wakes(&vcpu.state, deaf)
+                }
                 Activity::WaitForSipi
                 | Activity::Shutdown
                 | Activity::GivenUp

@@ -22,8 +22,9 @@ impl Machine<'_> {
             {
                 vcpu.machine_check_unnoticed = true;
             }
-            if rules.broken(Defect::RestoreDropsShutdown) {
+            if rules.broken(Defect::RestoreDropsShutdown) && vcpu.shutdown_pending {
                 vcpu.shutdown_pending = false;
+                vcpu.machine_check_unnoticed |= asleep;
             }
             let events = &mut vcpu.state.events;
             if rules.broken(Defect::RestoreMergesNmis) {
