@@ -6,12 +6,13 @@ use super::control::flag;
 use super::exception::{Class, Event, Exception, Interruption, NMI, Source};
 use super::execute::After;
 use super::processor::{Activity, Processor};
+use super::segment::SegmentName;
 use super::state::Shadow;
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::profile::{Choice, InShadow, NmiLatch, ShadowInShadow};
 use crate::requirement::{
-    APIC_INT_004, EXC_SHADOW_003, NMI_MASK_004, NMI_MASK_008, Requirement, SMM_ENTRY_012,
+    APIC_INT_004, EXC_IRET_002, EXC_SHADOW_003, NMI_MASK_004, NMI_MASK_008, Requirement, SMM_ENTRY_012,
 };
 
 /// The host may have had a reason of its own to leave and enter the guest.
@@ -97,6 +98,23 @@ impl Processor<'_, '_> {
         if self.rules.broken(Defect::InjectionStartsShadow) {
             self.state_mut().events.shadow = Shadow::Sti;
         }
+    }
+
+    /// With `code-width-unchecked`: the host may have had a reason of its own to leave the guest since
+    /// it loaded CS, and cannot enter it again.
+    fn leave_with_illegal_code_width(&mut self) {
+        let both = self.has_illegal_code_width();
+        if both && self.rules.choices.settle_for_good(HOST_EITHER, &EXC_IRET_002) == InShadow::Taken {
+            self.vcpu.activity = Activity::EntryFailed;
+        }
+    }
+
+    /// Whether, with a defect, the code segment is both 32 and 64 bits wide, with which the hardware
+    /// does not enter a guest (AMD APM vol. 2, 15.5.1, "Canonicalization and Consistency Checks").
+    pub(super) fn has_illegal_code_width(&self) -> bool {
+        let code = self.segment(SegmentName::Cs).attributes;
+        let both = self.long_mode_active() && code.long() && code.big();
+        both && self.rules.broken(Defect::CodeWidthUnchecked)
     }
 
     /// APIC-INT-004.
@@ -243,6 +261,7 @@ impl Processor<'_, '_> {
                     self.state_mut().rflags &= !flag::RF;
                 }
                 self.note_completion(instruction, single_steps);
+                self.leave_with_illegal_code_width();
                 self.vcpu.last_io = io;
                 Ok(Ok(after))
             }

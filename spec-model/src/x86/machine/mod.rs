@@ -12,7 +12,6 @@ mod trace;
 pub use trace::TraceLine;
 use trace::{describe, disassemble};
 
-use super::control::efer;
 use super::decode_cache::DecodeCache;
 use super::exception::Interruption;
 use super::execute::After;
@@ -274,7 +273,9 @@ impl<'run> Machine<'run> {
 
     fn run_until_stop(&mut self, index: usize) -> Result<Stop, ModelError> {
         self.state.vcpus[index].just_entered = true;
-        self.refuse_entry(index);
+        if self.processor(index).has_illegal_code_width() {
+            self.state.vcpus[index].activity = Activity::EntryFailed;
+        }
         for _ in 0..self.scenario.limits.instructions {
             // Delivering one event may leave another due at the same boundary (EXC-STEP-003).
             while let Some(event) = self.processor(index).take_event()? {
@@ -317,17 +318,6 @@ impl<'run> Machine<'run> {
             }
         }
         Ok(Stop::Stuck)
-    }
-
-    /// With a defect: the hardware does not enter a guest whose code segment is both 16 or 32 and 64
-    /// bits wide (AMD APM vol. 2, 15.5.1, "Canonicalization and Consistency Checks").
-    fn refuse_entry(&mut self, index: usize) {
-        let vcpu = &mut self.state.vcpus[index];
-        let code = vcpu.state.segment(SegmentName::Cs).attributes;
-        let both = vcpu.state.efer & efer::LMA != 0 && code.long() && code.big();
-        if both && self.rules.broken(Defect::CodeWidthUnchecked) {
-            vcpu.activity = Activity::EntryFailed;
-        }
     }
 
     /// Whether a processor that has just executed HLT has an event that wakes it again. With an
