@@ -321,6 +321,8 @@ defects! {
         "A local APIC that is off can be turned on in x2APIC mode.";
     ApicOffGetsMessages "apic-off-gets-messages" APIC_BASE_003
         "A local APIC that is off in IA32_APIC_BASE gets what is sent to all others.";
+    AccessAfterEventFails "access-after-event-fails" APIC_PAGE_001
+        "An access to the page of a local APIC ends in KVM_EXIT_INTERNAL_ERROR (delivery) if nothing has left the guest since an NMI or exception was injected.";
     MachineCheckIgnoresMcip "machine-check-ignores-mcip" MC_EXC_002
         "A machine check while another is in progress is delivered instead of shutting the processor down.";
     MachineCheckLeavesMcipClear "machine-check-leaves-mcip-clear" MC_EXC_002

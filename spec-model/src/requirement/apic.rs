@@ -32,6 +32,9 @@ super::requirements! {
     APIC_DIS_004 "APIC-DIS-004" Architectural
         "Disabling a local APIC in SVR masks its local vector table."
         "Intel SDM vol. 3A, \"Local APIC State After It Has Been Software Disabled\"; AMD APM vol. 2, 16.4.7";
+    APIC_PAGE_001 "APIC-PAGE-001" Architectural
+        "The page of registers can be accessed from the first instruction of an event's handler on."
+        "Intel SDM vol. 3A, \"The Local APIC Block Diagram\"; AMD APM vol. 2, 16.3 (nothing restricts when)";
     APIC_BASE_001 "APIC-BASE-001" Architectural
         "Clearing the enable bit of IA32_APIC_BASE turns a local APIC off in either mode, and from there it can be turned on in xAPIC mode only: WRMSR to x2APIC mode raises #GP."
         "Intel SDM vol. 3A, \"x2APIC State Transitions\" and \"Enabling or Disabling the Local APIC\"; AMD APM vol. 2, 16.9 and 16.10";

@@ -67,6 +67,7 @@ impl Processor<'_, '_> {
         let ignored = self.rules.broken(Defect::MachineCheckIgnoredWithoutMce);
         let leaves_clear = self.rules.broken(Defect::MachineCheckLeavesMcipClear);
         let no_overflow = self.rules.broken(Defect::MachineCheckOverflowMissing);
+        self.vcpu.machine_check_slept_through = false;
         let state = self.state_mut();
         let enabled = state.cr4 & cr4::MCE != 0;
         if !enabled && ignored {
@@ -90,8 +91,11 @@ impl Processor<'_, '_> {
     /// # Errors
     /// If the model cannot go on.
     pub(super) fn take_machine_check(&mut self) -> Result<Option<&'static str>, ModelError> {
-        let unnoticed = self.vcpu.machine_check_unnoticed
-            || self.vcpu.shutdown_pending && self.rules.broken(Defect::MachineCheckShutdownSleeps);
+        let unnoticed = if self.vcpu.shutdown_pending {
+            self.rules.broken(Defect::MachineCheckShutdownSleeps)
+        } else {
+            self.vcpu.machine_check_unnoticed
+        };
         let asleep = self.vcpu.activity == Activity::Halted && self.state().apic.is_some();
         self.vcpu.machine_check_slept_through =
             unnoticed && asleep && !self.state().is_woken_by_interrupt(false);
@@ -111,6 +115,7 @@ impl Processor<'_, '_> {
         events.exception = None;
         events.nmi_masked |= blocks;
         self.vcpu.debug.trap = 0;
+        self.vcpu.event_just_delivered = self.rules.broken(Defect::AccessAfterEventFails);
         let class = if self.rules.broken(Defect::MachineCheckIsContributory) {
             Class::Contributory
         } else {

@@ -49,6 +49,8 @@ pub struct Vcpu {
     pub state: VcpuState,
     /// A machine check that cannot be delivered shuts the processor down when it next runs.
     pub shutdown_pending: bool,
+    /// With a defect: nothing has left the guest since an NMI or a machine check was delivered.
+    pub event_just_delivered: bool,
     /// With a defect: a machine check that was put back into it while it slept goes unnoticed.
     pub machine_check_unnoticed: bool,
     /// With a defect: it was entered and sleeps on, although a machine check should have woken it.

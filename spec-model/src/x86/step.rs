@@ -208,6 +208,7 @@ impl Processor<'_, '_> {
         let events = &mut self.state_mut().events;
         events.nmi_pending -= 1;
         events.nmi_masked = true;
+        self.vcpu.event_just_delivered = self.rules.broken(Defect::AccessAfterEventFails);
         let event = Event {
             vector: NMI,
             error_code: None,

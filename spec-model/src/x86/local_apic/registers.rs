@@ -7,7 +7,7 @@ use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::requirement::{APIC_BASE_002, APIC_ICR_006};
 use crate::x86::exception::{Exception, Step};
-use crate::x86::processor::Processor;
+use crate::x86::processor::{Activity, Processor};
 
 /// First MSR of x2APIC mode; register at offset n of the page is MSR 800h + n/16.
 pub(in crate::x86) const FIRST_MSR: u32 = 0x800;
@@ -40,12 +40,23 @@ const SVR_WRITABLE: u32 = 0x3ff;
 const LVT_WRITABLE: [u32; 6] = [0x1_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0x1_a7ff, 0x1_00ff];
 
 impl Processor<'_, '_> {
+    /// With a defect the hypervisor takes a stale note of the last event for one that is being
+    /// delivered, and does not carry out the access (APIC-PAGE-001).
+    fn fails_after_event(&mut self) -> Step {
+        if std::mem::take(&mut self.vcpu.event_just_delivered) {
+            self.vcpu.activity = Activity::Undelivered;
+            return Err(Exception::GP0.into());
+        }
+        Ok(())
+    }
+
     /// A read from the page of registers.
     ///
     /// # Errors
     /// If it is one that the model does not know.
-    pub(in crate::x86) fn read_apic_page(&self, address: u64, width: usize) -> Step<u64> {
+    pub(in crate::x86) fn read_apic_page(&mut self, address: u64, width: usize) -> Step<u64> {
         let offset = aligned(address, width)?;
+        self.fails_after_event()?;
         match self.read_register(offset) {
             Some(value) => Ok(u64::from(value)),
             None => Err(unknown("reads", offset).into()),
@@ -58,6 +69,7 @@ impl Processor<'_, '_> {
     /// If it is one that the model does not know.
     pub(in crate::x86) fn write_apic_page(&mut self, address: u64, width: usize, value: u64) -> Step {
         let offset = aligned(address, width)?;
+        self.fails_after_event()?;
         let Some(apic) = self.state_mut().apic.as_deref_mut() else {
             return Ok(());
         };

@@ -360,7 +360,9 @@ impl<'run> Machine<'run> {
                 self.deliver_messages(index)?;
                 Ok(after)
             }
-            Err(_) if processor.vcpu.activity == Activity::Refused => Ok(After::Continue),
+            Err(_) if matches!(processor.vcpu.activity, Activity::Refused | Activity::Undelivered) => {
+                Ok(After::Continue)
+            }
             Err(exception) => {
                 processor.raise(exception)?;
                 self.note_event(index, || describe(exception));

@@ -131,6 +131,7 @@ impl Machine<'_> {
     pub(in crate::x86) fn notice_at_exit(&mut self, index: usize) {
         let drops_nmi = self.rules.broken(Defect::ReadingEventsDropsNmi);
         let vcpu = &mut self.state.vcpus[index];
+        vcpu.event_just_delivered = false;
         if std::mem::take(&mut vcpu.nmi_unblocks_at_exit) {
             vcpu.state.events.nmi_masked = false;
         }
