@@ -1,6 +1,7 @@
 //! Runs conformance cases on the reference model and on real KVM, and judges what it saw.
 
 pub mod assembler;
+pub mod batch;
 pub mod case;
 pub mod cli;
 pub mod deviation;

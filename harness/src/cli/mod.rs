@@ -1,6 +1,7 @@
 //! The `conform` command.
 
 mod args;
+mod batch;
 mod bugs;
 mod check;
 mod console;
