@@ -6,6 +6,7 @@ pub mod case;
 pub mod cli;
 pub mod deviation;
 pub mod explore;
+pub mod gates;
 pub(crate) mod interrupt;
 pub mod judge;
 pub mod provision;

@@ -11,6 +11,7 @@ use spec_model::scenario::Scenario;
 
 use super::digest::fingerprint;
 use super::{BadPayload, Family};
+use crate::gates;
 use crate::sequences::Symbol;
 use crate::target::Run;
 
@@ -30,6 +31,8 @@ pub struct Item<R> {
 pub enum Work<'a> {
     /// Event sequences.
     Sequences(Vec<Cow<'a, Item<Vec<Symbol>>>>),
+    /// Combinations of the gate sweep.
+    Gates(Vec<Cow<'a, Item<gates::Row>>>),
 }
 
 /// What came of an item.

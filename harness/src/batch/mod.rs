@@ -22,7 +22,7 @@ use std::fmt::Debug;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use spec_model::scenario::Scenario;
+use spec_model::scenario::{AddressSpace, MemoryRegion, Scenario};
 
 use crate::case::Case;
 use item::{Item, Work};
@@ -71,4 +71,29 @@ pub trait Family: Sized {
 
     /// Rows as work for a booted kernel.
     fn work<'a>(items: Vec<Cow<'a, Item<Self::Row>>>) -> Work<'a>;
+}
+
+/// The scenario with no more RAM than it uses, address and size in bytes.
+///
+/// # Errors
+/// If it has contents elsewhere.
+pub fn trimmed(mut scenario: Scenario, ram: &[(u64, u64)]) -> Result<Scenario, BadPayload> {
+    let regions = ram.iter().map(|&(address, size)| MemoryRegion {
+        address,
+        size,
+        space: AddressSpace::Both,
+        contents: Vec::new(),
+    });
+    let before = std::mem::replace(&mut scenario.memory, regions.collect());
+    for blob in before.into_iter().flat_map(|region| region.contents) {
+        let end = blob.address + blob.bytes.len() as u64;
+        let holds = |region: &&mut MemoryRegion| {
+            region.address <= blob.address && end <= region.address + region.size
+        };
+        let Some(region) = scenario.memory.iter_mut().find(holds) else {
+            return Err(BadPayload(format!("it has contents at {:#x}", blob.address)));
+        };
+        region.contents.push(blob);
+    }
+    Ok(scenario)
 }

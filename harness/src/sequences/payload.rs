@@ -23,14 +23,14 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use spec_model::scenario::{Action, AddressSpace, Blob, MemoryRegion, SYNC_PORT, Scenario};
+use spec_model::scenario::{Action, Blob, SYNC_PORT, Scenario};
 
 use super::case_file::{case_text, name, raised};
 use super::place::{At, LONGEST, NEXT, SLOTS, STEP, chains, slot};
 use super::symbol::{Symbol, words};
 use crate::assembler::{Bits, Section, assemble};
 use crate::batch::item::{Item, Work};
-use crate::batch::{BadPayload, Family};
+use crate::batch::{BadPayload, Family, trimmed};
 use crate::case::Case;
 
 /// Address of the pointer to `resumed`.
@@ -64,7 +64,7 @@ impl Payload {
     /// If the assembler does not take it any more.
     pub fn new() -> Result<Self, BadPayload> {
         let case = read(&[])?;
-        let mut template = trimmed(case.scenario)?;
+        let mut template = trimmed(case.scenario, &RAM)?;
         template.name = "sequences/template".to_owned();
         for (index, at) in At::ALL.iter().enumerate() {
             let name = template.points.get(index).map(|point| point.name.as_str());
@@ -226,28 +226,6 @@ impl Family for Payload {
 /// The RAM that the payload uses, address and size in bytes: less of it has to be set, kept and
 /// compared for each sequence than the preset has.
 const RAM: [(u64, u64); 2] = [(0, 0x8000), (0x3_8000, 0x8000)];
-
-/// The scenario with no more RAM than it uses.
-fn trimmed(mut scenario: Scenario) -> Result<Scenario, BadPayload> {
-    let regions = RAM.map(|(address, size)| MemoryRegion {
-        address,
-        size,
-        space: AddressSpace::Both,
-        contents: Vec::new(),
-    });
-    let before = std::mem::replace(&mut scenario.memory, regions.to_vec());
-    for blob in before.into_iter().flat_map(|region| region.contents) {
-        let end = blob.address + blob.bytes.len() as u64;
-        let holds = |region: &&mut MemoryRegion| {
-            region.address <= blob.address && end <= region.address + region.size
-        };
-        let Some(region) = scenario.memory.iter_mut().find(holds) else {
-            return Err(BadPayload(format!("it has contents at {:#x}", blob.address)));
-        };
-        region.contents.push(blob);
-    }
-    Ok(scenario)
-}
 
 fn slots_of(scenario: &Scenario) -> Option<(usize, usize)> {
     let is_slots = |blob: &Blob| blob.address == SLOTS;

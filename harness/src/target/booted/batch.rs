@@ -17,6 +17,7 @@ use super::frame::{Job, Message};
 use super::{Booted, End, FRUITLESS_BOOTS, IDLE_BOOTS};
 use crate::batch::Family;
 use crate::batch::item::{Item, Runner, Seen, Work};
+use crate::gates::Payload as Gates;
 use crate::sequences::Payload as Sequences;
 use crate::target::{Run, RunOptions};
 
@@ -36,6 +37,7 @@ pub(super) fn run<E: Executor, F: Display>(
     match &job.work {
         None => Ok(()),
         Some(Work::Sequences(items)) => run_items::<Sequences, E, F>(items, job, executor, open, channel),
+        Some(Work::Gates(items)) => run_items::<Gates, E, F>(items, job, executor, open, channel),
     }
 }
 
