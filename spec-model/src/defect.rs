@@ -257,6 +257,12 @@ defects! {
         "Entering SMM clears EFER.SVME where the processor keeps it.";
     RestoreLosesPdptes "restore-loses-pdptes" STATE_001
         "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and the hypervisor then cannot read the HLT that it steps over and the instructions that it emulates.";
+    GateTargetUnchecked "gate-target-unchecked" EXC_GATE_006
+        "Delivery in long mode enters a handler at a non-canonical address, and the fetch there faults, with the address in CR2.";
+    SpareGateBitsChecked "spare-gate-bits-checked" EXC_GATE_007
+        "Bits 104 to 108 of a gate in long mode must be clear, as in the descriptors of the GDT that have 16 bytes.";
+    FramePushNonCanonicalIsGp "frame-push-non-canonical-is-gp" EXC_STACK_001
+        "A frame that would be pushed to a non-canonical address raises #GP instead of #SS, with the address in CR2.";
 }
 
 impl fmt::Display for Defect {

@@ -1,7 +1,6 @@
 //! Judging runs and counting what came of them.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use spec_model::defect::DefectSet;
@@ -14,7 +13,7 @@ use crate::case::Expectations;
 use crate::deviation::Deviation;
 use crate::judge::case::judge_run;
 use crate::judge::difference::Subject;
-use crate::judge::{Against, Difference, Verdict, VerdictKind};
+use crate::judge::{Against, Verdict, VerdictKind};
 use crate::target::{Identity, Mode, Run};
 
 /// Kinds of deviations that are kept to be shown.
@@ -182,31 +181,42 @@ impl<'d, R: Clone> Tally<'d, R> {
     }
 }
 
-/// In which way a run differs: where, in what, and at a fork of the path how it goes on. Values
-/// are left out, since they follow from the scenario.
+/// In which way a run differs: in what at the first place that differs, or at a fork of the path
+/// how it goes on. Values are left out, since they follow from the scenario.
 fn way(verdict: &Verdict<'_>) -> String {
     let (differences, against) = match verdict {
         Verdict::Deviates { differences, against } => (differences, against),
         Verdict::Broken(reason) => return reason.clone(),
         other => return other.kind().name().to_owned(),
     };
-    let mut way = match against {
-        Against::Pure => String::new(),
-        Against::WithDeviations(_) => "beside known deviations: ".to_owned(),
-    };
-    for (index, Difference { place, subject, .. }) in differences.iter().enumerate() {
-        let comma = if index > 0 { ", " } else { "" };
-        // Writing to a string does not fail.
-        let _ = match subject {
+    let fork = differences
+        .iter()
+        .find_map(|difference| match &difference.subject {
             Subject::Path { agree, allowed, seen } => {
                 let step = |path: &[String]| path.get(*agree).map_or("end", String::as_str).to_owned();
-                write!(way, "{comma}{} instead of {}", step(seen), step(allowed))
+                Some(format!("{} instead of {}", step(seen), step(allowed)))
             }
-            Subject::Memory { .. } => write!(way, "{comma}memory"),
-            subject => write!(way, "{comma}{} {place}", subject.label()),
-        };
+            _ => None,
+        });
+    let way = fork.unwrap_or_else(|| {
+        let first = differences.first().map(|difference| &difference.place);
+        let there = differences
+            .iter()
+            .filter(|difference| Some(&difference.place) == first);
+        let mut labels: Vec<String> = there
+            .map(|difference| match &difference.subject {
+                Subject::Memory { .. } => "memory".to_owned(),
+                subject => subject.label(),
+            })
+            .collect();
+        labels.dedup();
+        let place = first.map(ToString::to_string).unwrap_or_default();
+        format!("{} {place}", labels.join(", "))
+    });
+    match against {
+        Against::Pure => way,
+        Against::WithDeviations(_) => format!("beside known deviations: {way}"),
     }
-    way
 }
 
 /// Judges what a target did, like [`crate::judge::judge`]: first against the pure model; a known

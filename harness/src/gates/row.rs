@@ -139,8 +139,8 @@ axis! {
         WrongType "wrong-type",
         /// With a null selector.
         Null "null",
-        /// To an address that is not canonical.
-        NonCanonical "non-canonical",
+        /// To a code segment that is not present.
+        AbsentCode "absent-code",
         /// With a stack that is not mapped, IST 5.
         BadStack "bad-stack",
     }
@@ -310,12 +310,11 @@ impl Row {
     /// Whether its fault could meet its own handler again and again, for ever.
     #[must_use]
     pub fn may_loop(&self) -> bool {
-        let fetch_fails = match self.event {
+        match self.event {
             Event::Pf => matches!(self.offset, Offset::UpperHalf | Offset::AbsentPage),
             Event::Gp => matches!(self.offset, Offset::Bit47 | Offset::Bit63),
             _ => false,
-        };
-        fetch_fails || self.faults == Faults::NonCanonical && self.offset != Offset::Handler
+        }
     }
 }
 

@@ -214,8 +214,8 @@ fn fault_gate(faults: Faults, offset: u64) -> Fields {
         },
         Faults::WrongType => Fields { kind: CALL, ..good },
         Faults::Null => Fields { selector: 0, ..good },
-        Faults::NonCanonical => Fields {
-            offset: offset | 1 << 47,
+        Faults::AbsentCode => Fields {
+            selector: selector(Selector::Absent),
             ..good
         },
         Faults::BadStack => Fields {

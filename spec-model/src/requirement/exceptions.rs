@@ -149,4 +149,13 @@ super::requirements! {
     EXC_FLAGS_003 "EXC-FLAGS-003" Architectural
         "Between two iterations of a repeated string instruction RF is set."
         "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 3.1.6 \"RFLAGS Register\"";
+    EXC_GATE_006 "EXC-GATE-006" Architectural
+        "In long mode a gate with a non-canonical address raises #GP with error code 0, plus EXT, before anything is pushed."
+        "Intel SDM vol. 2, INT n; AMD APM vol. 3, INT";
+    EXC_GATE_007 "EXC-GATE-007" Architectural
+        "Bits 35 to 39 and 96 to 127 of a gate in long mode are ignored."
+        "AMD APM vol. 2, 4.8.4 (IGN in figure \"Interrupt-Gate and Trap-Gate Descriptors, Long Mode\"); Intel SDM vol. 3A, figure \"64-Bit IDT Gate Descriptors\" (reserved)";
+    EXC_STACK_001 "EXC-STACK-001" Architectural
+        "In 64-bit mode a frame that would be pushed to a non-canonical address raises #SS with error code 0, plus EXT."
+        "Intel SDM vol. 2, INT n, and vol. 3A, \"Interrupt 12: Stack Fault Exception (#SS)\"; AMD APM vol. 2, 8.2.13";
 }

@@ -199,7 +199,7 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
-    /// The gate of a vector after all checks on it (EXC-GATE-001 to EXC-GATE-004).
+    /// The gate of a vector after all checks on it (EXC-GATE-001 to EXC-GATE-004, EXC-GATE-007).
     fn gate(&mut self, event: Event, size: u64, allowed: &[u32]) -> Step<Gate> {
         let index = u64::from(event.vector) * size;
         let table = self.state().idtr;
@@ -212,7 +212,7 @@ impl Processor<'_, '_> {
         if size == 16 {
             let high = self.read_linear(self.wrap(address.wrapping_add(8)), 8, Privilege::System)?;
             gate.offset |= (high & 0xffff_ffff) << 32;
-            if high >> 40 & 0x1f != 0 {
+            if high >> 40 & 0x1f != 0 && self.rules.broken(Defect::SpareGateBitsChecked) {
                 return Err(Exception::with_code(GP, code).into());
             }
         }
@@ -320,7 +320,7 @@ impl Processor<'_, '_> {
         Ok((stack, rsp))
     }
 
-    /// Long mode (EXC-FRAME-005, IST-004 to IST-006).
+    /// Long mode (EXC-FRAME-005, EXC-GATE-006, IST-004 to IST-006).
     fn deliver_long(&mut self, event: Event) -> Step {
         let gate = self.gate(event, 16, &[14, 15])?;
         let (descriptor, cpl) = self.handler_segment(gate)?;
@@ -333,7 +333,10 @@ impl Processor<'_, '_> {
             gate.ist
         };
         let rsp = self.long_stack(ist, inner, cpl, old_rsp)?;
-        if !is_canonical(rsp) {
+        // Only what is pushed is looked at with the defect, and the stack of a TSS as ever.
+        let from_task = ist != 0 || inner;
+        let looks_at_pushes = !from_task && self.rules.broken(Defect::FramePushNonCanonicalIsGp);
+        if !is_canonical(rsp) && !looks_at_pushes {
             return Err(Exception::SS0.into());
         }
         let aligned = if self.rules.broken(Defect::StackNotAligned) {
@@ -350,7 +353,7 @@ impl Processor<'_, '_> {
         } else {
             old_stack
         };
-        if !is_canonical(gate.offset) {
+        if !is_canonical(gate.offset) && !self.rules.broken(Defect::GateTargetUnchecked) {
             return Err(Exception::GP0.into());
         }
         let rsp = self.push_frame_64(aligned, &frame, cpl)?;
@@ -439,12 +442,26 @@ impl Processor<'_, '_> {
         let mut rsp = rsp;
         for value in frame {
             rsp = rsp.wrapping_sub(8);
-            if !is_canonical(rsp) {
-                return Err(Exception::SS0.into());
-            }
+            self.check_pushed_to(rsp)?;
             self.write_linear(rsp, 8, *value, privilege(cpl))?;
         }
         Ok(rsp)
+    }
+
+    /// #SS(0) if a frame would be pushed to a non-canonical address (EXC-STACK-001).
+    fn check_pushed_to(&self, rsp: u64) -> Step {
+        if is_canonical(rsp) {
+            return Ok(());
+        }
+        let fault = if self.rules.broken(Defect::FramePushNonCanonicalIsGp) {
+            Exception {
+                address: Some(rsp),
+                ..Exception::GP0
+            }
+        } else {
+            Exception::SS0
+        };
+        Err(fault.into())
     }
 
     /// Starts the handler (EXC-GATE-005).
