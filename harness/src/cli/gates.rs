@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use spec_model::defect::DefectSet;
 use spec_model::profile::Profile;
+use spec_model::transcript::Stop;
 
 use crate::batch::Family as _;
 use crate::batch::expected::{Expected, allowed};
@@ -140,6 +141,7 @@ impl Plan<Payload> for Gates<'_> {
 /// The model alone: it runs every combination. With defects it is judged against the pure one.
 fn model(all: &mut All<'_, Payload>, plan: &Gates<'_>, profile: &'static Profile) -> Result<(), Failure> {
     let start = Instant::now();
+    let mut shutdowns = 0;
     let mut tally = Tally::new("model".to_owned(), &plan.groups(), plan.wanted());
     for &(group, row) in &plan.rows {
         if interrupt::interrupted() {
@@ -148,6 +150,10 @@ fn model(all: &mut All<'_, Payload>, plan: &Gates<'_>, profile: &'static Profile
         let case = plan.payload.case(&row).map_err(Failure::incomplete)?;
         let (verdict, transcript) = judge_own(&case, profile, all.wanted.defects);
         let behaviour = transcript.as_ref().map(crate::batch::digest::Behaviour::of);
+        let last = transcript
+            .as_ref()
+            .and_then(|transcript| transcript.observations.last());
+        shutdowns += usize::from(last.is_some_and(|last| last.stop == Stop::Shutdown));
         tally.count(group, verdict.kind(), behaviour);
         if !matches!(verdict, Verdict::Conforms) {
             tally.show(&row, verdict, transcript.map(crate::target::Run::Done));
@@ -159,6 +165,9 @@ fn model(all: &mut All<'_, Payload>, plan: &Gates<'_>, profile: &'static Profile
         }
     }
     debug_assert_eq!(tally.of(VerdictKind::Unsupported), 0);
+    tally
+        .remarks
+        .push(format!("{shutdowns} combinations end in shutdown"));
     tally.took = start.elapsed();
     tally.running = tally.took;
     all.show(&tally, profile)?;

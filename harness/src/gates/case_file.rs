@@ -25,6 +25,9 @@ const CHECKS: [&Requirement; 13] = [
     &requirement::IST_007,
 ];
 
+/// Stops after which a run ends.
+const OBSERVATIONS: u32 = 6;
+
 /// Name of the case of a combination.
 #[must_use]
 pub fn name(row: &Row) -> String {
@@ -62,6 +65,11 @@ fn write(text: &mut String, row: &Row, paths: &[Vec<String>]) -> std::fmt::Resul
     writeln!(text, "checks: [{}]", checks.join(", "))?;
     write_machine(text, row)?;
     write_code(text, row)?;
+    // A HLT at a level above 0 raises #GP, whose handler may run at that level again.
+    writeln!(
+        text,
+        "limits: {{ observations: {OBSERVATIONS}, instructions: 2000 }}"
+    )?;
     if row.event == Event::Nmi {
         writeln!(text, "host:\n  - {{ at: nmi, do: nmi }}")?;
     }

@@ -133,6 +133,8 @@ axis! {
         Good "good",
         /// With IST 0.
         Same "same",
+        /// To conforming code with IST 0, which needs nothing of the TSS.
+        Conforming "conforming",
         /// Not present.
         Absent "absent",
         /// Call gates.
@@ -153,6 +155,8 @@ axis! {
         Good "good",
         /// With IST 0.
         Same "same",
+        /// To conforming code with IST 0, which needs nothing of the TSS.
+        Conforming "conforming",
         /// Not present.
         Absent "absent",
         /// A call gate.

@@ -91,7 +91,7 @@ fn events() -> Vec<Row> {
     let rows = times(&one(), Event::ALL, |row, event| row.event = event);
     let rows = times(&rows, &[0, 1, 2, 3], |row, cpl| row.cpl = cpl);
     let rows = times(&rows, &[0, 1, 2, 3], |row, dpl| row.dpl = dpl);
-    let kinds = [0xe, 0xf, 0xc, 0x5, 0x1e];
+    let kinds = [0xe, 0xf, 0xc];
     let rows = times(&rows, &kinds, |row, kind| row.kind = kind);
     let rows = times(&rows, &[true, false], |row, present| row.present = present);
     let mut rows = times(&rows, &[0, 2], |row, ist| row.ist = ist);
@@ -129,8 +129,8 @@ fn stacks() -> Vec<Row> {
 /// A limit of the TSS at and around every byte of every stack pointer in it.
 fn task_state() -> Vec<Row> {
     let base = Row {
-        faults: Faults::Same,
-        double: DoubleFault::Same,
+        faults: Faults::Conforming,
+        double: DoubleFault::Conforming,
         ..Row::default()
     };
     let rows = times(&[base], &[Event::Int, Event::Ud, Event::Gp], |row, event| {
@@ -154,11 +154,14 @@ fn task_state() -> Vec<Row> {
     all
 }
 
-/// An IDT that ends at every byte of the event's gate.
+/// An IDT that ends at every byte of the event's gate. Where that leaves no gates for #GP and #DF
+/// the end is shutdown whatever the byte, and after a shutdown a target takes long to go on.
 fn limits() -> Vec<Row> {
     let cuts: Vec<u8> = (0..=16).collect();
-    let rows = times(&one(), Event::ALL, |row, event| row.event = event);
-    let rows = times(&rows, &cuts, |row, cut| row.cut = cut);
+    let rows = times(&one(), &[Event::Int, Event::Pf], |row, event| row.event = event);
+    let mut rows = times(&rows, &cuts, |row, cut| row.cut = cut);
+    let all = times(&one(), Event::ALL, |row, event| row.event = event);
+    rows.extend(times(&all, &[0, 1, 16], |row, cut| row.cut = cut));
     times(&rows, &[0, 3], |row, cpl| row.cpl = cpl)
 }
 
@@ -188,13 +191,22 @@ fn flaws() -> Vec<fn(&mut Row)> {
     ]
 }
 
-/// Every event, every fault of its delivery, and what becomes of that fault in turn.
+/// Every event, every fault of its delivery, and what becomes of that fault in turn; for some of
+/// them what becomes of the double fault.
 fn faults() -> Vec<Row> {
     let rows = times(&one(), Event::ALL, |row, event| row.event = event);
     let rows = times(&rows, &[0, 3], |row, cpl| row.cpl = cpl);
     let rows = times(&rows, &flaws(), |row, flaw| flaw(row));
-    let rows = times(&rows, Faults::ALL, |row, faults| row.faults = faults);
-    times(&rows, DoubleFault::ALL, |row, double| row.double = double)
+    let mut rows = times(&rows, Faults::ALL, |row, faults| row.faults = faults);
+    let last = times(&one(), &[Event::Int, Event::Gp, Event::Pf], |row, event| {
+        row.event = event
+    });
+    let last = times(&last, &flaws(), |row, flaw| flaw(row));
+    let last = times(&last, &[Faults::Good, Faults::Null], |row, faults| {
+        row.faults = faults
+    });
+    rows.extend(times(&last, DoubleFault::ALL, |row, double| row.double = double));
+    rows
 }
 
 #[cfg(test)]

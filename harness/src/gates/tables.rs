@@ -208,6 +208,11 @@ fn fault_gate(faults: Faults, offset: u64) -> Fields {
     match faults {
         Faults::Good => good,
         Faults::Same => Fields { ist: 0, ..good },
+        Faults::Conforming => Fields {
+            ist: 0,
+            selector: selector(Selector::Conforming0),
+            ..good
+        },
         Faults::Absent => Fields {
             present: false,
             ..good
@@ -234,6 +239,7 @@ fn double_fault_gate(double: DoubleFault, offset: u64) -> Fields {
             };
         }
         DoubleFault::Same => Faults::Same,
+        DoubleFault::Conforming => Faults::Conforming,
         DoubleFault::Absent => Faults::Absent,
         DoubleFault::WrongType => Faults::WrongType,
         DoubleFault::BadStack => Faults::BadStack,

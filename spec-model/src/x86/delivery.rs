@@ -233,7 +233,8 @@ impl Processor<'_, '_> {
         Ok(gate)
     }
 
-    /// The code segment that a gate leads to, and the privilege level there.
+    /// The code segment that a gate leads to, and the privilege level there (EXC-GATE-008,
+    /// EXC-GATE-009).
     fn handler_segment(&mut self, gate: Gate) -> Step<(Descriptor, u8)> {
         if gate.selector & !3 == 0 {
             return Err(Exception::GP0.into());
@@ -244,13 +245,15 @@ impl Processor<'_, '_> {
         if !attributes.is_code() || attributes.dpl() > self.cpl() {
             return Err(fault.into());
         }
-        if self.long_mode_active() && (!attributes.long() || attributes.big()) {
+        let any_size = self.rules.broken(Defect::HandlerCodeUnchecked);
+        if self.long_mode_active() && (!attributes.long() || attributes.big()) && !any_size {
             return Err(fault.into());
         }
         if !attributes.present() {
             return Err(Exception::with_code(NP, selector_error(gate.selector)).into());
         }
-        let conforming = attributes.kind() & 4 != 0;
+        let conforming =
+            attributes.kind() & 4 != 0 && !self.rules.broken(Defect::ConformingHandlerAtItsOwnLevel);
         let cpl = if conforming { self.cpl() } else { attributes.dpl() };
         Ok((descriptor, cpl))
     }
@@ -378,7 +381,7 @@ impl Processor<'_, '_> {
         ist != 0 && self.rules.choices.settle_for_good(choice, &IST_006) == StackSegmentOnIst::Null
     }
 
-    /// RSP for a handler in long mode (IST-001 to IST-003, IST-007).
+    /// RSP for a handler in long mode (IST-001 to IST-003, IST-007, IST-008).
     fn long_stack(&mut self, ist: u8, inner: bool, cpl: u8, old_rsp: u64) -> Step<u64> {
         let offset = match (ist, inner) {
             (0, false) => return Ok(old_rsp),
@@ -386,7 +389,8 @@ impl Processor<'_, '_> {
             (ist, _) => 0x24 + 8 * (u64::from(ist) - 1),
         };
         let task = *self.segment(SegmentName::Tr);
-        if offset + 7 > u64::from(task.limit) {
+        let limited = !self.rules.broken(Defect::TaskStackLimitIgnored);
+        if limited && offset + 7 > u64::from(task.limit) {
             return Err(Exception::with_code(TS, selector_error(task.selector)).into());
         }
         self.read_linear(task.base.wrapping_add(offset), 8, Privilege::System)
