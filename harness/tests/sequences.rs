@@ -3,11 +3,12 @@
 
 use std::process::Command;
 
+use harness::batch::digest::{Behaviour, fingerprint};
+use harness::batch::expected::Allowed;
 use harness::cli::session::cached_kernels;
 use harness::provision::Cache;
 use harness::sequences::alone::{self, Alone};
-use harness::sequences::digest::{Behaviour, fingerprint};
-use harness::sequences::expected::{self, Allowed};
+use harness::sequences::expected;
 use harness::sequences::symbol::{Symbol, count, words};
 use harness::sequences::{LONGEST, Payload};
 use harness::target::kvm::Kvm;

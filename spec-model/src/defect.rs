@@ -363,6 +363,18 @@ defects! {
         "IRET and RETF accept a code segment with both L and D set, with which the hardware later refuses to enter the guest.";
     CodeLimitUnchecked "code-limit-unchecked" EXC_IRET_010
         "Neither IRET nor fetches are checked against the limit of CS.";
+    GateTargetUnchecked "gate-target-unchecked" EXC_GATE_006
+        "Delivery in long mode enters a handler at a non-canonical address, and the fetch there faults, with the address in CR2.";
+    SpareGateBitsChecked "spare-gate-bits-checked" EXC_GATE_007
+        "Bits 104 to 108 of a gate in long mode must be clear, as in the descriptors of the GDT that have 16 bytes.";
+    FramePushNonCanonicalIsGp "frame-push-non-canonical-is-gp" EXC_STACK_001
+        "A frame that would be pushed to a non-canonical address raises #GP instead of #SS, with the address in CR2.";
+    ConformingHandlerAtItsOwnLevel "conforming-handler-at-its-own-level" EXC_GATE_008
+        "A handler in conforming code runs at the DPL of that code, on the stack of that level.";
+    HandlerCodeUnchecked "handler-code-unchecked" EXC_GATE_009
+        "In long mode delivery enters code segments of any size.";
+    TaskStackLimitIgnored "task-stack-limit-ignored" IST_008
+        "In long mode the limit of the TSS is not checked when a stack pointer is read from it.";
 }
 
 impl fmt::Display for Defect {

@@ -40,6 +40,11 @@ pub(super) enum Command {
     /// Prints how many sequences and distinct behaviours there are, and sequences that deviate
     /// as case files.
     Sequences(SequencesArguments),
+    /// Run the gate sweep: an event through every kind of gate, to every kind of stack.
+    ///
+    /// On a KVM, judged against the model to the last field. Prints how many combinations there
+    /// are, and the first one of each way to deviate as a case file.
+    Gates(GatesArguments),
     /// Only check case and deviation files, and show every mistake.
     Check {
         /// A file or folder; the repository's cases if absent.
@@ -183,6 +188,37 @@ pub(super) struct SequencesArguments {
     #[arg(long, value_name = "DIR")]
     pub(super) save: Option<PathBuf>,
     /// Boot a kernel this many times at once, each for a share of the sequences.
+    #[arg(long, short, value_name = "N", default_value_t = 1)]
+    pub(super) jobs: usize,
+    /// Switch a defect on in the model. Repeatable; `conform defects` lists them.
+    #[arg(long = "defect", value_name = "NAME")]
+    pub(super) defects: Vec<Defect>,
+    /// The implementation whose choices the target `model` makes.
+    #[arg(long, value_name = "NAME", default_value = "kvm-svm", value_parser = profile)]
+    pub(super) profile: &'static Profile,
+}
+
+/// What `conform gates` takes.
+#[derive(Debug, Args)]
+pub(super) struct GatesArguments {
+    /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`. The default is
+    /// the model, the local device and every kernel that is provisioned.
+    pub(super) targets: Vec<TargetName>,
+    /// Only these groups, for instance `core,stacks`.
+    #[arg(long, value_name = "GROUPS", value_delimiter = ',')]
+    pub(super) groups: Vec<String>,
+    /// Print this combination as a case file and do nothing else, for instance
+    /// `event=ud,cpl=3,ist=1,stack=absent`; what is left out is as it should be.
+    #[arg(long, value_name = "ROW")]
+    pub(super) print: Option<String>,
+    /// Write the counts there, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Save the first combination of each way to deviate there as a case file, for
+    /// `conform run FILE`.
+    #[arg(long, value_name = "DIR")]
+    pub(super) save: Option<PathBuf>,
+    /// Boot a kernel this many times at once, each for a share of the combinations.
     #[arg(long, short, value_name = "N", default_value_t = 1)]
     pub(super) jobs: usize,
     /// Switch a defect on in the model. Repeatable; `conform defects` lists them.

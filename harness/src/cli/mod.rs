@@ -1,12 +1,14 @@
 //! The `conform` command.
 
 mod args;
+mod batch;
 mod bugs;
 mod check;
 mod console;
 mod exit;
 mod explain;
 mod explore;
+mod gates;
 mod glob;
 mod layout;
 mod listing;
@@ -32,6 +34,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explore(arguments) => explore::explore(&arguments),
+        Command::Gates(arguments) => gates::gates(&arguments),
         Command::Sequences(arguments) => sequences::sequences(&arguments),
         Command::Check { path } => check::check(path.as_deref()),
         Command::Targets => listing::targets(),

@@ -9,10 +9,10 @@ use spec_model::x86::memory::Image;
 
 use super::invariant::Broken;
 use super::payload::Payload;
-use super::processor_time;
-use super::symbol::Symbol;
-use super::tally::Tally;
+use super::symbol::{Symbol, count, lengths};
 use super::walk::{Visitor, Walk, Way};
+use crate::batch::processor_time;
+use crate::batch::tally::Tally;
 use crate::judge::VerdictKind;
 
 /// How often progress is reported.
@@ -23,13 +23,13 @@ const STRETCH: usize = 1024;
 /// What came of the model alone.
 pub struct Alone<'d> {
     /// The counts; a sequence in which an invariant does not hold deviates.
-    pub tally: Tally<'d>,
+    pub tally: Tally<'d, Vec<Symbol>>,
     /// The first invariants that did not hold, and where.
     pub broken: Vec<(Vec<Symbol>, Broken)>,
 }
 
 struct Counter<'t, 'd> {
-    tally: &'t mut Tally<'d>,
+    tally: &'t mut Tally<'d, Vec<Symbol>>,
     violations: usize,
     seen: usize,
     reported: Instant,
@@ -51,9 +51,9 @@ impl<'s> Visitor<'s> for Counter<'_, '_> {
             VerdictKind::Conforms
         };
         let mut behaviours = ways.iter().map(|way| way.behaviour);
-        self.tally.count(sequence.len(), kind, behaviours.next());
-        if let Some(row) = self.tally.rows.get_mut(sequence.len() - 1) {
-            row.behaviours.extend(behaviours);
+        self.tally.count(sequence.len() - 1, kind, behaviours.next());
+        if let Some(group) = self.tally.groups.get_mut(sequence.len() - 1) {
+            group.behaviours.extend(behaviours);
         }
         self.seen += 1;
         if self.seen.is_multiple_of(STRETCH) && self.reported.elapsed() > TICK {
@@ -81,8 +81,8 @@ pub fn walk<'d>(
     let processor_before = processor_time::of_thread();
     let template = payload.template();
     let image = Image::new(&template)?;
-    let wanted = super::symbol::count(symbols.len(), length);
-    let mut tally = Tally::new("model".to_owned(), length, wanted);
+    let wanted = count(symbols.len(), length);
+    let mut tally = Tally::new("model".to_owned(), &lengths(length), wanted);
     let mut walk = Walk::new(payload, &template, &image, profile, defects)?.checking_invariants();
     let mut counter = Counter {
         tally: &mut tally,

@@ -1,35 +1,19 @@
 //! What the model allows for each sequence, as fingerprints.
 
-use serde::{Deserialize, Serialize};
 use spec_model::defect::DefectSet;
 use spec_model::error::ModelError;
 use spec_model::profile::Profile;
 use spec_model::x86::memory::Image;
 
-use super::digest::{Behaviour, fingerprint};
 use super::payload::Payload;
 use super::symbol::Symbol;
 use super::walk::{Visitor, Walk, Way};
+use crate::batch;
+use crate::batch::digest::{Behaviour, fingerprint};
+use crate::batch::expected::Allowed;
 
-/// One outcome of a sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Allowed {
-    /// Everything that is observed.
-    pub fingerprint: u128,
-    /// What happens.
-    pub behaviour: Behaviour,
-}
-
-/// What the model allows for a sequence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// The sequence.
-    pub sequence: Vec<Symbol>,
-    /// What the model allows, in ascending order.
-    pub pure: Vec<Allowed>,
-    /// What it does with the known deviations of the target on, if that is something else.
-    pub deviating: Option<Vec<Allowed>>,
-}
+/// What the model allows for a sequence; the group is its length less 1.
+pub type Expected = batch::expected::Expected<Vec<Symbol>>;
 
 /// A sequence and its outcomes in ascending order.
 pub type SequenceOutcomes = (Vec<Symbol>, Vec<Allowed>);
@@ -103,7 +87,8 @@ pub fn expected(
     let mut deviating = deviating.into_iter().map(|(_, allowed)| allowed);
     let expected = pure.into_iter().map(|(sequence, pure)| Expected {
         deviating: deviating.next().filter(|deviating| *deviating != pure),
-        sequence,
+        group: sequence.len().saturating_sub(1),
+        row: sequence,
         pure,
     });
     Ok(expected.collect())

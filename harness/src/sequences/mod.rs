@@ -5,24 +5,19 @@
 //! * [`case_file`]: a sequence as a case file;
 //! * [`walk`]: the tree of sequences on the model;
 //! * [`invariant`]: what holds whatever the sequence;
-//! * [`digest`]: what happened, and all that was observed, in a number;
-//! * [`alone`]: the model alone;
-//! * [`expected`], [`batch`], [`tally`]: what is allowed, running it on a KVM, and judging it;
-//! * [`report`]: the table.
+//! * [`alone`]: the model alone, and [`report`]: invariants that do not hold there;
+//! * [`expected`]: what is allowed. Running and judging is the same as for every
+//!   [family](crate::batch).
 
 pub mod alone;
-pub mod batch;
 pub mod case_file;
-pub mod digest;
 pub mod expected;
 pub mod history;
 pub mod invariant;
 pub mod payload;
 pub mod place;
-pub mod processor_time;
 pub mod report;
 pub mod symbol;
-pub mod tally;
 pub mod walk;
 
 pub use payload::Payload;

@@ -20,25 +20,23 @@
 //!
 //! So every sequence is possible. On a machine without SMM those with an SMI are not.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use spec_model::scenario::{Action, AddressSpace, Blob, MemoryRegion, SYNC_PORT, Scenario};
+use spec_model::scenario::{Action, Blob, SYNC_PORT, Scenario};
 
 use super::case_file::{case_text, name, raised};
 use super::place::{At, LONGEST, NEXT, SLOTS, STEP, chains, slot};
-use super::symbol::Symbol;
+use super::symbol::{Symbol, words};
 use crate::assembler::{Bits, Section, assemble};
+use crate::batch::item::{Item, Work};
+use crate::batch::{BadPayload, Family, trimmed};
 use crate::case::Case;
 
 /// Address of the pointer to `resumed`.
 const BACK: u64 = 0x6002;
 /// HLT.
 const HLT: u8 = 0xf4;
-
-/// The payload cannot be put together: the suite's own assembler or case format changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the payload of the sequences is wrong: {0}; this is a fault of the program")]
-pub struct BadPayload(String);
 
 /// The payload and the pieces that the code of events is put together from.
 #[derive(Clone, Debug)]
@@ -66,7 +64,7 @@ impl Payload {
     /// If the assembler does not take it any more.
     pub fn new() -> Result<Self, BadPayload> {
         let case = read(&[])?;
-        let mut template = trimmed(case.scenario)?;
+        let mut template = trimmed(case.scenario, &RAM)?;
         template.name = "sequences/template".to_owned();
         for (index, at) in At::ALL.iter().enumerate() {
             let name = template.points.get(index).map(|point| point.name.as_str());
@@ -186,31 +184,48 @@ impl Payload {
     }
 }
 
+impl Family for Payload {
+    type Row = Vec<Symbol>;
+    const NOUN: &'static str = "sequences";
+    const GROUP: &'static str = "length";
+
+    fn payload(smm: bool) -> Result<Self, BadPayload> {
+        let payload = Self::new()?;
+        Ok(if smm { payload } else { payload.without_smi() })
+    }
+
+    fn template(&self) -> Scenario {
+        Self::template(self)
+    }
+
+    fn set(&self, scenario: &mut Scenario, sequence: &Vec<Symbol>) {
+        Self::set(self, scenario, sequence);
+    }
+
+    fn case(&self, sequence: &Vec<Symbol>) -> Result<Case, BadPayload> {
+        Self::case(self, sequence)
+    }
+
+    fn name(sequence: &Vec<Symbol>) -> String {
+        name(sequence)
+    }
+
+    fn words(sequence: &Vec<Symbol>) -> String {
+        words(sequence)
+    }
+
+    fn case_text(sequence: &Vec<Symbol>, paths: &[Vec<String>]) -> String {
+        case_text(sequence, paths)
+    }
+
+    fn work<'a>(items: Vec<Cow<'a, Item<Vec<Symbol>>>>) -> Work<'a> {
+        Work::Sequences(items)
+    }
+}
+
 /// The RAM that the payload uses, address and size in bytes: less of it has to be set, kept and
 /// compared for each sequence than the preset has.
 const RAM: [(u64, u64); 2] = [(0, 0x8000), (0x3_8000, 0x8000)];
-
-/// The scenario with no more RAM than it uses.
-fn trimmed(mut scenario: Scenario) -> Result<Scenario, BadPayload> {
-    let regions = RAM.map(|(address, size)| MemoryRegion {
-        address,
-        size,
-        space: AddressSpace::Both,
-        contents: Vec::new(),
-    });
-    let before = std::mem::replace(&mut scenario.memory, regions.to_vec());
-    for blob in before.into_iter().flat_map(|region| region.contents) {
-        let end = blob.address + blob.bytes.len() as u64;
-        let holds = |region: &&mut MemoryRegion| {
-            region.address <= blob.address && end <= region.address + region.size
-        };
-        let Some(region) = scenario.memory.iter_mut().find(holds) else {
-            return Err(BadPayload(format!("it has contents at {:#x}", blob.address)));
-        };
-        region.contents.push(blob);
-    }
-    Ok(scenario)
-}
 
 fn slots_of(scenario: &Scenario) -> Option<(usize, usize)> {
     let is_slots = |blob: &Blob| blob.address == SLOTS;
@@ -253,7 +268,6 @@ fn read(sequence: &[Symbol]) -> Result<Case, BadPayload> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sequences::symbol::words;
 
     /// Every sequence of up to that length.
     fn all(length: usize) -> Vec<Vec<Symbol>> {

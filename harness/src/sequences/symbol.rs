@@ -100,6 +100,12 @@ pub fn parse(text: &str) -> Result<Vec<Symbol>, UnknownSymbol> {
     words.map(str::parse).collect()
 }
 
+/// Names of the groups in which sequences are counted: their lengths.
+#[must_use]
+pub fn lengths(longest: usize) -> Vec<String> {
+    (1..=longest).map(|length| length.to_string()).collect()
+}
+
 /// Number of sequences of 1 to `length` events out of `symbols`.
 #[must_use]
 pub fn count(symbols: usize, length: usize) -> usize {

@@ -17,12 +17,12 @@ use spec_model::x86::machine::{Machine, MachineState};
 use spec_model::x86::memory::Image;
 use spec_model::x86::processor::Rules;
 
-use super::digest::Behaviour;
 use super::history::History;
 use super::invariant::{self, Broken, Turn};
 use super::payload::Payload;
 use super::place::{self, At};
 use super::symbol::Symbol;
+use crate::batch::digest::Behaviour;
 
 /// Turns that one event may take before it counts as getting nowhere.
 const MOST_TURNS: usize = 64;

@@ -182,4 +182,19 @@ super::requirements! {
     EXC_SHADOW_004 "EXC-SHADOW-004" Architectural
         "No interrupt shadow is in force when a handler starts."
         "Intel SDM vol. 3A, \"Masking Exceptions and Interrupts When Switching Stacks\"; AMD APM vol. 2, 15.20.5 \"Interrupt Shadows\"; Linux commit be45bc4eff33";
+    EXC_GATE_006 "EXC-GATE-006" Architectural
+        "In long mode a gate with a non-canonical address raises #GP with error code 0, plus EXT, before anything is pushed."
+        "Intel SDM vol. 2, INT n; AMD APM vol. 3, INT";
+    EXC_GATE_007 "EXC-GATE-007" Architectural
+        "Bits 35 to 39 and 96 to 127 of a gate in long mode are ignored."
+        "AMD APM vol. 2, 4.8.4 (IGN in figure \"Interrupt-Gate and Trap-Gate Descriptors, Long Mode\"); Intel SDM vol. 3A, figure \"64-Bit IDT Gate Descriptors\" (reserved)";
+    EXC_STACK_001 "EXC-STACK-001" Architectural
+        "In 64-bit mode a frame that would be pushed to a non-canonical address raises #SS with error code 0, plus EXT."
+        "Intel SDM vol. 2, INT n, and vol. 3A, \"Interrupt 12: Stack Fault Exception (#SS)\"; AMD APM vol. 2, 8.2.13";
+    EXC_GATE_008 "EXC-GATE-008" Architectural
+        "A handler in conforming code runs at the privilege level that was interrupted; in other code it runs at the DPL of that code."
+        "Intel SDM vol. 2, INT n, and vol. 3A, \"Protection of Exception- and Interrupt-Handler Procedures\"; AMD APM vol. 2, 8.7.4";
+    EXC_GATE_009 "EXC-GATE-009" Architectural
+        "A gate with a null selector raises #GP with error code 0; one whose selector is beyond its table or names no code, code of an outer level or in long mode no 64-bit code raises #GP, and code that is not present #NP, with the selector as error code, plus EXT."
+        "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.2.12 and 8.2.14, vol. 3, INT";
 }

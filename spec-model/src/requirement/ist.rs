@@ -23,4 +23,7 @@ super::requirements! {
     IST_007 "IST-007" Architectural
         "An IST entry that lies beyond the TSS limit raises #TS."
         "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.9.3";
+    IST_008 "IST-008" Architectural
+        "RSPn that lies beyond the TSS limit raises #TS with the selector of the TSS."
+        "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.9.3";
 }

@@ -57,7 +57,9 @@ impl Processor<'_, '_> {
         let last = rip.wrapping_add(width as u64 - 1);
         if self.mode() == Mode::Long64 {
             let legal = is_canonical(rip) && is_canonical(last);
-            let address = self.rules.broken(Defect::IretAcceptsNonCanonical).then_some(rip);
+            let shows = self.rules.broken(Defect::IretAcceptsNonCanonical)
+                || self.rules.broken(Defect::GateTargetUnchecked);
+            let address = shows.then_some(rip);
             let fault = Exception {
                 address,
                 ..Exception::GP0

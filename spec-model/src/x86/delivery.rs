@@ -202,7 +202,7 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
-    /// The gate of a vector after all checks on it (EXC-GATE-001 to EXC-GATE-004).
+    /// The gate of a vector after all checks on it (EXC-GATE-001 to EXC-GATE-004, EXC-GATE-007).
     fn gate(&mut self, event: Event, size: u64, allowed: &[u32]) -> Step<Gate> {
         let index = u64::from(event.vector) * size;
         let table = self.state().idtr;
@@ -215,7 +215,7 @@ impl Processor<'_, '_> {
         if size == 16 {
             let high = self.read_linear(self.wrap(address.wrapping_add(8)), 8, Privilege::System)?;
             gate.offset |= (high & 0xffff_ffff) << 32;
-            if high >> 40 & 0x1f != 0 {
+            if high >> 40 & 0x1f != 0 && self.rules.broken(Defect::SpareGateBitsChecked) {
                 return Err(Exception::with_code(GP, code).into());
             }
         }
@@ -236,7 +236,8 @@ impl Processor<'_, '_> {
         Ok(gate)
     }
 
-    /// The code segment that a gate leads to, and the privilege level there.
+    /// The code segment that a gate leads to, and the privilege level there (EXC-GATE-008,
+    /// EXC-GATE-009).
     fn handler_segment(&mut self, gate: Gate) -> Step<(Descriptor, u8)> {
         if gate.selector & !3 == 0 {
             return Err(Exception::GP0.into());
@@ -247,13 +248,15 @@ impl Processor<'_, '_> {
         if !attributes.is_code() || attributes.dpl() > self.cpl() {
             return Err(fault.into());
         }
-        if self.long_mode_active() && (!attributes.long() || attributes.big()) {
+        let any_size = self.rules.broken(Defect::HandlerCodeUnchecked);
+        if self.long_mode_active() && (!attributes.long() || attributes.big()) && !any_size {
             return Err(fault.into());
         }
         if !attributes.present() {
             return Err(Exception::with_code(NP, selector_error(gate.selector)).into());
         }
-        let conforming = attributes.kind() & 4 != 0;
+        let conforming =
+            attributes.kind() & 4 != 0 && !self.rules.broken(Defect::ConformingHandlerAtItsOwnLevel);
         let cpl = if conforming { self.cpl() } else { attributes.dpl() };
         Ok((descriptor, cpl))
     }
@@ -323,7 +326,7 @@ impl Processor<'_, '_> {
         Ok((stack, rsp))
     }
 
-    /// Long mode (EXC-FRAME-005, IST-004 to IST-006).
+    /// Long mode (EXC-FRAME-005, EXC-GATE-006, IST-004 to IST-006).
     fn deliver_long(&mut self, event: Event) -> Step {
         let gate = self.gate(event, 16, &[14, 15])?;
         let (descriptor, cpl) = self.handler_segment(gate)?;
@@ -336,7 +339,10 @@ impl Processor<'_, '_> {
             gate.ist
         };
         let rsp = self.long_stack(ist, inner, cpl, old_rsp)?;
-        if !is_canonical(rsp) {
+        // Only what is pushed is looked at with the defect, and the stack of a TSS as ever.
+        let from_task = ist != 0 || inner;
+        let looks_at_pushes = !from_task && self.rules.broken(Defect::FramePushNonCanonicalIsGp);
+        if !is_canonical(rsp) && !looks_at_pushes {
             return Err(Exception::SS0.into());
         }
         let aligned = if self.rules.broken(Defect::StackNotAligned) {
@@ -353,7 +359,7 @@ impl Processor<'_, '_> {
         } else {
             old_stack
         };
-        if !is_canonical(gate.offset) {
+        if !is_canonical(gate.offset) && !self.rules.broken(Defect::GateTargetUnchecked) {
             return Err(Exception::GP0.into());
         }
         let rsp = self.push_frame_64(aligned, &frame, cpl)?;
@@ -378,7 +384,7 @@ impl Processor<'_, '_> {
         ist != 0 && self.rules.choices.settle_for_good(choice, &IST_006) == StackSegmentOnIst::Null
     }
 
-    /// RSP for a handler in long mode (IST-001 to IST-003, IST-007).
+    /// RSP for a handler in long mode (IST-001 to IST-003, IST-007, IST-008).
     fn long_stack(&mut self, ist: u8, inner: bool, cpl: u8, old_rsp: u64) -> Step<u64> {
         let offset = match (ist, inner) {
             (0, false) => return Ok(old_rsp),
@@ -386,7 +392,8 @@ impl Processor<'_, '_> {
             (ist, _) => 0x24 + 8 * (u64::from(ist) - 1),
         };
         let task = *self.segment(SegmentName::Tr);
-        if offset + 7 > u64::from(task.limit) {
+        let limited = !self.rules.broken(Defect::TaskStackLimitIgnored);
+        if limited && offset + 7 > u64::from(task.limit) {
             return Err(Exception::with_code(TS, selector_error(task.selector)).into());
         }
         self.read_linear(task.base.wrapping_add(offset), 8, Privilege::System)
@@ -444,12 +451,26 @@ impl Processor<'_, '_> {
         let mut rsp = rsp;
         for value in frame {
             rsp = rsp.wrapping_sub(8);
-            if !is_canonical(rsp) {
-                return Err(Exception::SS0.into());
-            }
+            self.check_pushed_to(rsp)?;
             self.write_linear(rsp, 8, *value, privilege(cpl))?;
         }
         Ok(rsp)
+    }
+
+    /// #SS(0) if a frame would be pushed to a non-canonical address (EXC-STACK-001).
+    fn check_pushed_to(&self, rsp: u64) -> Step {
+        if is_canonical(rsp) {
+            return Ok(());
+        }
+        let fault = if self.rules.broken(Defect::FramePushNonCanonicalIsGp) {
+            Exception {
+                address: Some(rsp),
+                ..Exception::GP0
+            }
+        } else {
+            Exception::SS0
+        };
+        Err(fault.into())
     }
 
     /// Starts the handler (EXC-GATE-005).

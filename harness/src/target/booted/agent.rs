@@ -11,9 +11,9 @@ use rustix::system::{RebootCommand, finit_module, reboot};
 use rustix::termios::{OptionalActions, tcdrain, tcgetattr, tcsetattr};
 use spec_model::scenario::Scenario;
 
+use super::batch;
 use super::frame::{Job, Message, encode};
 use super::initramfs::{JOB, MODULES};
-use super::sequences;
 use crate::target::kvm::Kvm;
 use crate::target::{Identity, Run, RunOptions};
 
@@ -93,9 +93,7 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
         };
         channel.send(&Message::Result(*index, run))?;
     }
-    if !job.sequences.is_empty() {
-        sequences::run(&job, &mut executor, &open, &mut channel)?;
-    }
+    batch::run(&job, &mut executor, &open, &mut channel)?;
     channel.send(&Message::Finished)
 }
 

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use spec_model::scenario::Scenario;
 
-use crate::sequences::batch::{Item, Seen};
+use crate::batch::item::{Seen, Work};
 use crate::target::{Identity, Run, RunOptions};
 
 /// Start of a frame. Not text, so that a stray console line is never taken for one.
@@ -28,9 +28,10 @@ pub(super) struct Job<'a> {
     pub options: RunOptions,
     /// Each with the index by which its result is known.
     pub scenarios: Vec<(u32, Cow<'a, Scenario>)>,
-    /// Event sequences, to run after the scenarios.
-    pub sequences: Vec<Cow<'a, Item>>,
-    /// Each of them is announced, because the last boot was lost among them.
+    /// Scenarios of a family, to run after those.
+    #[serde(borrow)]
+    pub work: Option<Work<'a>>,
+    /// Each of these is announced, because the last boot was lost among them.
     pub careful: bool,
 }
 
@@ -39,12 +40,12 @@ pub(super) struct Job<'a> {
 pub(super) enum Message {
     /// It runs, and this is its KVM.
     Hello(Identity),
-    /// It begins a scenario, or a sequence.
+    /// It begins a scenario.
     Starting(u32),
     /// It is done with a scenario.
     Result(u32, Run),
-    /// It is done with some sequences.
-    Sequences(Vec<(u32, Seen)>),
+    /// It is done with some scenarios of the family.
+    Seen(Vec<(u32, Seen)>),
     /// It is done with all of them.
     Finished,
     /// It cannot run any scenario.

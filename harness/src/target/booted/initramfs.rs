@@ -326,7 +326,7 @@ mod tests {
         let job = Job {
             options: RunOptions::default(),
             scenarios: Vec::new(),
-            sequences: Vec::new(),
+            work: None,
             careful: false,
         };
         let mut archive = Vec::new();

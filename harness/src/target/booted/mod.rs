@@ -5,10 +5,10 @@
 //! scenarios that it did not get to are tried again in a new boot.
 
 mod agent;
+mod batch;
 mod emulator;
 mod frame;
 mod initramfs;
-mod sequences;
 #[cfg(test)]
 mod tests;
 
@@ -260,7 +260,7 @@ impl Booted {
                     }
                     running = None;
                 }
-                Ok(Message::Sequences(_)) => {}
+                Ok(Message::Seen(_)) => {}
                 Ok(Message::Finished) => {
                     self.alarms.extend(emulator.alarm());
                     return End::Finished;
@@ -304,7 +304,7 @@ fn job<'a>(scenarios: &'a [Scenario], left: &VecDeque<usize>, options: RunOption
     Job {
         options,
         scenarios: wanted.collect(),
-        sequences: Vec::new(),
+        work: None,
         careful: false,
     }
 }

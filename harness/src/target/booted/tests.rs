@@ -11,9 +11,9 @@ use spec_model::x86::state::VcpuState;
 
 use super::agent::{Executor, init};
 use super::*;
+use crate::batch::item::{Item, Seen};
 use crate::provision::{Cache, KernelName};
-use crate::sequences::Symbol;
-use crate::sequences::batch::{Item, Seen};
+use crate::sequences::{Payload, Symbol};
 use crate::target::{Backend, Processor};
 
 struct Fake;
@@ -246,7 +246,7 @@ fn a_lost_boot_breaks_one_sequence_only() {
         .zip(symbols)
         .map(|(number, symbol)| Item {
             number,
-            sequence: vec![symbol],
+            row: vec![symbol],
             known: Vec::new(),
         })
         .collect();
@@ -260,7 +260,7 @@ fn a_lost_boot_breaks_one_sequence_only() {
         };
         assert_eq!(results.insert(number, text), None, "second result for {number}");
     };
-    Booted::new(config).run_sequences(&items, RunOptions::default(), &mut sink, &mut || boots += 1);
+    Booted::new(config).run_items::<Payload>(&items, RunOptions::default(), &mut sink, &mut || boots += 1);
     let wanted = [
         "fake sequences/nmi",
         "sysrq",

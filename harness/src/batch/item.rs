@@ -1,29 +1,41 @@
-//! Running sequences on a KVM, wherever it is.
+//! Running the scenarios of a family on a KVM, wherever it is.
 //!
-//! A target is told what is allowed for each sequence as fingerprints of whole transcripts, so
-//! that almost nothing travels back: which of them was seen. Only a run that is none of them
-//! comes back in full.
+//! A target is told what is allowed for each as fingerprints of whole transcripts, so that
+//! almost nothing travels back: which of them was seen. Only a run that is none of them comes
+//! back in full.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use spec_model::scenario::Scenario;
 
 use super::digest::fingerprint;
-use super::payload::{BadPayload, Payload};
-use super::symbol::Symbol;
+use super::{BadPayload, Family};
+use crate::gates;
+use crate::sequences::Symbol;
 use crate::target::Run;
 
-/// A sequence to run.
+/// A scenario to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
+pub struct Item<R> {
     /// The number by which its result is known.
     pub number: u32,
-    /// The sequence.
-    pub sequence: Vec<Symbol>,
+    /// Which one of its family.
+    pub row: R,
     /// Fingerprints of what is known to come of it, fewer than 255.
     pub known: Vec<u128>,
 }
 
-/// What came of a sequence.
+/// Items of one family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work<'a> {
+    /// Event sequences.
+    Sequences(Vec<Cow<'a, Item<Vec<Symbol>>>>),
+    /// Combinations of the gate sweep.
+    Gates(Vec<Cow<'a, Item<gates::Row>>>),
+}
+
+/// What came of an item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seen {
     /// What [`Item::known`] has at this index.
@@ -34,29 +46,28 @@ pub enum Seen {
     Untold,
 }
 
-/// Runs one sequence after the other.
-pub struct Runner {
-    payload: Payload,
+/// Runs one item after the other.
+pub struct Runner<F> {
+    payload: F,
     scenario: Scenario,
 }
 
-impl Runner {
+impl<F: Family> Runner<F> {
     /// With the host's events as they are on a machine with or without SMM.
     ///
     /// # Errors
     /// If the payload cannot be put together.
     pub fn new(smm: bool) -> Result<Self, BadPayload> {
-        let payload = Payload::new()?;
-        let payload = if smm { payload } else { payload.without_smi() };
+        let payload = F::payload(smm)?;
         Ok(Self {
             scenario: payload.template(),
             payload,
         })
     }
 
-    /// Runs a sequence with `run`.
-    pub fn run(&mut self, item: &Item, run: impl FnOnce(&Scenario) -> Run) -> Seen {
-        self.payload.set(&mut self.scenario, &item.sequence);
+    /// Runs an item with `run`.
+    pub fn run(&mut self, item: &Item<F::Row>, run: impl FnOnce(&Scenario) -> Run) -> Seen {
+        self.payload.set(&mut self.scenario, &item.row);
         let run = run(&self.scenario);
         let Run::Done(transcript) = &run else {
             return Seen::Other(Box::new(run));

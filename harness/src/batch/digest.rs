@@ -1,4 +1,4 @@
-//! Digests: of what happened in a sequence, and of all that was observed.
+//! Digests: of what happened in a run, and of all that was observed.
 
 use std::hash::{Hash, Hasher};
 
@@ -7,7 +7,7 @@ use spec_model::transcript::{Observation, Stop, Transcript};
 use spec_model::x86::state::Shadow;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
-/// What happened in a sequence, so that two that show the same are known to: the stops in their
+/// What happened in a run, so that two that show the same are known to: the stops in their
 /// order (which handler was entered, or that none was), and at each what is masked, pending and
 /// in force. Registers, memory and the number of the event are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
-//! Event sequences in a booted kernel: both ends.
+//! Scenarios of a family in a booted kernel: both ends.
 //!
 //! Results travel many at a time, since saying which known outcome was seen takes a byte or
-//! two. When a boot is lost, what had no result yet runs in another one, in which each sequence
+//! two. When a boot is lost, what had no result yet runs in another one, in which each scenario
 //! is announced, so that the one that does it is known.
 
 use std::borrow::Cow;
@@ -15,7 +15,10 @@ use super::agent::{Channel, Executor, panic_text};
 use super::emulator::Lost;
 use super::frame::{Job, Message};
 use super::{Booted, End, FRUITLESS_BOOTS, IDLE_BOOTS};
-use crate::sequences::batch::{Item, Runner, Seen};
+use crate::batch::Family;
+use crate::batch::item::{Item, Runner, Seen, Work};
+use crate::gates::Payload as Gates;
+use crate::sequences::Payload as Sequences;
 use crate::target::{Run, RunOptions};
 
 /// How long results wait to travel together.
@@ -31,12 +34,26 @@ pub(super) fn run<E: Executor, F: Display>(
     open: &impl Fn() -> Result<E, F>,
     channel: &mut Channel,
 ) -> io::Result<()> {
+    match &job.work {
+        None => Ok(()),
+        Some(Work::Sequences(items)) => run_items::<Sequences, E, F>(items, job, executor, open, channel),
+        Some(Work::Gates(items)) => run_items::<Gates, E, F>(items, job, executor, open, channel),
+    }
+}
+
+fn run_items<P: Family, E: Executor, F: Display>(
+    items: &[Cow<'_, Item<P::Row>>],
+    job: &Job<'_>,
+    executor: &mut E,
+    open: &impl Fn() -> Result<E, F>,
+    channel: &mut Channel,
+) -> io::Result<()> {
     let smm = executor.identity().smm;
-    let mut runner = Runner::new(smm).map_err(io::Error::other)?;
+    let mut runner = Runner::<P>::new(smm).map_err(io::Error::other)?;
     let mut results = Vec::new();
     let mut told = 0;
     let mut sent = Instant::now();
-    for item in &job.sequences {
+    for item in items {
         if job.careful {
             channel.send(&Message::Starting(item.number))?;
         }
@@ -59,31 +76,31 @@ pub(super) fn run<E: Executor, F: Display>(
         }
         results.push((item.number, seen));
         if job.careful || sent.elapsed() > TICK {
-            channel.send(&Message::Sequences(std::mem::take(&mut results)))?;
+            channel.send(&Message::Seen(std::mem::take(&mut results)))?;
             sent = Instant::now();
         }
     }
-    channel.send(&Message::Sequences(results))
+    channel.send(&Message::Seen(results))
 }
 
 impl Booted {
-    /// Runs sequences and hands each result to `sink` with its number, exactly once, unless it
+    /// Runs items and hands each result to `sink` with its number, exactly once, unless it
     /// was told to stop. `running` is told when the kernel is up.
-    pub fn run_sequences(
+    pub fn run_items<F: Family>(
         &mut self,
-        items: &[Item],
+        items: &[Item<F::Row>],
         options: RunOptions,
         sink: &mut dyn FnMut(u32, Seen),
         running: &mut dyn FnMut(),
     ) {
-        let mut left: BTreeMap<u32, &Item> = items.iter().map(|item| (item.number, item)).collect();
+        let mut left: BTreeMap<u32, &Item<F::Row>> = items.iter().map(|item| (item.number, item)).collect();
         let (mut idle, mut fruitless, mut careful) = (0, 0, false);
         while !left.is_empty() {
             let before = left.len();
-            let end = self.boot_sequences(&mut left, options, careful, sink, running);
+            let end = self.boot_items::<F>(&mut left, options, careful, sink, running);
             let gained = left.len() < before;
             let reason = match end {
-                End::Finished => "the agent finished without a result for this sequence".to_owned(),
+                End::Finished => "the agent finished without a result for this scenario".to_owned(),
                 End::Stopped => return,
                 End::Unusable(reason) => reason,
                 End::Lost { reason, running } => {
@@ -108,9 +125,9 @@ impl Booted {
         }
     }
 
-    fn boot_sequences(
+    fn boot_items<F: Family>(
         &mut self,
-        left: &mut BTreeMap<u32, &Item>,
+        left: &mut BTreeMap<u32, &Item<F::Row>>,
         options: RunOptions,
         careful: bool,
         sink: &mut dyn FnMut(u32, Seen),
@@ -119,7 +136,7 @@ impl Booted {
         let job = Job {
             options,
             scenarios: Vec::new(),
-            sequences: left.values().map(|item| Cow::Borrowed(*item)).collect(),
+            work: Some(F::work(left.values().map(|item| Cow::Borrowed(*item)).collect())),
             careful,
         };
         let (mut emulator, start) = match self.launch(&job) {
@@ -136,7 +153,7 @@ impl Booted {
                     up();
                 }
                 Ok(Message::Starting(number)) => running = usize::try_from(number).ok(),
-                Ok(Message::Sequences(results)) => {
+                Ok(Message::Seen(results)) => {
                     for (number, seen) in results {
                         if left.remove(&number).is_some() {
                             sink(number, seen);

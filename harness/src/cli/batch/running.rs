@@ -1,22 +1,23 @@
-//! Sequences on a running target: threads, and what they report.
+//! Scenarios of a family on a running target: threads, and what they report.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 
+use crate::batch::Family;
+use crate::batch::item::{Item, Runner, Seen};
 use crate::cli::session::{Kind, Prepared};
 use crate::interrupt;
-use crate::sequences::batch::{Item, Runner, Seen};
 use crate::target::RunOptions;
 use crate::target::booted::Booted;
 use crate::target::kvm::Kvm;
 
 /// What a running target reports.
 pub(super) enum Event {
-    /// It is ready to run sequences.
+    /// It is ready to run scenarios.
     Up,
-    /// What came of the sequence with that number.
+    /// What came of the scenario with that number.
     Seen(u32, Seen),
     /// Something else that is worth knowing.
     Remark(String),
@@ -48,27 +49,27 @@ pub(super) fn next(events: &Events) -> Option<Event> {
     }
 }
 
-/// Runs the sequences on threads of their own; a booted target several times at once if `jobs`
+/// Runs the items on threads of their own; a booted target several times at once if `jobs`
 /// says so, each with a share of them.
-pub(super) fn start(target: &Prepared, items: &[Item], jobs: usize, smm: bool) -> Events {
+pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], jobs: usize, smm: bool) -> Events {
     let (sender, receiver) = channel();
     let stop: Arc<AtomicBool> = std::sync::Arc::default();
     match &target.kind {
         Kind::Kvm(_) => {
             let (items, stop) = (items.to_vec(), Arc::clone(&stop));
             thread::spawn(move || {
-                if let Err(reason) = local(&items, smm, &stop, &sender) {
+                if let Err(reason) = local::<F>(&items, smm, &stop, &sender) {
                     let _ = sender.send(Event::Remark(format!("it cannot be used: {reason}")));
                 }
             });
         }
         Kind::Booted { config, .. } => {
             for job in 0..jobs.max(1) {
-                let share: Vec<Item> = items.iter().skip(job).step_by(jobs.max(1)).cloned().collect();
+                let share: Vec<Item<F::Row>> = items.iter().skip(job).step_by(jobs.max(1)).cloned().collect();
                 let mut config = config.clone();
                 config.stop = Arc::clone(&stop);
                 let sender = sender.clone();
-                thread::spawn(move || booted(Booted::new(*config), &share, &sender));
+                thread::spawn(move || booted::<F>(Booted::new(*config), &share, &sender));
             }
         }
         Kind::Model | Kind::Unusable(_) => {}
@@ -76,21 +77,26 @@ pub(super) fn start(target: &Prepared, items: &[Item], jobs: usize, smm: bool) -
     Events { receiver, stop }
 }
 
-fn booted(mut target: Booted, items: &[Item], sender: &Sender<Event>) {
+fn booted<F: Family>(mut target: Booted, items: &[Item<F::Row>], sender: &Sender<Event>) {
     if items.is_empty() {
         return;
     }
     let mut sink = |number, seen| drop(sender.send(Event::Seen(number, seen)));
     let mut up = || drop(sender.send(Event::Up));
-    target.run_sequences(items, RunOptions::default(), &mut sink, &mut up);
+    target.run_items::<F>(items, RunOptions::default(), &mut sink, &mut up);
     for alarm in target.alarms() {
         let _ = sender.send(Event::Remark(format!("the guest kernel complained:\n{alarm}")));
     }
 }
 
-fn local(items: &[Item], smm: bool, stop: &AtomicBool, sender: &Sender<Event>) -> Result<(), String> {
+fn local<F: Family>(
+    items: &[Item<F::Row>],
+    smm: bool,
+    stop: &AtomicBool,
+    sender: &Sender<Event>,
+) -> Result<(), String> {
     let mut kvm = Kvm::open().map_err(|error| error.to_string())?;
-    let mut runner = Runner::new(smm).map_err(|error| error.to_string())?;
+    let mut runner = Runner::<F>::new(smm).map_err(|error| error.to_string())?;
     let _ = sender.send(Event::Up);
     for item in items {
         if stop.load(Ordering::Relaxed) {

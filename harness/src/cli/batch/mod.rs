@@ -1,0 +1,297 @@
+//! What `conform sequences` and `conform gates` share: running a family on targets, judging,
+//! and telling.
+
+mod running;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use spec_model::defect::DefectSet;
+use spec_model::profile::Profile;
+use spec_model::run::outcomes;
+
+use crate::batch::expected::Expected;
+use crate::batch::item::Item;
+use crate::batch::tally::{Judge, Tally};
+use crate::batch::{Family, processor_time, report};
+use crate::cli::console::Progress;
+use crate::cli::exit::{Failure, Status};
+use crate::cli::session::{Kind, Prepared, default_targets, own_executable};
+use crate::cli::target_name::TargetName;
+use crate::deviation::{self, Deviation};
+use crate::interrupt;
+use crate::judge::VerdictKind;
+use crate::judge::case::profile;
+use crate::judge::stop;
+use crate::provision::Cache;
+use crate::target::{Identity, Mode};
+use running::Event;
+
+/// Deviating scenarios that are printed as case files.
+const PRINTED: usize = 3;
+
+/// What the user asked for, of whatever family.
+pub(super) struct Wanted<'a> {
+    pub(super) targets: &'a [TargetName],
+    pub(super) json: Option<&'a PathBuf>,
+    pub(super) save: Option<&'a PathBuf>,
+    /// How many times at once a kernel is booted.
+    pub(super) jobs: usize,
+    /// Switched on in the model.
+    pub(super) defects: DefectSet,
+}
+
+/// The targets of the user, or all there are.
+pub(super) fn prepared(names: &[TargetName]) -> Result<Vec<Prepared>, Failure> {
+    let cache = Cache::open(None).map_err(Failure::incomplete)?;
+    let names = if names.is_empty() {
+        default_targets(&cache)
+    } else {
+        names.to_vec()
+    };
+    let executable = own_executable().map_err(Failure::incomplete)?;
+    let prepare = |name| Prepared::new(name, &cache, &executable);
+    Ok(names.iter().map(prepare).collect())
+}
+
+/// What a family says about one target.
+pub(super) trait Plan<F: Family> {
+    /// Names of the groups, on a KVM.
+    fn groups(&self) -> Vec<String>;
+
+    /// Scenarios that were asked for, on a KVM.
+    fn wanted(&self) -> usize;
+
+    /// What is allowed on a target with these deviations. What it cannot run is counted.
+    fn expected(
+        &self,
+        tally: &mut Tally<'_, F::Row>,
+        identity: &Identity,
+        judged_by: (&'static Profile, DefectSet),
+        deviations: DefectSet,
+    ) -> Result<Vec<Expected<F::Row>>, Failure>;
+
+    /// How many of the rows show each deviation: those that it changes when it is on alone.
+    fn named(
+        &self,
+        identity: &Identity,
+        judged_by: (&'static Profile, DefectSet),
+        deviations: &[&Deviation],
+        known: &[&Expected<F::Row>],
+    ) -> Result<BTreeMap<String, usize>, Failure>;
+}
+
+/// Runs a family on one target after the other.
+pub(super) struct All<'a, F: Family> {
+    pub(super) wanted: Wanted<'a>,
+    pub(super) payload: &'a F,
+    pub(super) deviations: &'a [Deviation],
+    pub(super) progress: Progress,
+    pub(super) tallies: Vec<Tally<'a, F::Row>>,
+}
+
+impl<'a, F: Family> All<'a, F> {
+    /// On the targets that are wanted; `model` does what the target `model` does.
+    pub(super) fn run(
+        mut self,
+        plan: &impl Plan<F>,
+        mut model: impl FnMut(&mut Self) -> Result<(), Failure>,
+    ) -> Result<Status, Failure> {
+        interrupt::catch();
+        for target in &prepared(self.wanted.targets)? {
+            if interrupt::interrupted() {
+                break;
+            }
+            match &target.kind {
+                Kind::Model => model(&mut self)?,
+                Kind::Unusable(reason) => self.unusable(plan, target, reason),
+                Kind::Kvm(identity) | Kind::Booted { identity, .. } => self.target(plan, target, identity)?,
+            }
+        }
+        self.finish()
+    }
+
+    fn unusable(&mut self, plan: &impl Plan<F>, target: &Prepared, reason: &str) {
+        let mut tally = Tally::new(target.name.to_string(), &plan.groups(), plan.wanted());
+        tally.remarks.push(format!("it cannot be used: {reason}"));
+        self.tallies.push(tally);
+    }
+
+    fn target(&mut self, plan: &impl Plan<F>, target: &Prepared, identity: &Identity) -> Result<(), Failure> {
+        let start = Instant::now();
+        let processor_before = processor_time::of_process_and_children();
+        let name = target.name.to_string();
+        let mut tally = Tally::new(name.clone(), &plan.groups(), plan.wanted());
+        let Some(profile) = profile(identity.backend) else {
+            tally
+                .remarks
+                .push("the model has no profile for this KVM backend".to_owned());
+            self.tallies.push(tally);
+            return Ok(());
+        };
+        self.progress.show(&format!("{name}: asking the model"));
+        let applicable = deviation::applicable(self.deviations, identity, Mode::Normal);
+        let defects = self.wanted.defects;
+        let judged_by = (profile, defects);
+        let expected = plan.expected(&mut tally, identity, judged_by, all_of(&applicable))?;
+        let items: Vec<Item<F::Row>> = (0..)
+            .zip(&expected)
+            .map(|(number, expected)| expected.item(number))
+            .collect();
+        let judge = Judge {
+            payload: self.payload,
+            identity,
+            deviations: self.deviations,
+            defects,
+        };
+        let mut known: Vec<usize> = Vec::new();
+        let mut up: Option<Instant> = None;
+        let events = running::start::<F>(target, &items, self.wanted.jobs, identity.smm);
+        while let Some(event) = running::next(&events) {
+            let (number, seen) = match event {
+                Event::Up => {
+                    up.get_or_insert_with(Instant::now);
+                    continue;
+                }
+                Event::Remark(remark) => {
+                    tally.remarks.push(remark);
+                    continue;
+                }
+                Event::Seen(number, seen) => (number as usize, seen),
+            };
+            let Some(expected) = expected.get(number) else {
+                continue;
+            };
+            let before = tally.of(VerdictKind::KnownDeviation);
+            judge
+                .judge(&mut tally, expected, seen)
+                .map_err(Failure::incomplete)?;
+            if tally.of(VerdictKind::KnownDeviation) > before {
+                known.push(number);
+            }
+            let (done, wanted) = (tally.judged(), tally.wanted);
+            if done.is_multiple_of(64) {
+                self.progress
+                    .show(&format!("{name}: {done} of {wanted} {}", F::NOUN));
+            }
+        }
+        tally.running = up.map(|up| up.elapsed()).unwrap_or_default();
+        if !known.is_empty() {
+            self.progress
+                .show(&format!("{name}: naming the known deviations"));
+            let of = |number: &usize| expected.get(*number);
+            let known: Vec<&Expected<F::Row>> = known.iter().filter_map(of).collect();
+            tally.known = plan.named(identity, judged_by, &applicable, &known)?;
+        }
+        tally.took = start.elapsed();
+        let processor_after = processor_time::of_process_and_children();
+        let processor = processor_before.zip(processor_after);
+        tally.processor = processor.map(|(before, after)| after.saturating_sub(before));
+        self.show(&tally, profile)?;
+        self.tallies.push(tally);
+        Ok(())
+    }
+
+    /// Prints what deviates, the first ones as case files, and saves them if that was asked for.
+    pub(super) fn show(
+        &mut self,
+        tally: &Tally<'_, F::Row>,
+        profile: &'static Profile,
+    ) -> Result<(), Failure> {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = report::differences::<F>(&mut out, tally);
+        for (index, shown) in tally.shown.iter().enumerate() {
+            let text = case_file(self.payload, &shown.row, profile)?;
+            let name = F::name(&shown.row);
+            if index < PRINTED {
+                out += &format!("\n# {name} as a case file:\n{text}\n");
+            }
+            if let Some(folder) = self.wanted.save {
+                save(folder, &name, &text)?;
+            }
+        }
+        Ok(self.progress.say(&out)?)
+    }
+
+    fn finish(mut self) -> Result<Status, Failure> {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = report::table::<F>(&mut out, &self.tallies);
+        self.progress.say(&out)?;
+        if let Some(path) = self.wanted.json {
+            let file = File::create(path).map_err(|error| {
+                Failure::wrong(format_args!("{}: cannot be written: {error}", path.display()))
+            })?;
+            let mut file = BufWriter::new(file);
+            for tally in &self.tallies {
+                let line =
+                    serde_json::to_string(&report::Entry::of::<F>(tally)).map_err(Failure::incomplete)?;
+                writeln!(file, "{line}")?;
+            }
+            file.flush()?;
+        }
+        Ok(Status::of_signal().unwrap_or_else(|| status(&self.tallies)))
+    }
+}
+
+/// A row as a case file, with the stops that the model allows.
+pub(super) fn case_file<F: Family>(
+    payload: &F,
+    row: &F::Row,
+    profile: &'static Profile,
+) -> Result<String, Failure> {
+    let case = payload.case(row).map_err(Failure::incomplete)?;
+    let allowed = outcomes(&case.scenario, profile, DefectSet::NONE).map_err(Failure::incomplete)?;
+    let mut paths: Vec<Vec<String>> = Vec::new();
+    for outcome in &allowed {
+        let stops = outcome.transcript.observations.iter();
+        let path: Vec<String> = stops
+            .map(|observation| stop::name(&case.scenario, observation.stop).to_owned())
+            .collect();
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    Ok(F::case_text(row, &paths))
+}
+
+/// As for `conform run`.
+fn status<R: Clone>(tallies: &[Tally<'_, R>]) -> Status {
+    let of = |kind| tallies.iter().map(|tally| tally.of(kind)).sum::<usize>();
+    let judged: usize = tallies.iter().map(Tally::judged).sum();
+    if of(VerdictKind::Deviates) + of(VerdictKind::UnexpectedlyConforms) > 0 {
+        Status::Deviates
+    } else if judged == of(VerdictKind::Unsupported) || !tallies.iter().all(Tally::is_complete) {
+        Status::Incomplete
+    } else {
+        Status::Conforms
+    }
+}
+
+fn save(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
+    let path = folder.join(format!("{name}.yaml"));
+    let written = path
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| fs::write(&path, text));
+    written.map_err(|error| Failure::wrong(format_args!("{}: cannot be written: {error}", path.display())))
+}
+
+/// The defects of all of these deviations.
+pub(super) fn all_of(deviations: &[&Deviation]) -> DefectSet {
+    deviations
+        .iter()
+        .flat_map(|deviation| &deviation.defects)
+        .copied()
+        .collect()
+}
+
+/// A deviation as the report calls it.
+pub(super) fn deviation_name(deviation: &Deviation) -> String {
+    let file = deviation.file.file_stem().unwrap_or_default().to_string_lossy();
+    format!("{file}: {} [{}]", deviation.title, deviation.requirement.id)
+}
