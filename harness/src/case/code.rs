@@ -89,6 +89,16 @@ pub(super) struct Code {
     pub(super) entries: Vec<u64>,
 }
 
+impl Code {
+    /// Offset of a section, if there is one of that name.
+    pub(super) fn section_offset(&self, name: &str) -> Option<u64> {
+        match &self.labels {
+            Labels::Placed(labels) if self.sections.contains(name) => labels.get(name).map(|label| label.offset),
+            Labels::Placed(_) | Labels::Named(_) => None,
+        }
+    }
+}
+
 /// The mode in which the code has the fewest mistakes: what stands in for one that cannot
 /// be read. `guess` wins where several are equal.
 pub(super) fn likely_mode(sections: &Entries<Located<String>>, guess: Mode) -> Mode {
@@ -347,7 +357,7 @@ fn bits(mode: Mode, section: &str) -> Bits {
         Mode::Real | Mode::Bare => Bits::Bits16,
         Mode::Protected | Mode::Paged | Mode::Pae => Bits::Bits32,
         Mode::Compatibility if vector(section).is_none() => Bits::Bits32,
-        Mode::Compatibility | Mode::Long => Bits::Bits64,
+        Mode::Compatibility | Mode::Long | Mode::XenPv => Bits::Bits64,
     }
 }
 

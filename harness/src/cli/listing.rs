@@ -53,6 +53,7 @@ fn describe(identity: &Identity) -> String {
         Backend::Svm => "SVM",
         Backend::Vmx => "VMX",
         Backend::Pvm => "PVM, without hardware virtualization",
+        Backend::XenPv => "Xen",
         Backend::Unknown => "an unknown backend, for which the model has no profile",
     };
     let smm = if identity.smm {

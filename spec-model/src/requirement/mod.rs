@@ -14,6 +14,7 @@ mod saved_state;
 mod smm;
 mod smm_formats;
 mod smm_image;
+mod xen_pv;
 
 pub use apic::*;
 pub use chipset::*;
@@ -26,6 +27,7 @@ pub use saved_state::*;
 pub use smm::*;
 pub use smm_formats::*;
 pub use smm_image::*;
+pub use xen_pv::*;
 
 /// How binding a requirement is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +38,8 @@ pub enum Strength {
     Vendor,
     /// KVM decided so where the manuals are silent.
     KvmPolicy,
+    /// It is the interface of Xen for paravirtual guests: its public headers say so, or Xen does.
+    XenInterface,
 }
 
 impl std::fmt::Display for Strength {
@@ -44,6 +48,7 @@ impl std::fmt::Display for Strength {
             Self::Architectural => "architectural",
             Self::Vendor => "vendor",
             Self::KvmPolicy => "KVM policy",
+            Self::XenInterface => "Xen interface",
         })
     }
 }
@@ -92,6 +97,7 @@ pub fn all() -> impl Iterator<Item = &'static Requirement> {
         CHIPSET,
         APIC,
         INIT,
+        XEN_PV,
     ]
     .into_iter()
     .flatten()

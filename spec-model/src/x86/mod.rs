@@ -20,3 +20,4 @@ pub mod segmentation;
 pub mod smm;
 pub mod state;
 pub mod step;
+pub mod xen_pv;

@@ -73,7 +73,10 @@ impl Processor<'_, '_> {
         }
         if self.vcpu.single_step_pending {
             self.vcpu.single_step_pending = false;
-            self.state_mut().dr6 |= DR6_BS;
+            // A guest of Xen does not have the processor's DR6.
+            if self.state().xen_pv.is_none() {
+                self.state_mut().dr6 |= DR6_BS;
+            }
             self.raise(Exception::plain(DB))?;
             return Ok(Some("#DB, single step"));
         }

@@ -39,6 +39,11 @@ impl Processor<'_, '_> {
     /// The exception that it raises, or that the model does not know the instruction.
     pub fn execute(&mut self, instruction: &Instruction, points: usize) -> Step<After> {
         use Mnemonic as M;
+        if self.state().xen_pv.is_some()
+            && let Some(after) = self.execute_in_guest(instruction, points)?
+        {
+            return Ok(after);
+        }
         match instruction.mnemonic() {
             _ if instruction.is_string_instruction() => return self.execute_string(instruction, points),
             M::Nop | M::Pause | M::Wbinvd | M::Wait | M::Endbr64 | M::Endbr32 => {
@@ -74,6 +79,9 @@ impl Processor<'_, '_> {
     /// INT n, INT3 and INTO: the return address is the next instruction (EXC-BP-001). If the
     /// delivery faults, the fault reports the INT instruction itself, as for any other.
     fn software_interrupt(&mut self, vector: u8) -> Step {
+        if self.state().xen_pv.is_some() {
+            return self.bounce_software_interrupt(vector);
+        }
         let event = Event {
             vector,
             error_code: None,
