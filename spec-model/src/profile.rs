@@ -385,7 +385,9 @@ pub static BOCHS: Profile = Profile {
 };
 
 /// Every profile.
-pub static PROFILES: &[&Profile] = &[&KVM_SVM, &KVM_VMX, &KVM_PVM, &INTEL, &AMD, &QEMU_TCG, &BOCHS, &XEN_PV];
+pub static PROFILES: &[&Profile] = &[
+    &KVM_SVM, &KVM_VMX, &KVM_PVM, &INTEL, &AMD, &QEMU_TCG, &BOCHS, &XEN_PV,
+];
 
 impl Profile {
     /// Whether it is KVM on whatever hardware.

@@ -93,7 +93,9 @@ impl Code {
     /// Offset of a section, if there is one of that name.
     pub(super) fn section_offset(&self, name: &str) -> Option<u64> {
         match &self.labels {
-            Labels::Placed(labels) if self.sections.contains(name) => labels.get(name).map(|label| label.offset),
+            Labels::Placed(labels) if self.sections.contains(name) => {
+                labels.get(name).map(|label| label.offset)
+            }
             Labels::Placed(_) | Labels::Named(_) => None,
         }
     }

@@ -53,7 +53,11 @@ pub(super) fn profiles(
         };
         if (profile.name == XEN_PV.name) != (mode == Mode::XenPv) && mistakes.trusts(name.at) {
             let what = format!("`{}` does not run this mode", profile.name);
-            mistakes.add(name.at, what, "leave out `profiles`: mode xen-pv implies `xen-pv`");
+            mistakes.add(
+                name.at,
+                what,
+                "leave out `profiles`: mode xen-pv implies `xen-pv`",
+            );
         }
         if profiles.iter().any(|known| known.name == profile.name) && mistakes.trusts(name.at) {
             let what = format!("`{}` is given twice", profile.name);

@@ -49,7 +49,11 @@ pub(super) fn check(machine: &Machine, resolver: &mut Resolver<'_>) {
         &tss.ist6, &tss.ist7,
     ];
     if let Some(number) = others.into_iter().flatten().next() {
-        refuse(number.at, "TSS", "give `rsp0` alone: it is the stack of the kernel");
+        refuse(
+            number.at,
+            "TSS",
+            "give `rsp0` alone: it is the stack of the kernel",
+        );
     }
     if let Some((key, _)) = machine.pages.0.iter().find(|(_, page)| page.user.is_some()) {
         refuse(key.at, "pages for itself alone", "remove `user`");

@@ -2,6 +2,7 @@
 
 pub mod booted;
 pub mod kvm;
+pub mod xen_pv;
 
 use serde::{Deserialize, Serialize};
 use spec_model::scenario::Scenario;

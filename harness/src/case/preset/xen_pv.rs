@@ -96,7 +96,11 @@ pub(super) fn tables(pages: &[(u64, Page)]) -> Vec<Blob> {
     });
     let own = (0..=u64::from(GDT_LIMIT) / PAGE_SIZE)
         .flat_map(|number| (page(number) + GDT_OFFSET | PRESENT | WRITABLE).to_le_bytes());
-    let descriptors = [(FLAT_CODE_32, 0xcf_fb), (FLAT_STACK, 0xcf_f3), (FLAT_CODE, 0xaf_fb)];
+    let descriptors = [
+        (FLAT_CODE_32, 0xcf_fb),
+        (FLAT_STACK, 0xcf_f3),
+        (FLAT_CODE, 0xaf_fb),
+    ];
     let mut blobs = vec![
         entry(0, 0, page(1) | ALL),
         entry(0, index(39), page(4) | PRESENT | WRITABLE),

@@ -17,6 +17,7 @@ use crate::cli::console::{Progress, print};
 use crate::cli::exit::{Failure, Status};
 use crate::cli::session::{Kind, Prepared, default_targets, own_executable};
 use crate::cli::suite::Suite;
+use crate::cli::target_name::TargetName;
 use crate::deviation::{self, Deviation};
 use crate::interrupt;
 use crate::judge::VerdictKind;
@@ -54,7 +55,10 @@ pub(super) fn sequences(arguments: &SequencesArguments) -> Result<Status, Failur
     let suite = Suite::load_if_any(&[])?;
     let cache = Cache::open(None).map_err(Failure::incomplete)?;
     let names = if arguments.targets.is_empty() {
-        default_targets(&cache)
+        // The sequences are events of whole machines.
+        let mut names = default_targets(&cache);
+        names.retain(|name| *name != TargetName::XenPv);
+        names
     } else {
         arguments.targets.clone()
     };
@@ -79,6 +83,7 @@ pub(super) fn sequences(arguments: &SequencesArguments) -> Result<Status, Failur
         match &target.kind {
             Kind::Model => all.model()?,
             Kind::Unusable(reason) => all.unusable(target, reason),
+            Kind::XenPv { .. } => all.unusable(target, "a guest of Xen has no SMI, RSM, STI and MOV SS"),
             Kind::Kvm(identity) | Kind::Booted { identity, .. } => all.target(target, identity)?,
         }
     }

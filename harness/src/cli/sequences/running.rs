@@ -71,7 +71,7 @@ pub(super) fn start(target: &Prepared, items: &[Item], jobs: usize, smm: bool) -
                 thread::spawn(move || booted(Booted::new(*config), &share, &sender));
             }
         }
-        Kind::Model | Kind::Unusable(_) => {}
+        Kind::Model | Kind::XenPv { .. } | Kind::Unusable(_) => {}
     }
     Events { receiver, stop }
 }

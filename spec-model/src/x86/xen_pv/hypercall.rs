@@ -1,7 +1,7 @@
 //! SYSCALL: hypercalls of the guest kernel, and system calls of its programs.
 
-use super::bounce::{Context, Entry, R11};
 use super::Trap;
+use super::bounce::{Context, Entry, R11};
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::x86::control::{flag, is_canonical};

@@ -2,8 +2,8 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
-use crate::error::ModelError;
 use crate::defect::Defect;
+use crate::error::ModelError;
 use crate::scenario::{PointId, SYNC_PORT};
 use crate::x86::exception::{Interruption, Step};
 use crate::x86::execute::After;
