@@ -23,6 +23,9 @@ const SMI_STEP: u64 = 0x400;
 /// Text of the section before all others.
 const ANCHOR: &str = ".at 0x1000";
 
+/// Name of the section that a guest of Xen enters for system calls.
+const SYSTEM_CALL: &str = "syscall";
+
 /// Names of the exceptions that are section names.
 const EXCEPTIONS: [(&str, u8); 16] = [
     ("de", 0),
@@ -87,18 +90,8 @@ pub(super) struct Code {
     pub(super) handlers: Vec<(u8, u64)>,
     /// Offset of the section that each processor starts at.
     pub(super) entries: Vec<u64>,
-}
-
-impl Code {
-    /// Offset of a section, if there is one of that name.
-    pub(super) fn section_offset(&self, name: &str) -> Option<u64> {
-        match &self.labels {
-            Labels::Placed(labels) if self.sections.contains(name) => {
-                labels.get(name).map(|label| label.offset)
-            }
-            Labels::Placed(_) | Labels::Named(_) => None,
-        }
-    }
+    /// Offset of the section `syscall`, which a guest of Xen enters for system calls.
+    pub(super) system_call: Option<u64>,
 }
 
 /// The mode in which the code has the fewest mistakes: what stands in for one that cannot
@@ -130,6 +123,7 @@ pub(super) fn assemble(
         point_names: Known::default(),
         handlers: Vec::new(),
         entries: Vec::new(),
+        system_call: None,
     };
     let mut folded = BTreeSet::new();
     let mut labels = Known {
@@ -235,6 +229,8 @@ pub(super) fn assemble(
             code.handlers.push((vector, offset));
         }
     }
+    let system_call = placed.iter().position(|section| section.name == SYSTEM_CALL);
+    code.system_call = system_call.and_then(start_of);
     for number in 0..vcpus {
         let name = entry_name(number);
         let index = placed.iter().position(|section| section.name == name);

@@ -11,9 +11,6 @@ use super::preset::{self, Tables};
 use super::resolve::Resolver;
 use super::syntax::{GateKind, Machine};
 
-/// Name of the section that is the callback for system calls.
-const SYSCALL: &str = "syscall";
-
 /// Whether a field belongs to what Xen keeps of a guest.
 pub(super) fn is_field(name: &str) -> bool {
     name.starts_with("xen.")
@@ -22,8 +19,7 @@ pub(super) fn is_field(name: &str) -> bool {
 /// Puts the trap table, the stack and the callback into the state of the processor.
 pub(super) fn complete(state: &mut VcpuState, tables: &Tables, code: &Code) {
     if let Some(xen) = state.xen_pv.as_deref_mut() {
-        let callback = code.section_offset(SYSCALL).unwrap_or_default();
-        preset::guest(tables, callback, xen);
+        preset::guest(tables, code.system_call.unwrap_or_default(), xen);
     }
 }
 
