@@ -199,6 +199,11 @@ impl<W: io::Write> Debugger<W> {
         self.send("c")
     }
 
+    /// Lets the processor execute one instruction, without interrupts.
+    pub fn step(&mut self) -> Result<(), DebuggerError> {
+        self.ask("s").map(drop)
+    }
+
     /// Whether the processor has stopped within that time.
     pub fn has_stopped(&mut self, patience: Duration) -> Result<bool, DebuggerError> {
         Ok(self.packet(patience)?.is_some())

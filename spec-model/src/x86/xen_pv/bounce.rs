@@ -94,6 +94,7 @@ impl Processor<'_, '_> {
             self.crash_domain();
             return Ok(());
         }
+        self.load_flags(context.rflags);
         let code = self.error_code(exception);
         self.bounce_vector(context, exception.vector, code)
     }
