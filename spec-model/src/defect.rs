@@ -293,6 +293,8 @@ defects! {
         "A fault of Xen's own IRET to the guest ends the domain.";
     XenPvSwapgsExecuted "xen-pv-swapgs-executed" XENPV_PRIV_001
         "SWAPGS in the guest kernel of Xen swaps the GS bases.";
+    XenPvSyscallMasksFlagsWithStack "xen-pv-syscall-masks-flags-with-stack" XENPV_CALL_004
+        "SYSCALL in a program of a Xen PV guest leaves those flags set that are set in the lower half of the new stack pointer, too.";
 }
 
 impl fmt::Display for Defect {

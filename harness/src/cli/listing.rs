@@ -34,7 +34,7 @@ pub(super) fn targets() -> Result<Status, Failure> {
             }
             Kind::XenPv { identity, .. } => {
                 format!(
-                    "usable: {} booted under QEMU, paravirtual guests only",
+                    "usable: Xen {} booted under QEMU, paravirtual guests only",
                     identity.kernel
                 )
             }

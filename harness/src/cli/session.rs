@@ -196,7 +196,7 @@ fn xen_pv(name: &TargetName, cache: &Cache, qemu: Qemu, xen: Xen) -> Kind {
             name: name.to_string(),
             backend: Backend::XenPv,
             processor: Processor::QemuTcg,
-            kernel: format!("Xen {}", xen.version),
+            kernel: xen.version.clone(),
             smm: false,
         },
         config: Box::new(XenPvConfig {

@@ -80,6 +80,9 @@ super::requirements! {
     XENPV_CALL_003 "XENPV-CALL-003" XenInterface
         "The set_trap_table hypercall replaces the entries of the vectors in its list and of no others."
         "xen/include/public/xen.h, __HYPERVISOR_set_trap_table; Xen, do_set_trap_table";
+    XENPV_CALL_004 "XENPV-CALL-004" XenInterface
+        "When SYSCALL in a program starts the callback, DF is clear and the arithmetic flags are as they were."
+        "Xen, arch/x86/x86_64/entry.S, switch_to_kernel";
     XENPV_IRET_001 "XENPV-IRET-001" XenInterface
         "The iret hypercall loads RAX, R11, RCX, flags, RIP, CS, RFLAGS, RSP and SS from the stack."
         "xen/include/public/arch-x86/xen-x86_64.h, struct iret_context";

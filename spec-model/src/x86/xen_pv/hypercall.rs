@@ -47,7 +47,7 @@ impl Processor<'_, '_> {
         }
     }
 
-    /// A program calls its kernel (XENPV-CALL-002). The frame's RCX and R11 are those that
+    /// A program calls its kernel (XENPV-CALL-002, XENPV-CALL-004). The frame's RCX and R11 are those that
     /// SYSCALL left: the return address and RFLAGS.
     fn system_call(&mut self) -> Result<(), ModelError> {
         let context = self.context();
@@ -62,7 +62,17 @@ impl Processor<'_, '_> {
                 masks_events: false,
                 error_code: None,
             },
-        )
+        )?;
+        let with_stack = self.rules.broken(Defect::XenPvSyscallMasksFlagsWithStack);
+        let state = self.state_mut();
+        let kept = if with_stack {
+            state.general[RSP] & 0xffff_ffff | flag::IF
+        } else {
+            !flag::DF
+        };
+        state.general[R11] &= kept;
+        state.rflags = state.rflags & kept | flag::FIXED;
+        Ok(())
     }
 
     /// The guest kernel calls the hypervisor (XENPV-CALL-001).
