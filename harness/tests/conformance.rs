@@ -60,7 +60,7 @@ fn trials(wanted: &Wanted) -> Result<Vec<Trial>, String> {
         trials.extend(match &prepared.kind {
             Kind::Model => model(&suite),
             Kind::Unusable(reason) => unusable(&suite, &name, reason, named),
-            Kind::Kvm(identity) | Kind::Booted { identity, .. } => {
+            Kind::Kvm(identity) | Kind::Booted { identity, .. } | Kind::XenPv { identity, .. } => {
                 let names: Vec<String> = suite
                     .cases
                     .iter()

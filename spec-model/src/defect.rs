@@ -375,6 +375,44 @@ defects! {
         "In long mode delivery enters code segments of any size.";
     TaskStackLimitIgnored "task-stack-limit-ignored" IST_008
         "In long mode the limit of the TSS is not checked when a stack pointer is read from it.";
+    XenPvFrameWithoutRcxR11 "xen-pv-frame-without-rcx-r11" XENPV_FRAME_001
+        "The frame of a Xen PV exception has no RCX and R11 on top.";
+    XenPvUpcallMaskNotSaved "xen-pv-upcall-mask-not-saved" XENPV_FRAME_002
+        "The frame of a Xen PV exception does not hold the event mask.";
+    XenPvErrorCodeMissing "xen-pv-error-code-missing" XENPV_FRAME_003
+        "The frame of a Xen PV exception has no error code.";
+    XenPvFrameShowsHardwareIf "xen-pv-frame-shows-hardware-if" XENPV_FRAME_004
+        "IF in the frame of a Xen PV exception is the hardware's.";
+    XenPvKernelShowsLevel3 "xen-pv-kernel-shows-level-3" XENPV_FRAME_005
+        "The frame says RPL 3 although the guest kernel of Xen was interrupted.";
+    XenPvPageFaultSaysUser "xen-pv-page-fault-says-user" XENPV_FRAME_007
+        "The error code of a page fault of the guest kernel of Xen has the user bit set.";
+    XenPvKernelStackIgnored "xen-pv-kernel-stack-ignored" XENPV_STACK_002
+        "An exception in a program of a Xen PV guest stays on its stack.";
+    XenPvStackNotAligned "xen-pv-stack-not-aligned" XENPV_STACK_003
+        "The frame of a Xen PV exception starts at the stack pointer as it is.";
+    XenPvEventsNotMasked "xen-pv-events-not-masked" XENPV_EVENT_001
+        "A handler of a Xen PV guest that wants events masked starts with the mask as it was.";
+    XenPvSoftwareInterruptIgnoresDpl "xen-pv-software-interrupt-ignores-dpl" XENPV_TRAP_002
+        "INT n of a Xen PV guest starts a handler whatever its privilege level.";
+    XenPvInt3ChecksDpl "xen-pv-int3-checks-dpl" XENPV_TRAP_003
+        "INT3 in a program of a Xen PV guest raises #GP unless its handler has privilege level 3.";
+    XenPvGsNotSwitched "xen-pv-gs-not-switched" XENPV_GS_001
+        "Xen leaves the GS base as it is between guest kernel and program.";
+    XenPvGsBasesSwapped "xen-pv-gs-bases-swapped" XENPV_GS_002
+        "The set_segment_base hypercall takes the kernel's GS base for that of programs.";
+    XenPvIretStaysInKernel "xen-pv-iret-stays-in-kernel" XENPV_IRET_002
+        "The iret hypercall never leaves the guest kernel.";
+    XenPvIretKeepsUpcallMask "xen-pv-iret-keeps-upcall-mask" XENPV_IRET_003
+        "The iret hypercall leaves the event mask as it is.";
+    XenPvIretIgnoresInSyscall "xen-pv-iret-ignores-in-syscall" XENPV_IRET_005
+        "The iret hypercall always restores RCX and R11.";
+    XenPvFailedReturnCrashes "xen-pv-failed-return-crashes" XENPV_IRET_006
+        "A fault of Xen's own IRET to the guest ends the domain.";
+    XenPvSwapgsExecuted "xen-pv-swapgs-executed" XENPV_PRIV_001
+        "SWAPGS in the guest kernel of Xen swaps the GS bases.";
+    XenPvSyscallMasksFlagsWithStack "xen-pv-syscall-masks-flags-with-stack" XENPV_CALL_004
+        "SYSCALL in a program of a Xen PV guest leaves those flags set that are set in the lower half of the new stack pointer, too.";
 }
 
 impl fmt::Display for Defect {

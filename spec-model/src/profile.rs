@@ -255,6 +255,14 @@ pub static KVM_PVM: Profile = Profile {
     ..kvm_like()
 };
 
+/// Xen as seen from a paravirtual guest: the guest runs on the processor itself, has no
+/// system-management mode, and gets no interrupts or NMIs but Xen's events.
+pub static XEN_PV: Profile = Profile {
+    name: "xen-pv",
+    smm: false,
+    ..kvm_like()
+};
+
 /// What KVM does whatever the hardware.
 const fn kvm_like() -> Profile {
     Profile {
@@ -427,7 +435,9 @@ pub static BOCHS: Profile = Profile {
 };
 
 /// Every profile.
-pub static PROFILES: &[&Profile] = &[&KVM_SVM, &KVM_VMX, &KVM_PVM, &INTEL, &AMD, &QEMU_TCG, &BOCHS];
+pub static PROFILES: &[&Profile] = &[
+    &KVM_SVM, &KVM_VMX, &KVM_PVM, &INTEL, &AMD, &QEMU_TCG, &BOCHS, &XEN_PV,
+];
 
 impl Profile {
     /// Whether it is KVM on whatever hardware.

@@ -45,6 +45,14 @@ pub struct Scenario {
     pub chipset: Option<Chipset>,
 }
 
+impl Scenario {
+    /// Whether it is a paravirtual guest of Xen, which nothing but Xen can run.
+    #[must_use]
+    pub fn needs_xen_pv(&self) -> bool {
+        self.vcpus.iter().any(|vcpu| vcpu.xen_pv.is_some())
+    }
+}
+
 /// The part of the guest's CPUID that scenarios choose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cpuid {

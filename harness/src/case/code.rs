@@ -23,6 +23,9 @@ const SMI_STEP: u64 = 0x400;
 /// Text of the section before all others.
 const ANCHOR: &str = ".at 0x1000";
 
+/// Name of the section that a guest of Xen enters for system calls.
+const SYSTEM_CALL: &str = "syscall";
+
 /// Names of the exceptions that are section names.
 const EXCEPTIONS: [(&str, u8); 16] = [
     ("de", 0),
@@ -87,6 +90,8 @@ pub(super) struct Code {
     pub(super) handlers: Vec<(u8, u64)>,
     /// Offset of the section that each processor starts at.
     pub(super) entries: Vec<u64>,
+    /// Offset of the section `syscall`, which a guest of Xen enters for system calls.
+    pub(super) system_call: Option<u64>,
 }
 
 /// The mode in which the code has the fewest mistakes: what stands in for one that cannot
@@ -118,6 +123,7 @@ pub(super) fn assemble(
         point_names: Known::default(),
         handlers: Vec::new(),
         entries: Vec::new(),
+        system_call: None,
     };
     let mut folded = BTreeSet::new();
     let mut labels = Known {
@@ -223,6 +229,8 @@ pub(super) fn assemble(
             code.handlers.push((vector, offset));
         }
     }
+    let system_call = placed.iter().position(|section| section.name == SYSTEM_CALL);
+    code.system_call = system_call.and_then(start_of);
     for number in 0..vcpus {
         let name = entry_name(number);
         let index = placed.iter().position(|section| section.name == name);
@@ -347,7 +355,7 @@ fn bits(mode: Mode, section: &str) -> Bits {
         Mode::Real | Mode::Bare => Bits::Bits16,
         Mode::Protected | Mode::Paged | Mode::Pae => Bits::Bits32,
         Mode::Compatibility if vector(section).is_none() => Bits::Bits32,
-        Mode::Compatibility | Mode::Long => Bits::Bits64,
+        Mode::Compatibility | Mode::Long | Mode::XenPv => Bits::Bits64,
     }
 }
 

@@ -11,6 +11,7 @@ use super::preset::{self, FREE_SELECTORS, Gate, MAPPED, PAGE_SIZE, Page, Tables,
 use super::resolve::Resolver;
 use super::syntax::{GateEntry, GateKind, Machine, Mode};
 use super::value::FieldValues;
+use super::xen_pv;
 
 /// Initial registers of all processors.
 pub(super) fn vcpus(
@@ -49,6 +50,14 @@ fn set(state: &mut VcpuState, values: &FieldValues, resolver: &mut Resolver<'_>)
     for field in FIELDS {
         let value = values.entries.0.iter().find(|(name, _)| name.value == field.name);
         let Some((name, number)) = value else { continue };
+        if xen_pv::is_field(&name.value) && state.xen_pv.is_none() {
+            resolver.mistakes.add(
+                name.at,
+                format!("`{}` means nothing in this mode", name.value),
+                "remove it, or use mode xen-pv",
+            );
+            continue;
+        }
         if is_apic_field(&name.value) && state.apic.is_none() {
             resolver.mistakes.add(
                 name.at,
@@ -68,6 +77,9 @@ pub(super) fn tables(machine: &Machine, code: &Code, resolver: &mut Resolver<'_>
     let mode = machine.mode.value;
     if resolver.mode_known {
         check_applicable(machine, resolver);
+    }
+    if mode == Mode::XenPv {
+        xen_pv::check(machine, resolver);
     }
     let pages = pages(machine, resolver);
     Tables {
@@ -105,7 +117,8 @@ fn check_applicable(machine: &Machine, resolver: &mut Resolver<'_>) {
     let long_only = [
         &tss.ist1, &tss.ist2, &tss.ist3, &tss.ist4, &tss.ist5, &tss.ist6, &tss.ist7,
     ];
-    if let (false, Some(number)) = (mode.has_descriptors(), any.into_iter().flatten().next()) {
+    let has_tss = mode.has_descriptors() || mode == Mode::XenPv;
+    if let (false, Some(number)) = (has_tss, any.into_iter().flatten().next()) {
         refuse(number.at, "tss", "protected, paged, pae, compatibility or long");
     }
     if !mode.has_long_mode() {

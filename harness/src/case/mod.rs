@@ -31,6 +31,7 @@ mod schema;
 mod syntax;
 mod tree;
 mod value;
+mod xen_pv;
 
 use std::path::{Path, PathBuf};
 
@@ -218,14 +219,21 @@ fn build(
         long_mode,
         shadow_stack: written.machine.shadow_stack_cpuid.unwrap_or(false),
     };
-    let profiles = profiles::profiles(&written.profiles, resolver.mistakes);
+    let profiles = profiles::profiles(&written.profiles, mode, resolver.mistakes);
     let layout = profiles.first().unwrap_or(&&KVM_SVM).layout(cpuid);
     let watches = watches(&written.watch, &mut resolver);
     let tables = machine::tables(&written.machine, &code, &mut resolver);
-    let vcpus = machine::vcpus(&written.machine, &code, tables.task_state.limit, &mut resolver);
+    let mut vcpus = machine::vcpus(&written.machine, &code, tables.task_state.limit, &mut resolver);
+    if let Some(state) = vcpus.first_mut().filter(|_| mode == Mode::XenPv) {
+        xen_pv::complete(state, &tables, &code);
+    }
     let blobs = preset::tables(mode, &tables, written.machine.apic.is_some());
     let chipset = chipset::chipset(written.machine.chipset.as_ref(), &mut resolver);
-    let extended = chipset::extended_memory(&written.machine, chipset.as_ref());
+    let extended = if mode == Mode::XenPv {
+        Some(preset::HYPERVISOR_MEMORY)
+    } else {
+        chipset::extended_memory(&written.machine, chipset.as_ref())
+    };
     let memory = memory::memory(&written.machine, extended, &code, &blobs, &mut resolver);
     let points = host::Points {
         points: &code.points,

@@ -1,12 +1,13 @@
 //! The implementations that a case is about.
 
-use spec_model::profile::{KVM_SVM, Profile};
+use spec_model::profile::{KVM_SVM, Profile, XEN_PV};
 use spec_model::scenario::{Action, Scenario};
 
 use super::Case;
 use super::document::Located;
 use super::expectation::{Expectations, ObservedField};
 use super::mistake::Mistakes;
+use super::syntax::Mode;
 use super::value::ProfileName;
 
 impl Case {
@@ -35,12 +36,29 @@ impl Case {
 }
 
 /// The profiles by their names; a name that is unknown is a mistake that has been reported.
-pub(super) fn profiles(written: &[Located<ProfileName>], mistakes: &mut Mistakes) -> Vec<&'static Profile> {
+///
+/// A paravirtual guest of Xen is about Xen and nothing else.
+pub(super) fn profiles(
+    written: &[Located<ProfileName>],
+    mode: Mode,
+    mistakes: &mut Mistakes,
+) -> Vec<&'static Profile> {
+    if mode == Mode::XenPv && written.is_empty() {
+        return vec![&XEN_PV];
+    }
     let mut profiles: Vec<&'static Profile> = Vec::new();
     for name in written {
         let Some(profile) = Profile::named(&name.value.text) else {
             continue;
         };
+        if (profile.name == XEN_PV.name) != (mode == Mode::XenPv) && mistakes.trusts(name.at) {
+            let what = format!("`{}` does not run this mode", profile.name);
+            mistakes.add(
+                name.at,
+                what,
+                "leave out `profiles`: mode xen-pv implies `xen-pv`",
+            );
+        }
         if profiles.iter().any(|known| known.name == profile.name) && mistakes.trusts(name.at) {
             let what = format!("`{}` is given twice", profile.name);
             mistakes.add(name.at, what, "keep one of them");

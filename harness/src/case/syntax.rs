@@ -164,6 +164,8 @@ pub(super) enum Mode {
     Long,
     /// Nothing is preset: neither RAM nor tables nor registers.
     Bare,
+    /// The kernel of a paravirtual guest of Xen, 64-bit code at privilege level 3.
+    XenPv,
 }
 
 /// Changes to one gate.

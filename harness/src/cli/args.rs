@@ -8,7 +8,7 @@ use spec_model::profile::Profile;
 
 use super::layout::LayoutArguments;
 use super::target_name::TargetName;
-use crate::provision::KernelName;
+use crate::provision::Bootable;
 use crate::target::Mode;
 
 /// Runs conformance cases on the reference model and on real KVM.
@@ -52,10 +52,11 @@ pub(super) enum Command {
     },
     /// Say which targets there are, and what would help where one cannot be used.
     Targets,
-    /// Find or fetch QEMU and kernels to boot.
+    /// Find or fetch QEMU, and kernels or Xen to boot.
     Provision {
-        /// `debian:X.Y`, for instance `debian:6.12`, which is the default.
-        kernels: Vec<KernelName>,
+        /// `debian:X.Y`, for instance `debian:6.12`, which is the default, or `xen`.
+        #[arg(value_name = "KERNEL")]
+        wanted: Vec<Bootable>,
     },
     /// Show a requirement with its clause, and the cases, defects and deviations about it.
     Explain {

@@ -10,6 +10,7 @@ use super::console::Progress;
 use super::exit::{Failure, Status};
 use super::session::{Event, Kind, Prepared, default_targets, own_executable};
 use super::suite::Suite;
+use super::target_name::TargetName;
 use crate::case::{Case, PointClaim};
 use crate::explore::{check, diagram::diagram, explored, replay, report};
 use crate::interrupt;
@@ -124,7 +125,10 @@ impl Explorer<'_> {
     fn replay_all(&mut self, suite: &Suite) -> Result<Status, Failure> {
         let cache = Cache::open(None).map_err(Failure::incomplete)?;
         let targets = if self.arguments.targets.is_empty() {
-            default_targets(&cache)
+            // A guest of Xen has one processor, and so one schedule.
+            let mut names = default_targets(&cache);
+            names.retain(|name| *name != TargetName::XenPv);
+            names
         } else {
             self.arguments.targets.clone()
         };

@@ -19,6 +19,7 @@ pub(super) fn targets() -> Result<Status, Failure> {
     let kernels = cached_kernels(&cache);
     let has_kernels = !kernels.is_empty();
     names.extend(kernels.into_iter().map(TargetName::Svm));
+    names.push(TargetName::XenPv);
     let mut out = String::new();
     for name in names {
         let target = Prepared::new(&name, &cache, &executable);
@@ -28,6 +29,12 @@ pub(super) fn targets() -> Result<Status, Failure> {
             Kind::Booted { identity, .. } => {
                 format!(
                     "usable: Linux {} booted under QEMU, SMM included",
+                    identity.kernel
+                )
+            }
+            Kind::XenPv { identity, .. } => {
+                format!(
+                    "usable: Xen {} booted under QEMU, paravirtual guests only",
                     identity.kernel
                 )
             }
@@ -53,6 +60,7 @@ fn describe(identity: &Identity) -> String {
         Backend::Svm => "SVM",
         Backend::Vmx => "VMX",
         Backend::Pvm => "PVM, without hardware virtualization",
+        Backend::XenPv => "Xen",
         Backend::Unknown => "an unknown backend, for which the model has no profile",
     };
     let smm = if identity.smm {

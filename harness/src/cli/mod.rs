@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
         Command::Sequences(arguments) => sequences::sequences(&arguments),
         Command::Check { path } => check::check(path.as_deref()),
         Command::Targets => listing::targets(),
-        Command::Provision { kernels } => provision::provision(&kernels),
+        Command::Provision { wanted } => provision::provision(&wanted),
         Command::Explain { requirement, cases } => explain::explain(requirement.as_deref(), &cases),
         Command::Defects => listing::defects(),
         Command::Layout(arguments) => layout::layout(&arguments),

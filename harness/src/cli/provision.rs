@@ -5,14 +5,18 @@ use std::io::Write as _;
 use super::console::print;
 use super::exit::{Failure, Status};
 use crate::interrupt;
-use crate::provision::{Cache, KernelName, provision as fetch};
+use crate::provision::{Bootable, Cache, KernelName, provision as fetch, provision_xen};
 
 /// What is fetched when no kernel is named.
 const DEFAULT_KERNEL: &str = "debian:6.12";
 
-pub(super) fn provision(kernels: &[KernelName]) -> Result<Status, Failure> {
-    let mut kernels = kernels.to_vec();
-    if kernels.is_empty() {
+pub(super) fn provision(wanted: &[Bootable]) -> Result<Status, Failure> {
+    let kernel = |wanted: &Bootable| match wanted {
+        Bootable::Kernel(kernel) => Some(kernel.clone()),
+        Bootable::Xen => None,
+    };
+    let mut kernels: Vec<KernelName> = wanted.iter().filter_map(kernel).collect();
+    if wanted.is_empty() {
         kernels.push(DEFAULT_KERNEL.parse().map_err(Failure::wrong)?);
     }
     let cache = Cache::open(None).map_err(Failure::incomplete)?;
@@ -24,6 +28,10 @@ pub(super) fn provision(kernels: &[KernelName]) -> Result<Status, Failure> {
     for kernel in &found.kernels {
         let package = kernel.package.as_deref().unwrap_or("no package");
         out += &format!("svm@{}  Linux {} ({package})\n", kernel.name, kernel.release);
+    }
+    if wanted.contains(&Bootable::Xen) {
+        let xen = provision_xen(&cache, &mut progress)?;
+        out += &format!("xen-pv@debian  Xen {}\n", xen.version);
     }
     print(&out)?;
     Ok(Status::Conforms)

@@ -22,7 +22,7 @@ use crate::case::Case;
 use crate::interrupt;
 use crate::judge::case::{judge_own, judge_run, profile};
 use crate::judge::{Verdict, VerdictKind};
-use crate::provision::{Cache, KernelName, provision};
+use crate::provision::{Cache, KernelName, provision, provision_xen};
 use crate::report::json::{TargetEntry, write_case, write_footer, write_header};
 use crate::report::summary::{self, TargetSummary};
 use crate::report::{Judgement, text, trace as trace_report};
@@ -74,6 +74,9 @@ fn targets(arguments: &RunArguments, cache: &Cache) -> Result<Vec<Prepared>, Fai
         let wanted = kernels_to_provision(&names)?;
         let mut progress = Progress::new();
         provision(cache, &wanted, &mut |step| progress.step(step))?;
+        if names.is_empty() || names.contains(&TargetName::XenPv) {
+            provision_xen(cache, &mut |step| progress.step(step))?;
+        }
     }
     if names.is_empty() {
         names = default_targets(cache);
@@ -96,7 +99,7 @@ fn kernels_to_provision(targets: &[TargetName]) -> Result<Vec<KernelName>, Failu
     }
     let kernel = |target: &TargetName| match target {
         TargetName::Svm(kernel) => Some(kernel.clone()),
-        TargetName::Model | TargetName::Kvm => None,
+        TargetName::Model | TargetName::Kvm | TargetName::XenPv => None,
     };
     Ok(targets.iter().filter_map(kernel).collect())
 }
@@ -137,7 +140,7 @@ impl Runner<'_> {
         match &target.kind {
             Kind::Model => self.model(&mut summary)?,
             Kind::Unusable(reason) => summary.unusable = Some(reason.clone()),
-            Kind::Kvm(identity) | Kind::Booted { identity, .. } => {
+            Kind::Kvm(identity) | Kind::Booted { identity, .. } | Kind::XenPv { identity, .. } => {
                 self.kvm(target, identity, &mut summary)?;
             }
         }

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use spec_model::scenario::Scenario;
 
 use super::target_name::TargetName;
-use crate::provision::{Cache, Kernel, KernelName, ProvisionError, Qemu};
+use crate::provision::{Cache, Kernel, KernelName, ProvisionError, Qemu, Xen};
 use crate::target::booted::{Booted, BootedConfig};
 use crate::target::kvm::Kvm;
+use crate::target::xen_pv::{XenPvConfig, XenPvTarget};
 use crate::target::{Backend, Identity, Processor, Run, RunOptions, Target};
 
 /// Folder in the cache that keeps the consoles of guests that failed.
@@ -45,6 +46,13 @@ pub enum Kind {
         /// How to boot.
         config: Box<BootedConfig>,
     },
+    /// In a guest of Xen.
+    XenPv {
+        /// What it will be.
+        identity: Identity,
+        /// How to boot.
+        config: Box<XenPvConfig>,
+    },
     /// Not at all, for this reason.
     Unusable(String),
 }
@@ -74,6 +82,10 @@ impl Prepared {
                 Ok((qemu, kernel)) => booted(name, cache, executable, qemu, kernel),
                 Err(error) => Kind::Unusable(error.to_string()),
             },
+            TargetName::XenPv => match xen_parts(cache) {
+                Ok((qemu, xen)) => xen_pv(name, cache, qemu, xen),
+                Err(error) => Kind::Unusable(error.to_string()),
+            },
         };
         Self {
             name: name.clone(),
@@ -85,7 +97,9 @@ impl Prepared {
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         match &self.kind {
-            Kind::Kvm(identity) | Kind::Booted { identity, .. } => Some(identity),
+            Kind::Kvm(identity) | Kind::Booted { identity, .. } | Kind::XenPv { identity, .. } => {
+                Some(identity)
+            }
             Kind::Model | Kind::Unusable(_) => None,
         }
     }
@@ -96,8 +110,10 @@ impl Prepared {
         let (sender, receiver) = sync_channel(WAITING);
         let mut kind = self.kind.clone();
         let stop: Arc<AtomicBool> = Arc::default();
-        if let Kind::Booted { config, .. } = &mut kind {
-            config.stop = Arc::clone(&stop);
+        match &mut kind {
+            Kind::Booted { config, .. } => config.stop = Arc::clone(&stop),
+            Kind::XenPv { config, .. } => config.stop = Arc::clone(&stop),
+            Kind::Model | Kind::Kvm(_) | Kind::Unusable(_) => {}
         }
         let thread = thread::spawn(move || run(kind, &scenarios, options, &sender));
         Events {
@@ -170,6 +186,29 @@ fn booted(name: &TargetName, cache: &Cache, executable: &Path, qemu: Qemu, kerne
     }
 }
 
+fn xen_parts(cache: &Cache) -> Result<(Qemu, Xen), ProvisionError> {
+    Ok((cache.qemu()?, cache.xen()?))
+}
+
+fn xen_pv(name: &TargetName, cache: &Cache, qemu: Qemu, xen: Xen) -> Kind {
+    Kind::XenPv {
+        identity: Identity {
+            name: name.to_string(),
+            backend: Backend::XenPv,
+            processor: Processor::QemuTcg,
+            kernel: xen.version.clone(),
+            smm: false,
+        },
+        config: Box::new(XenPvConfig {
+            name: name.to_string(),
+            qemu,
+            xen,
+            logs: cache.folder().join(LOGS),
+            stop: Arc::default(),
+        }),
+    }
+}
+
 fn run(kind: Kind, scenarios: &[Scenario], options: RunOptions, sender: &SyncSender<Event>) {
     // A receiver that is gone wants to know nothing more.
     let mut sink = |index, run| drop(sender.send(Event::Run(index, run)));
@@ -180,6 +219,7 @@ fn run(kind: Kind, scenarios: &[Scenario], options: RunOptions, sender: &SyncSen
             Err(error) => drop(sender.send(Event::Unusable(error.to_string()))),
         },
         Kind::Booted { config, .. } => Booted::new(*config).run(scenarios, options, &mut sink),
+        Kind::XenPv { config, .. } => XenPvTarget::new(*config).run(scenarios, options, &mut sink),
         Kind::Unusable(reason) => drop(sender.send(Event::Unusable(reason))),
     }
 }
@@ -207,7 +247,7 @@ fn series_numbers(name: &KernelName) -> Vec<u32> {
 }
 
 /// The targets of a run that names none: the model, the local device if it can be opened,
-/// and every provisioned kernel if there is an emulator.
+/// and every provisioned kernel and Xen if there is an emulator.
 #[must_use]
 pub fn default_targets(cache: &Cache) -> Vec<TargetName> {
     let mut targets = vec![TargetName::Model];
@@ -217,6 +257,9 @@ pub fn default_targets(cache: &Cache) -> Vec<TargetName> {
     let kernels = cached_kernels(cache);
     if !kernels.is_empty() && cache.qemu().is_ok() {
         targets.extend(kernels.into_iter().map(TargetName::Svm));
+    }
+    if xen_parts(cache).is_ok() {
+        targets.push(TargetName::XenPv);
     }
     targets
 }

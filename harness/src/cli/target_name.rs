@@ -14,13 +14,17 @@ pub enum TargetName {
     Kvm,
     /// KVM's SVM backend in a kernel booted under an emulator.
     Svm(KernelName),
+    /// Debian's Xen booted under an emulator, with a paravirtual guest.
+    XenPv,
 }
 
 /// This names no target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTargetName {
     /// Neither of the known kinds.
-    #[error("no target is called `{0}`; there are model, kvm, svm@debian:6.12 and svm@/path/to/vmlinuz")]
+    #[error(
+        "no target is called `{0}`; there are model, kvm, svm@debian:6.12, svm@/path/to/vmlinuz and xen-pv@debian"
+    )]
     Kind(String),
     /// The kernel is not named right.
     #[error(transparent)]
@@ -34,6 +38,7 @@ impl FromStr for TargetName {
         match text.split_once('@') {
             None if text == "model" => Ok(Self::Model),
             None if text == "kvm" => Ok(Self::Kvm),
+            Some(("xen-pv", "debian")) => Ok(Self::XenPv),
             Some(("svm", kernel)) => Ok(Self::Svm(kernel.parse()?)),
             _ => Err(BadTargetName::Kind(text.to_owned())),
         }
@@ -45,6 +50,7 @@ impl fmt::Display for TargetName {
         match self {
             Self::Model => formatter.write_str("model"),
             Self::Kvm => formatter.write_str("kvm"),
+            Self::XenPv => formatter.write_str("xen-pv@debian"),
             Self::Svm(kernel) => write!(formatter, "svm@{kernel}"),
         }
     }
@@ -56,11 +62,25 @@ mod tests {
 
     #[test]
     fn names_are_read_and_printed_the_same() {
-        for name in ["model", "kvm", "svm@debian:6.12", "svm@/boot/vmlinuz"] {
+        for name in [
+            "model",
+            "kvm",
+            "svm@debian:6.12",
+            "svm@/boot/vmlinuz",
+            "xen-pv@debian",
+        ] {
             let target: TargetName = name.parse().expect(name);
             assert_eq!(target.to_string(), name);
         }
-        for name in ["", "Model", "svm", "vmx@debian:6.12", "svm@", "svm@debian:x"] {
+        for name in [
+            "",
+            "Model",
+            "svm",
+            "vmx@debian:6.12",
+            "svm@",
+            "svm@debian:x",
+            "xen-pv",
+        ] {
             assert!(name.parse::<TargetName>().is_err(), "{name}");
         }
     }

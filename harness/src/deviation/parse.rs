@@ -57,6 +57,8 @@ enum BackendName {
     Svm,
     Vmx,
     Pvm,
+    #[serde(rename = "xen-pv")]
+    XenPv,
 }
 
 /// The names of [`Mode::ALL`], for the schema.
@@ -119,10 +121,11 @@ impl Mistake {
     }
 }
 
-const BACKENDS: [(&str, Backend); 3] = [
+const BACKENDS: [(&str, Backend); 4] = [
     ("svm", Backend::Svm),
     ("vmx", Backend::Vmx),
     ("pvm", Backend::Pvm),
+    ("xen-pv", Backend::XenPv),
 ];
 
 /// Reads one file's contents. `file` is its name in messages.
@@ -223,7 +226,7 @@ impl Reader<'_> {
 
     fn targets(&mut self, written: &Spanned<Vec<Spanned<String>>>) -> Vec<Backend> {
         if written.value.is_empty() {
-            self.mistake(written, "name at least one target: svm, vmx or pvm".to_owned());
+            self.mistake(written, "name at least one target: svm, vmx, pvm or xen-pv".to_owned());
         }
         let mut targets = Vec::new();
         for name in &written.value {
@@ -233,7 +236,7 @@ impl Reader<'_> {
                 }
                 Some((_, backend)) => targets.push(*backend),
                 None => {
-                    let message = format!("no target is called `{}`; there are svm, vmx and pvm", name.value);
+                    let message = format!("no target is called `{}`; there are svm, vmx, pvm and xen-pv", name.value);
                     self.mistake(name, message);
                 }
             }

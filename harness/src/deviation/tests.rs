@@ -122,7 +122,7 @@ fn every_wrong_value_is_reported_with_its_place() {
     assert_eq!(
         mistakes(&text),
         [
-            "d.yaml:2:16: no target is called `tcg`; there are svm, vmx and pvm",
+            "d.yaml:2:16: no target is called `tcg`; there are svm, vmx, pvm and xen-pv",
             "d.yaml:3:10: `<six` is no bound on a kernel version; write bounds such as `>=5.10, <6.2`, with X.Y or X.Y.Z",
             "d.yaml:4:11: no defect is called `auto-halt`; `conform defects` lists them",
             "d.yaml:5:14: no requirement has the id `SMM-RSM-999`; `conform explain` lists them",

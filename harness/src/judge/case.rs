@@ -3,7 +3,7 @@
 use spec_model::defect::DefectSet;
 use spec_model::error::ModelError;
 use spec_model::outcome::Outcome;
-use spec_model::profile::{KVM_PVM, KVM_SVM, KVM_VMX, Profile};
+use spec_model::profile::{KVM_PVM, KVM_SVM, KVM_VMX, Profile, XEN_PV};
 use spec_model::run::outcomes;
 use spec_model::transcript::Transcript;
 
@@ -19,6 +19,7 @@ pub fn profile(backend: Backend) -> Option<&'static Profile> {
         Backend::Svm => Some(&KVM_SVM),
         Backend::Vmx => Some(&KVM_VMX),
         Backend::Pvm => Some(&KVM_PVM),
+        Backend::XenPv => Some(&XEN_PV),
         Backend::Unknown => None,
     }
 }
@@ -32,6 +33,9 @@ static NOTHING_EXPECTED: Expectations = Expectations {
 /// Why a case says nothing about a target, if it does not.
 #[must_use]
 pub fn not_about(case: &Case, target: &Identity) -> Option<String> {
+    if let Some(reason) = target.backend.cannot_run(&case.scenario) {
+        return Some(reason.to_owned());
+    }
     let profile = profile(target.backend)?;
     if case.is_about(profile) {
         return None;

@@ -12,6 +12,7 @@ pub mod module;
 mod qemu;
 mod sources;
 mod space;
+mod xen;
 
 use std::fs::{self, File};
 use std::io;
@@ -21,6 +22,7 @@ use std::process::ExitStatus;
 pub use command::last_lines;
 pub use kernel::{BadKernelName, Kernel, KernelName};
 pub use qemu::Qemu;
+pub use xen::{Bootable, Xen, provision_xen};
 
 /// Prefix of unfinished folders in the cache.
 const PART: &str = "part-";
@@ -38,6 +40,15 @@ pub enum ProvisionError {
     KernelMissing {
         /// The kernel asked for.
         name: KernelName,
+    },
+    /// Xen was not fetched yet.
+    #[error("Xen is not in the cache: fetch it with `conform provision xen`")]
+    XenMissing,
+    /// The release of the machine has no Xen.
+    #[error("no package xen-hypervisor-*-amd64 is in the archive of {suite}")]
+    NoXen {
+        /// The suite that was searched.
+        suite: String,
     },
     /// A program is not there.
     #[error(
@@ -206,6 +217,18 @@ impl Cache {
 
     fn qemu_folder(&self) -> PathBuf {
         self.folder.join("qemu")
+    }
+
+    fn xen_folder(&self) -> PathBuf {
+        self.folder.join("xen")
+    }
+
+    /// The Xen in the cache. Nothing is fetched.
+    ///
+    /// # Errors
+    /// If it is not there or not usable.
+    pub fn xen(&self) -> Result<Xen, ProvisionError> {
+        Xen::from_manifest(&self.xen_folder())
     }
 
     fn kernel_folder(&self, name: &KernelName) -> PathBuf {

@@ -2,6 +2,7 @@
 
 pub mod booted;
 pub mod kvm;
+pub mod xen_pv;
 
 use serde::{Deserialize, Serialize};
 use spec_model::scenario::Scenario;
@@ -42,8 +43,22 @@ pub enum Backend {
     Vmx,
     /// The software backend without hardware virtualization (`kvm_pvm`).
     Pvm,
+    /// Not KVM but Xen, whose guest is paravirtual.
+    XenPv,
     /// None of the above.
     Unknown,
+}
+
+impl Backend {
+    /// Why a scenario is not for it, if what it needs is another hypervisor.
+    #[must_use]
+    pub fn cannot_run(self, scenario: &Scenario) -> Option<&'static str> {
+        match (self == Self::XenPv, scenario.needs_xen_pv()) {
+            (true, false) => Some("Xen runs paravirtual guests here, and the scenario is a whole machine"),
+            (false, true) => Some("the scenario is a paravirtual guest of Xen; `xen-pv@debian` can run it"),
+            _ => None,
+        }
+    }
 }
 
 /// What came of running one scenario.

@@ -125,6 +125,10 @@ fn key(target: &Prepared, scenarios: &[Scenario]) -> io::Result<u64> {
             // A module that was loaded again, or a reboot, may have changed what KVM does.
             boot_id().hash(&mut hasher);
         }
+        Kind::XenPv { config, .. } => {
+            // The executable of the trials has all of the target in it.
+            hash_file(&config.xen.image, &mut hasher)?;
+        }
         Kind::Model | Kind::Unusable(_) => {}
     }
     Ok(hasher.finish())

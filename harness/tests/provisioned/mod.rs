@@ -37,7 +37,7 @@ impl Kernel {
                 prepared,
             }),
             Kind::Unusable(reason) => Err(format!("{name} cannot be used: {reason}")),
-            Kind::Model | Kind::Kvm(_) => Err(format!("{name} is not a kernel to boot")),
+            Kind::Model | Kind::Kvm(_) | Kind::XenPv { .. } => Err(format!("{name} is not a kernel to boot")),
         }
     }
 

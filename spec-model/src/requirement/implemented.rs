@@ -84,6 +84,10 @@ static SOURCES: &[(&str, &str)] = sources![
     "x86/smm/resume.rs",
     "x86/state.rs",
     "x86/step.rs",
+    "x86/xen_pv/bounce.rs",
+    "x86/xen_pv/hypercall.rs",
+    "x86/xen_pv/instruction.rs",
+    "x86/xen_pv/mod.rs",
 ];
 
 /// The items whose doc comments name the requirement, alone or within a range of ids such as

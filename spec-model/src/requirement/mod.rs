@@ -17,6 +17,7 @@ mod smm;
 mod smm_formats;
 mod smm_image;
 mod system_call;
+mod xen_pv;
 
 pub use apic::*;
 pub use chipset::*;
@@ -32,6 +33,7 @@ pub use smm::*;
 pub use smm_formats::*;
 pub use smm_image::*;
 pub use system_call::*;
+pub use xen_pv::*;
 
 /// How binding a requirement is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +44,8 @@ pub enum Strength {
     Vendor,
     /// KVM decided so where the manuals are silent.
     KvmPolicy,
+    /// It is the interface of Xen for paravirtual guests: its public headers say so, or Xen does.
+    XenInterface,
 }
 
 impl std::fmt::Display for Strength {
@@ -50,6 +54,7 @@ impl std::fmt::Display for Strength {
             Self::Architectural => "architectural",
             Self::Vendor => "vendor",
             Self::KvmPolicy => "KVM policy",
+            Self::XenInterface => "Xen interface",
         })
     }
 }
@@ -101,6 +106,7 @@ pub fn all() -> impl Iterator<Item = &'static Requirement> {
         APIC,
         INIT,
         MACHINE_CHECK,
+        XEN_PV,
     ]
     .into_iter()
     .flatten()

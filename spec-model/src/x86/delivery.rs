@@ -68,6 +68,9 @@ impl Processor<'_, '_> {
     /// # Errors
     /// If the model cannot go on.
     pub fn raise(&mut self, exception: Exception) -> Result<(), ModelError> {
+        if self.state().xen_pv.is_some() {
+            return self.bounce_exception(exception);
+        }
         self.note_page_fault(exception);
         if exception.vector == DB {
             self.note_debug_exception(exception.debug_status);

@@ -112,6 +112,22 @@ macro_rules! apic_member {
     };
 }
 
+/// What Xen keeps of a paravirtual guest: 0 where there is none, and then writes do nothing.
+macro_rules! xen_member {
+    ($name:expr, $bits:expr, $($path:tt)+) => {
+        Field {
+            name: $name,
+            bits: $bits,
+            read: |state| state.xen_pv.as_deref().map_or(0, |xen| Scalar::widen(xen.$($path)+)),
+            write: |state, value| {
+                if let Some(xen) = state.xen_pv.as_deref_mut() {
+                    xen.$($path)+ = Scalar::narrow(value);
+                }
+            },
+        }
+    };
+}
+
 /// Every observable field, in the order in which reports print them.
 pub static FIELDS: &[Field] = &[
     member!("rax", 64, general[0]),
@@ -307,6 +323,8 @@ pub static FIELDS: &[Field] = &[
     apic_member!("apic.lvt-lint1", 32, lvt[4]),
     apic_member!("apic.lvt-error", 32, lvt[5]),
     apic_member!("apic.waiting-for-sipi", 1, waiting_for_sipi),
+    xen_member!("xen.kernel-mode", 1, kernel_mode),
+    xen_member!("xen.upcall-mask", 1, upcall_mask),
 ];
 
 fn set_shadow(state: &mut VcpuState, shadow: Shadow, value: u64) {

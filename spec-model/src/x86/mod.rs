@@ -22,3 +22,4 @@ pub mod segmentation;
 pub mod smm;
 pub mod state;
 pub mod step;
+pub mod xen_pv;

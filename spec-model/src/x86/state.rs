@@ -6,6 +6,7 @@ use super::control::flag;
 use super::local_apic::LocalApic;
 use super::machine_check::{self, MachineCheck};
 use super::segment::{DescriptorTable, Segment, SegmentName};
+use super::xen_pv::XenPv;
 
 /// Index of RAX in [`VcpuState::general`].
 pub const RAX: usize = 0;
@@ -129,6 +130,9 @@ pub struct VcpuState {
     pub events: EventState,
     /// Its local APIC, if the machine has them.
     pub apic: Option<Box<LocalApic>>,
+    /// What Xen keeps of it, if it runs a paravirtual guest.
+    #[serde(default)]
+    pub xen_pv: Option<Box<XenPv>>,
 }
 
 /// SMBASE after RESET (SDM vol. 3C 32.4; APM vol. 2 10.2.1).
@@ -164,6 +168,7 @@ impl Default for VcpuState {
             machine_check: MachineCheck::default(),
             events: EventState::default(),
             apic: None,
+            xen_pv: None,
         }
     }
 }

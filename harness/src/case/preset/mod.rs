@@ -3,13 +3,16 @@
 
 mod descriptor;
 mod page;
+mod xen_pv;
 
 pub(super) use descriptor::{Gate, TaskState};
 pub(super) use page::{MAPPED, PAGE_SIZE, Page};
+pub(super) use xen_pv::{HYPERVISOR_MEMORY, guest};
 
 use spec_model::scenario::Blob;
 use spec_model::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
 use spec_model::x86::state::{RSP, VcpuState};
+use spec_model::x86::xen_pv::FLAT_CODE;
 
 use super::syntax::Mode;
 
@@ -58,16 +61,19 @@ pub(super) struct Tables {
 
 impl Mode {
     pub(super) fn has_long_mode(self) -> bool {
-        matches!(self, Self::Compatibility | Self::Long)
+        matches!(self, Self::Compatibility | Self::Long | Self::XenPv)
     }
 
     pub(super) fn has_paging(self) -> bool {
-        matches!(self, Self::Paged | Self::Pae | Self::Compatibility | Self::Long)
+        matches!(
+            self,
+            Self::Paged | Self::Pae | Self::Compatibility | Self::Long | Self::XenPv
+        )
     }
 
     /// Whether there are a GDT, an IDT with gates and a TSS.
     pub(super) fn has_descriptors(self) -> bool {
-        !matches!(self, Self::Real | Self::Bare)
+        !matches!(self, Self::Real | Self::Bare | Self::XenPv)
     }
 
     /// Selector of the code segment in which exception handlers run.
@@ -76,6 +82,7 @@ impl Mode {
             Self::Real | Self::Bare => 0,
             Self::Protected | Self::Paged | Self::Pae => CODE_32,
             Self::Compatibility | Self::Long => CODE_64,
+            Self::XenPv => FLAT_CODE,
         }
     }
 }
@@ -87,6 +94,9 @@ pub(super) fn tables(mode: Mode, tables: &Tables, apic: bool) -> Vec<Blob> {
     }
     if mode == Mode::Real {
         return vec![descriptor::vector_table(&tables.gates)];
+    }
+    if mode == Mode::XenPv {
+        return xen_pv::tables(&tables.pages);
     }
     let mut blobs = vec![
         descriptor::global_table(mode, tables),
@@ -103,6 +113,9 @@ pub(super) fn registers(mode: Mode, number: u8, entry: u64, task_limit: u16) -> 
     let mut state = VcpuState::default();
     if mode == Mode::Bare {
         return state;
+    }
+    if mode == Mode::XenPv {
+        return xen_pv::registers(entry);
     }
     state.rip = entry;
     state.general[RSP] = STACK - STACK_STEP * u64::from(number);

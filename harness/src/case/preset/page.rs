@@ -34,7 +34,7 @@ pub(super) fn tables(mode: Mode, pages: &[(u64, Page)], apic: bool) -> Vec<Blob>
         Mode::Paged => &[ALL],
         Mode::Pae => &[PRESENT, ALL],
         Mode::Compatibility | Mode::Long => &[ALL, ALL, ALL],
-        Mode::Real | Mode::Protected | Mode::Bare => return Vec::new(),
+        Mode::Real | Mode::Protected | Mode::Bare | Mode::XenPv => return Vec::new(),
     };
     let entry = |value: u64| match mode {
         Mode::Paged => value.to_le_bytes()[..4].to_vec(),
@@ -97,7 +97,7 @@ fn apic_page(mode: Mode, levels: &[u64], mut next: u64) -> Vec<Blob> {
 }
 
 impl Page {
-    fn rights(self) -> u64 {
+    pub(super) fn rights(self) -> u64 {
         let bit = |on: bool, bit: u64| if on { bit } else { 0 };
         bit(self.present, PRESENT) | bit(self.writable, WRITABLE) | bit(self.user, USER)
     }

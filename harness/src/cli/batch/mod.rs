@@ -48,7 +48,10 @@ pub(super) struct Wanted<'a> {
 pub(super) fn prepared(names: &[TargetName]) -> Result<Vec<Prepared>, Failure> {
     let cache = Cache::open(None).map_err(Failure::incomplete)?;
     let names = if names.is_empty() {
-        default_targets(&cache)
+        // The families are of events of whole machines.
+        let mut names = default_targets(&cache);
+        names.retain(|name| *name != TargetName::XenPv);
+        names
     } else {
         names.to_vec()
     };
@@ -108,6 +111,7 @@ impl<'a, F: Family> All<'a, F> {
             match &target.kind {
                 Kind::Model => model(&mut self)?,
                 Kind::Unusable(reason) => self.unusable(plan, target, reason),
+                Kind::XenPv { .. } => self.unusable(plan, target, "a guest of Xen is no whole machine"),
                 Kind::Kvm(identity) | Kind::Booted { identity, .. } => self.target(plan, target, identity)?,
             }
         }

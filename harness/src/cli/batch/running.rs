@@ -72,7 +72,7 @@ pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], jobs: 
                 thread::spawn(move || booted::<F>(Booted::new(*config), &share, &sender));
             }
         }
-        Kind::Model | Kind::Unusable(_) => {}
+        Kind::Model | Kind::XenPv { .. } | Kind::Unusable(_) => {}
     }
     Events { receiver, stop }
 }

@@ -283,7 +283,7 @@ fn keep(logs: &Path, name: &str, console: &str) -> io::Result<String> {
 
 /// A program that makes QEMU end with the thread that started it, however that ends, if
 /// this machine has one (util-linux does).
-fn launcher() -> &'static [&'static str] {
+pub(crate) fn launcher() -> &'static [&'static str] {
     const LAUNCHER: &[&str] = &["setpriv", "--pdeathsig", "KILL", "--"];
     static WORKS: OnceLock<bool> = OnceLock::new();
     let works = *WORKS.get_or_init(|| {

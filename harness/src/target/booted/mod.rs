@@ -25,10 +25,11 @@ use spec_model::profile::KVM_SVM;
 use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
 
-use super::{Identity, Run, RunOptions, Target};
+use super::{Backend, Identity, Run, RunOptions, Target};
 use crate::provision::{Kernel, Qemu};
 
 pub use agent::agent_main;
+pub(crate) use emulator::launcher;
 use emulator::{Emulator, Lost, Machine};
 use frame::{Job, Message};
 use initramfs::Contents;
@@ -316,7 +317,10 @@ impl Target for Booted {
             if self.stopped() {
                 return;
             }
-            if let Some(reason) = ends_emulator(scenario) {
+            if let Some(reason) = Backend::Svm
+                .cannot_run(scenario)
+                .or_else(|| ends_emulator(scenario))
+            {
                 sink(index, Run::Unsupported(reason.to_owned()));
             } else {
                 left.push_back(index);

@@ -242,7 +242,7 @@ fn a_lost_boot_breaks_one_sequence_only() {
     let mut config = config("debian:6.12", &logs);
     config.patience = Duration::from_secs(5);
     let symbols = [Symbol::Nmi, Symbol::Rsm, Symbol::Iret, Symbol::Smi, Symbol::Int3];
-    let items: Vec<Item> = (10..)
+    let items: Vec<Item<Vec<Symbol>>> = (10..)
         .zip(symbols)
         .map(|(number, symbol)| Item {
             number,

@@ -90,6 +90,9 @@ impl Kvm {
 
     fn try_run(&mut self, scenario: &Scenario, options: RunOptions) -> Result<Run, Failure> {
         check(scenario, &self.device.identity)?;
+        if let Some(reason) = self.device.identity.backend.cannot_run(scenario) {
+            return Ok(Run::Unsupported(reason.to_owned()));
+        }
         if scenario.cpuid.shadow_stack {
             return Err(self.device.no_shadow_stack());
         }

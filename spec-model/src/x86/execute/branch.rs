@@ -131,7 +131,7 @@ impl Processor<'_, '_> {
     ///
     /// # Errors
     /// #GP or #NP with the selector as error code, or #PF.
-    pub(super) fn code_segment(&mut self, selector: u16, cpl: u8, returning: bool) -> Step<Segment> {
+    pub(in crate::x86) fn code_segment(&mut self, selector: u16, cpl: u8, returning: bool) -> Step<Segment> {
         if self.mode() == Mode::Real {
             let old = *self.segment(SegmentName::Cs);
             return Ok(Segment {
@@ -246,7 +246,7 @@ impl Processor<'_, '_> {
     /// Continues at an outer privilege level: SS and RSP come from the frame, and data
     /// segments that the program there may not use become null (SDM vol. 2, IRET and RET;
     /// EXC-IRET-007, EXC-IRET-008, EXC-IRET-011).
-    pub(super) fn enter_outer(&mut self, code: Segment, rip: u64, rsp: u64, stack: u16) -> Step {
+    pub(in crate::x86) fn enter_outer(&mut self, code: Segment, rip: u64, rsp: u64, stack: u16) -> Step {
         let cpl = (code.selector & 3) as u8;
         let to_64_bit = self.long_mode_active() && code.attributes.long();
         let stack = if stack & !3 == 0 && to_64_bit && cpl != 3 && stack as u8 == cpl {

@@ -43,6 +43,11 @@ impl Processor<'_, '_> {
     /// The exception that it raises, or that the model does not know the instruction.
     pub fn execute(&mut self, instruction: &Instruction, points: usize) -> Step<After> {
         use Mnemonic as M;
+        if self.state().xen_pv.is_some()
+            && let Some(after) = self.execute_in_guest(instruction, points)?
+        {
+            return Ok(after);
+        }
         match instruction.mnemonic() {
             _ if instruction.is_string_instruction() => return self.execute_string(instruction, points),
             M::Nop | M::Pause | M::Wbinvd | M::Wait | M::Endbr64 | M::Endbr32 => {
@@ -80,6 +85,9 @@ impl Processor<'_, '_> {
     /// after CD 03 (EXC-BP-001, EXC-BP-002). If the delivery faults, the fault reports the INT
     /// instruction itself, as for any other.
     fn software_interrupt(&mut self, instruction: &Instruction, vector: u8) -> Step {
+        if self.state().xen_pv.is_some() {
+            return self.bounce_software_interrupt(vector);
+        }
         let event = Event {
             vector,
             error_code: None,

@@ -20,6 +20,7 @@ use super::memory::{Image, PhysicalMemory};
 use super::processor::{Activity, Processor, Rules, Vcpu};
 use super::segment::SegmentName;
 use super::state::VcpuState;
+use super::xen_pv::HYPERVISOR_MEMORY;
 use crate::chipset::HostBridge;
 use crate::defect::Defect;
 use crate::error::ModelError;
@@ -174,7 +175,10 @@ impl<'run> Machine<'run> {
             observations.push(stretch.observation);
             allowances.extend(stretch.allowances);
         }
-        let (memory_changes, smm_memory_changes) = self.state.memory.changes();
+        let (mut memory_changes, smm_memory_changes) = self.state.memory.changes();
+        if self.scenario.needs_xen_pv() {
+            memory_changes.retain(|blob| blob.address < HYPERVISOR_MEMORY);
+        }
         Ok(Finished {
             transcript: Transcript {
                 observations,

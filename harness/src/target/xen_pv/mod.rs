@@ -1,0 +1,142 @@
+//! Xen itself, booted under QEMU, with a paravirtual guest that is nothing but the payload.
+//!
+//! Xen starts a first domain whose kernel (`kernel`) can do a hypercall and nothing else. The host
+//! drives it through the debugger that QEMU has (`debugger`): it makes hypercalls in the guest's name to
+//! give Xen the trap table, stacks and bases of a scenario (`guest`), puts the payload into memory,
+//! and stops at sync points with breakpoints (`scenario`). So nothing but the payload runs in the
+//! guest, and nothing in the guest has to save or report registers.
+//!
+//! A domain that Xen ends is a shutdown; the next scenario gets a new boot, which takes a second or two.
+
+mod debugger;
+mod emulator;
+mod guest;
+mod kernel;
+mod scenario;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use spec_model::scenario::Scenario;
+
+use super::{Backend, Mode, Run, RunOptions, Target};
+use crate::interrupt;
+use crate::provision::{Qemu, Xen};
+use guest::{Guest, GuestError};
+use scenario::{Finished, Left};
+
+/// Boots in a row that may fail until the rest is given up: such a Xen will hardly ever boot.
+const FAILED_BOOTS: u32 = 2;
+
+/// What to boot and how.
+#[derive(Clone, Debug)]
+pub struct XenPvConfig {
+    /// Name of the target, for instance `xen-pv@debian`.
+    pub name: String,
+    /// The emulator.
+    pub qemu: Qemu,
+    /// The hypervisor.
+    pub xen: Xen,
+    /// Folder in which the console of a Xen that failed is kept.
+    pub logs: PathBuf,
+    /// Once set, the emulator is ended at once, and what has not run has no result.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Xen with a guest to run paravirtual scenarios in.
+pub struct XenPvTarget {
+    config: XenPvConfig,
+    guest: Option<(Guest, Left)>,
+    failed_boots: u32,
+}
+
+impl XenPvTarget {
+    /// A target that boots when it is asked to run something.
+    #[must_use]
+    pub fn new(config: XenPvConfig) -> Self {
+        Self {
+            config,
+            guest: None,
+            failed_boots: 0,
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.config.stop.load(Ordering::Relaxed) || interrupt::interrupted()
+    }
+
+    /// Runs one scenario; nothing if the target was told to stop.
+    fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Option<Run> {
+        if let Some(reason) = Backend::XenPv.cannot_run(scenario) {
+            return Some(Run::Unsupported(reason.to_owned()));
+        }
+        if options.mode != Mode::Normal {
+            let reason = "the state of a guest of Xen cannot be read and put back through the KVM API";
+            return Some(Run::Unsupported(reason.to_owned()));
+        }
+        if let Some(reason) = scenario::unsupported(scenario) {
+            return Some(Run::Unsupported(reason));
+        }
+        if options.fresh_vm {
+            self.guest = None;
+        }
+        let (mut guest, mut left) = match self.guest.take() {
+            Some(used) => used,
+            None => match self.boot() {
+                Ok(guest) => (guest, Left::default()),
+                Err((GuestError::Stopped, _)) => return None,
+                Err((error, words)) => return Some(broken(&error, &words)),
+            },
+        };
+        match scenario::run(&mut guest, scenario, &mut left, &self.config.stop) {
+            Ok(Finished { transcript, usable }) => {
+                if usable {
+                    self.guest = Some((guest, left));
+                }
+                Some(Run::Done(transcript))
+            }
+            Err(GuestError::Stopped) => None,
+            Err(error) => Some(broken(&error, &guest.last_words())),
+        }
+    }
+
+    fn boot(&mut self) -> Result<Guest, (GuestError, String)> {
+        let booted = Guest::boot(&self.config.qemu, &self.config.xen, &self.config.stop);
+        self.failed_boots = if booted.is_ok() { 0 } else { self.failed_boots + 1 };
+        booted
+    }
+}
+
+fn broken(error: &GuestError, words: &str) -> Run {
+    if words.is_empty() {
+        return Run::Broken(error.to_string());
+    }
+    Run::Broken(format!("{error}\nfrom the console:\n{words}"))
+}
+
+impl Target for XenPvTarget {
+    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run)) {
+        let mut last: Option<Run> = None;
+        for (index, scenario) in scenarios.iter().enumerate() {
+            if self.stopped() {
+                return;
+            }
+            if self.failed_boots >= FAILED_BOOTS && scenario.needs_xen_pv() {
+                let again = last.clone();
+                sink(
+                    index,
+                    again.unwrap_or_else(|| Run::Broken("Xen does not boot".to_owned())),
+                );
+                continue;
+            }
+            let Some(run) = self.run_one(scenario, options) else {
+                return;
+            };
+            if scenario.needs_xen_pv() {
+                last = Some(run.clone());
+            }
+            sink(index, run);
+        }
+    }
+}
