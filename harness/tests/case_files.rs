@@ -35,8 +35,9 @@ fn the_schema_file_is_up_to_date() {
 }
 
 #[test]
-fn every_case_prints_as_a_case_that_reads_the_same() {
-    for case in load_folder(&cases()).expect("the cases are without mistakes") {
+fn every_case_of_a_whole_machine_prints_as_a_case_that_reads_the_same() {
+    let cases = load_folder(&cases()).expect("the cases are without mistakes");
+    for case in cases.iter().filter(|case| !case.scenario.needs_xen_pv()) {
         let text = print(&case.scenario);
         let again = Case::parse(case.name.clone(), Path::new("printed.yaml"), text.as_bytes());
         match again {

@@ -117,8 +117,10 @@ defects! {
         "In real mode the limit of the vector table is not checked.";
     DoubleFaultFrameSetsRf "double-fault-frame-sets-rf" EXC_FRAME_003
         "The frame of a double fault holds RFLAGS with RF set, as that of the first fault would have.";
-    BenignNestedShutsDown "benign-nested-shuts-down" EXC_DF_003
-        "A fault during delivery of a benign exception shuts the processor down.";
+    UndefinedOpcodeLeavesRf "undefined-opcode-leaves-rf" EXC_FRAME_003
+        "#UD sets RF in RFLAGS itself, so that the frame of a double fault that its delivery ends in has RF set.";
+    BenignNestedIsDoubleFault "benign-nested-is-double-fault" EXC_DF_003
+        "A fault during delivery of a benign exception becomes a double fault.";
     ReadingEventsDropsNmi "reading-events-drops-nmi" NMI_API_002
         "Reading the event state while NMIs are blocked drops the second of two pending NMIs.";
     IretStepShowsTf "iret-step-shows-tf" EXC_FRAME_006

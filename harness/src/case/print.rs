@@ -1,9 +1,10 @@
 //! Prints a scenario as a case file.
 //!
 //! The file uses mode `bare`, in which nothing is preset: it holds every register that
-//! differs from [`VcpuState::default`] (and, of a local APIC, from its preset) and every byte of memory. So any scenario prints,
-//! whether a person, a generator or a minimiser made it, and reading the text gives an
-//! equal one.
+//! differs from [`VcpuState::default`] (and, of a local APIC, from its preset) and every byte of
+//! memory. So any scenario of a whole machine prints, whether a person, a generator or a minimiser
+//! made it, and reading the text gives an equal one. A paravirtual guest of Xen does not: what the
+//! hypervisor keeps of it has no keys in that mode.
 
 use std::fmt::{self, Write};
 

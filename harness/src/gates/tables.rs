@@ -114,7 +114,7 @@ pub(super) const fn flags(row: &Row) -> u64 {
 /// What MOV to ES or SS loads.
 pub(super) fn loaded(row: &Row) -> u64 {
     match row.event {
-        Event::Np => 0xd0,
+        Event::Np => 0xe8,
         Event::Ss => 0xd0 + 9 * u64::from(row.cpl),
         _ => 0x100,
     }

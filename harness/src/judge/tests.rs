@@ -180,6 +180,10 @@ fn every_state_field_is_compared() {
             if field.name.starts_with("apic.") {
                 state(transcript, 1).apic = Some(Box::new(LocalApic::after_reset(0)));
             }
+            // And what Xen keeps of a guest.
+            if field.name.starts_with("xen.") {
+                state(transcript, 1).xen_pv = Some(Box::default());
+            }
         };
         let allowed = pure(vec![outcome(changed(set_up))]);
         let seen = changed(|transcript| {

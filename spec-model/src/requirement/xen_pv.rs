@@ -72,7 +72,7 @@ super::requirements! {
         "The set_segment_base hypercall sets the base of FS, the GS base of programs or that of the kernel."
         "xen/include/public/arch-x86/xen-x86_64.h, HYPERVISOR_set_segment_base";
     XENPV_CALL_001 "XENPV-CALL-001" XenInterface
-        "SYSCALL in the guest kernel is a hypercall: its number and its result are in RAX, RCX and R11 are RIP and RFLAGS, and all else is as before."
+        "SYSCALL in the guest kernel is a hypercall: its number and its result are in RAX, RCX and R11 are RIP and RFLAGS, and all else is as before but for XENPV-CALL-005."
         "xen/include/public/arch-x86/xen-x86_64.h, hypercall interface";
     XENPV_CALL_002 "XENPV-CALL-002" XenInterface
         "SYSCALL in a program starts the guest kernel's callback on the kernel stack, with the return address and RFLAGS in the slots of RCX and R11."
@@ -83,6 +83,9 @@ super::requirements! {
     XENPV_CALL_004 "XENPV-CALL-004" XenInterface
         "When SYSCALL in a program starts the callback, DF is clear and the arithmetic flags are as they were."
         "Xen, arch/x86/x86_64/entry.S, switch_to_kernel";
+    XENPV_CALL_005 "XENPV-CALL-005" XenInterface
+        "Xen may break off the set_trap_table hypercall after any entry and let the guest repeat it from the next one, to which RDI then points."
+        "xen/include/public/arch-x86/xen-x86_64.h, hypercall interface (argument registers are clobbered); Xen, do_set_trap_table and hypercall_create_continuation";
     XENPV_IRET_001 "XENPV-IRET-001" XenInterface
         "The iret hypercall loads RAX, R11, RCX, flags, RIP, CS, RFLAGS, RSP and SS from the stack."
         "xen/include/public/arch-x86/xen-x86_64.h, struct iret_context";

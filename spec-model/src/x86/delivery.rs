@@ -3,7 +3,7 @@
 use super::control::{flag, is_canonical};
 use super::exception::{
     Class, DB, DF, Event, Exception, GP, Interruption, MC, NMI, NP, Nested, SS, Source, Step, TS,
-    has_error_code, nested,
+    UD, has_error_code, nested,
 };
 use super::paging::Privilege;
 use super::processor::{Activity, Mode, Processor};
@@ -75,6 +75,9 @@ impl Processor<'_, '_> {
         if exception.vector == DB {
             self.note_debug_exception(exception.debug_status);
         }
+        if exception.vector == UD && self.rules.broken(Defect::UndefinedOpcodeLeavesRf) {
+            self.state_mut().rflags |= flag::RF;
+        }
         let event = Event {
             vector: exception.vector,
             error_code: exception.error_code,
@@ -111,11 +114,13 @@ impl Processor<'_, '_> {
                 return Ok(());
             }
             let second = Class::of(exception.vector);
-            let outcome = nested(class, second);
-            if class == Class::Benign && self.rules.broken(Defect::BenignNestedShutsDown) {
-                self.vcpu.activity = Activity::Shutdown;
-                return Ok(());
-            }
+            let escalates =
+                class == Class::Benign && self.rules.broken(Defect::BenignNestedIsDoubleFault);
+            let outcome = if escalates {
+                Nested::DoubleFault
+            } else {
+                nested(class, second)
+            };
             let skipped = outcome == Nested::DoubleFault && self.rules.broken(Defect::DoubleFaultSkipped);
             (event, class) = match outcome {
                 Nested::Shutdown => {

@@ -12,7 +12,7 @@ use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::profile::{Choice, InShadow, NmiLatch, ShadowInShadow};
 use crate::requirement::{
-    APIC_INT_004, EXC_IRET_002, EXC_SHADOW_003, NMI_MASK_004, NMI_MASK_008, Requirement, SMM_ENTRY_012,
+    APIC_INT_004, EXC_IRET_002, EXC_SHADOW_003, NMI_MASK_003, NMI_MASK_004, NMI_MASK_008, Requirement, SMM_ENTRY_012,
 };
 
 /// The host may have had a reason of its own to leave and enter the guest.
@@ -179,6 +179,7 @@ impl Processor<'_, '_> {
 
     /// NMI-MASK-001, NMI-MASK-007, NMI-MASK-008.
     pub(super) fn nmi_is_due(&mut self) -> bool {
+        self.unblock_nmis_if_host_left();
         let events = self.state().events;
         let profile = self.rules.profile;
         events.nmi_pending > 0
@@ -197,6 +198,18 @@ impl Processor<'_, '_> {
         self.rules.broken(Defect::NmiAtEntryOnly)
             && !self.vcpu.just_entered
             && self.rules.choices.settle(HOST_EITHER, &NMI_MASK_004) == InShadow::Held
+    }
+
+    /// With `nmi-late-after-faulting-iret` NMIs are unblocked when the guest is next left, for
+    /// which the host may or may not have had a reason of its own.
+    fn unblock_nmis_if_host_left(&mut self) {
+        if self.vcpu.nmi_unblocks_at_exit
+            && self.state().events.nmi_pending > 0
+            && self.rules.choices.settle(HOST_EITHER, &NMI_MASK_003) == InShadow::Taken
+        {
+            self.vcpu.nmi_unblocks_at_exit = false;
+            self.state_mut().events.nmi_masked = false;
+        }
     }
 
     fn taken_in_shadow(&mut self, choice: Choice<InShadow>, requirement: &'static Requirement) -> bool {

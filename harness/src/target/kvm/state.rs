@@ -310,6 +310,7 @@ mod tests {
             sfmask: state.sfmask,
             smbase: state.smbase,
             ssp: state.ssp,
+            machine_check: state.machine_check,
             events: from_events(&events(&state.events, true)),
             ..VcpuState::default()
         };

@@ -4,6 +4,8 @@ use super::Trap;
 use super::bounce::{Context, Entry, R11};
 use crate::defect::Defect;
 use crate::error::ModelError;
+use crate::profile::Choice;
+use crate::requirement::XENPV_CALL_005;
 use crate::x86::control::{flag, is_canonical};
 use crate::x86::exception::{Exception, Interruption, Step};
 use crate::x86::paging::Privilege;
@@ -36,6 +38,15 @@ const IRET_WORDS: usize = 9;
 /// Entries of a trap table that the hypervisor reads at most: one per vector.
 const MOST_TRAPS: u64 = 256;
 const TRAP_SIZE: u64 = 16;
+
+/// What Xen does after an entry of a trap table if something else is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AfterEntry {
+    GoesOn,
+    BreaksOff,
+}
+
+const EITHER_WAY: Choice<AfterEntry> = Choice::AnyOf(&[AfterEntry::GoesOn, AfterEntry::BreaksOff]);
 
 impl Processor<'_, '_> {
     /// SYSCALL. RIP is behind it already.
@@ -100,7 +111,8 @@ impl Processor<'_, '_> {
         DONE
     }
 
-    /// Entries up to one whose address is 0 replace those of their vectors (XENPV-CALL-003).
+    /// Entries up to one whose address is 0 replace those of their vectors (XENPV-CALL-003). A call
+    /// that was broken off leaves RDI at the entry from which it was repeated (XENPV-CALL-005).
     fn set_trap_table(&mut self, table: u64) -> Step<i64> {
         if table == 0 {
             return Ok(self.change_xen(|xen| xen.traps.clear()));
@@ -130,6 +142,9 @@ impl Processor<'_, '_> {
                 xen.traps.retain(|other| other.vector != trap.vector);
                 xen.traps.push(trap);
             });
+            if self.rules.choices.settle(EITHER_WAY, &XENPV_CALL_005) == AfterEntry::BreaksOff {
+                self.state_mut().general[RDI] = entry.wrapping_add(TRAP_SIZE);
+            }
         }
         Ok(DONE)
     }
