@@ -53,6 +53,8 @@ defects! {
         "IRET does not unblock NMIs.";
     FaultingIretKeepsNmiMask "faulting-iret-keeps-nmi-mask" NMI_MASK_003
         "An IRET that faults leaves NMIs blocked.";
+    BlockedNmiWakesHalted "blocked-nmi-wakes-halted" NMI_MASK_011
+        "With a local APIC, an NMI that arrives while NMIs are blocked wakes a processor from HLT.";
     NmiDroppedWhileMasked "nmi-dropped-while-masked" NMI_MASK_004
         "An NMI that arrives while NMIs are blocked is lost.";
     PendingNmisReportedAsOne "pending-nmis-reported-as-one" NMI_API_001
@@ -353,6 +355,8 @@ defects! {
         "A machine check that is to shut a halted processor down does not wake it, with a local APIC in the kernel.";
     RestoredMachineCheckSleeps "restored-machine-check-sleeps" STATE_007
         "A pending machine check does not wake a halted processor any more once the host has read and put back the event state, with a local APIC in the kernel.";
+    RestoredNmiWakesHalted "restored-nmi-wakes-halted" STATE_008
+        "Saving and restoring a halted processor with a blocked NMI pending wakes it.";
     InitClearsMachineChecks "init-clears-machine-checks" INIT_STATE_007
         "INIT clears the machine-check registers.";
     RestoreDropsShutdown "restore-drops-shutdown" STATE_006

@@ -226,7 +226,10 @@ impl Reader<'_> {
 
     fn targets(&mut self, written: &Spanned<Vec<Spanned<String>>>) -> Vec<Backend> {
         if written.value.is_empty() {
-            self.mistake(written, "name at least one target: svm, vmx, pvm or xen-pv".to_owned());
+            self.mistake(
+                written,
+                "name at least one target: svm, vmx, pvm or xen-pv".to_owned(),
+            );
         }
         let mut targets = Vec::new();
         for name in &written.value {
@@ -236,7 +239,10 @@ impl Reader<'_> {
                 }
                 Some((_, backend)) => targets.push(*backend),
                 None => {
-                    let message = format!("no target is called `{}`; there are svm, vmx, pvm and xen-pv", name.value);
+                    let message = format!(
+                        "no target is called `{}`; there are svm, vmx, pvm and xen-pv",
+                        name.value
+                    );
                     self.mistake(name, message);
                 }
             }

@@ -31,7 +31,7 @@ const OBSERVATIONS: u32 = 6;
 /// Name of the case of a combination.
 #[must_use]
 pub fn name(row: &Row) -> String {
-    let words = row.to_string().replace('=', "-").replace(',', "-");
+    let words = row.to_string().replace(['=', ','], "-");
     format!("gates/{words}")
 }
 

@@ -220,8 +220,8 @@ mod tests {
         assert_eq!(distinct.len(), rows.len());
         let core = rows.iter().filter(|(group, _)| *group == 0).count();
         assert_eq!(core, 16 * 4 * 2 * 3 * 2 * 2 * 6);
-        for group in 0..GROUPS.len() {
-            assert!(rows.iter().any(|(of, _)| *of == group), "{}", GROUPS[group]);
+        for (group, name) in GROUPS.iter().enumerate() {
+            assert!(rows.iter().any(|(of, _)| *of == group), "{name}");
         }
     }
 }

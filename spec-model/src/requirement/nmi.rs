@@ -32,6 +32,9 @@ super::requirements! {
     NMI_MASK_010 "NMI-MASK-010" Architectural
         "Exceptions and software interrupts are delivered while NMIs are blocked and leave them blocked."
         "Intel SDM vol. 3A, \"Handling Multiple NMIs\"";
+    NMI_MASK_011 "NMI-MASK-011" Architectural
+        "An NMI that arrives while NMIs are blocked does not wake a processor from HLT."
+        "Intel SDM vol. 3A, \"Handling Multiple NMIs\"; AMD APM vol. 2, 8.2.3 (it is held pending)";
     NMI_API_001 "NMI-API-001" KvmPolicy
         "KVM_GET_VCPU_EVENTS reports the number of pending NMIs."
         "KVM API, 4.31 KVM_GET_VCPU_EVENTS; Linux commit ab2ee212a57b";

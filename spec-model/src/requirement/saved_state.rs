@@ -24,4 +24,7 @@ super::requirements! {
     STATE_007 "STATE-007" KvmPolicy
         "A machine check that is pending stays pending when the host reads and puts back the event state, and wakes a halted processor as before."
         "KVM API, 4.31 KVM_GET_VCPU_EVENTS and 4.32 KVM_SET_VCPU_EVENTS (exception.injected, exception.pending)";
+    STATE_008 "STATE-008" KvmPolicy
+        "A blocked NMI that is pending when the host reads and puts back the event state does not wake a halted processor."
+        "KVM API, 4.31 KVM_GET_VCPU_EVENTS and 4.32 KVM_SET_VCPU_EVENTS (nmi.pending, nmi.masked)";
 }

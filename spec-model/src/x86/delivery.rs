@@ -2,8 +2,8 @@
 
 use super::control::{flag, is_canonical};
 use super::exception::{
-    Class, DB, DF, Event, Exception, GP, Interruption, MC, NMI, NP, Nested, SS, Source, Step, TS,
-    UD, has_error_code, nested,
+    Class, DB, DF, Event, Exception, GP, Interruption, MC, NMI, NP, Nested, SS, Source, Step, TS, UD,
+    has_error_code, nested,
 };
 use super::paging::Privilege;
 use super::processor::{Activity, Mode, Processor};
@@ -114,8 +114,7 @@ impl Processor<'_, '_> {
                 return Ok(());
             }
             let second = Class::of(exception.vector);
-            let escalates =
-                class == Class::Benign && self.rules.broken(Defect::BenignNestedIsDoubleFault);
+            let escalates = class == Class::Benign && self.rules.broken(Defect::BenignNestedIsDoubleFault);
             let outcome = if escalates {
                 Nested::DoubleFault
             } else {

@@ -51,6 +51,8 @@ pub struct Vcpu {
     pub shutdown_pending: bool,
     /// With a defect: nothing has left the guest since an NMI or a machine check was delivered.
     pub event_just_delivered: bool,
+    /// With a defect: it sleeps, and a blocked NMI will wake it.
+    pub nmi_disturbs: bool,
     /// With a defect: a machine check that was put back into it while it slept goes unnoticed.
     pub machine_check_unnoticed: bool,
     /// With a defect: it was entered and sleeps on, although a machine check should have woken it.

@@ -12,15 +12,19 @@ use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::profile::{Choice, InShadow, NmiLatch, ShadowInShadow};
 use crate::requirement::{
-    APIC_INT_004, EXC_IRET_002, EXC_SHADOW_003, NMI_MASK_003, NMI_MASK_004, NMI_MASK_008, Requirement, SMM_ENTRY_012,
+    APIC_INT_004, EXC_IRET_002, EXC_SHADOW_003, NMI_MASK_003, NMI_MASK_004, NMI_MASK_008, Requirement,
+    SMM_ENTRY_012,
 };
 
 /// The host may have had a reason of its own to leave and enter the guest.
 const HOST_EITHER: Choice<InShadow> = Choice::AnyOf(&[InShadow::Held, InShadow::Taken]);
 
 impl Processor<'_, '_> {
-    /// An NMI arrives (NMI-MASK-004, NMI-MASK-005, NMI-SMM-001).
+    /// An NMI arrives (NMI-MASK-004, NMI-MASK-005, NMI-MASK-011, NMI-SMM-001).
     pub fn latch_nmi(&mut self) {
+        if self.rules.broken(Defect::BlockedNmiWakesHalted) {
+            self.disturb();
+        }
         let latch = self.rules.profile.nmi_latch;
         let drops = self.rules.broken(Defect::NmiDroppedWhileMasked);
         let events = &mut self.state_mut().events;
@@ -31,6 +35,17 @@ impl Processor<'_, '_> {
         if !(drops && events.nmi_masked) {
             events.nmi_pending = (events.nmi_pending + 1).min(depth);
         }
+    }
+
+    /// With a defect: a processor with a local APIC that sleeps goes on after HLT when it next runs,
+    /// which nobody sees if it jumps straight back to that HLT.
+    pub(super) fn disturb(&mut self) {
+        let asleep = self.vcpu.activity == Activity::Halted && self.state().apic.is_some();
+        let hlt = self.state().rip.wrapping_sub(1);
+        let jumps_back = |instruction: Instruction| {
+            instruction.is_jmp_short_or_near() && instruction.near_branch_target() == hlt
+        };
+        self.vcpu.nmi_disturbs |= asleep && !self.fetch().is_ok_and(jumps_back);
     }
 
     /// An SMI arrives (SMM-LATCH-001).

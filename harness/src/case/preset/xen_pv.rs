@@ -95,7 +95,7 @@ pub(super) fn tables(pages: &[(u64, Page)]) -> Vec<Blob> {
         (address | change.map_or(ALL, |(_, page)| page.rights())).to_le_bytes()
     });
     let own = (0..=u64::from(GDT_LIMIT) / PAGE_SIZE)
-        .flat_map(|number| (page(number) + GDT_OFFSET | PRESENT | WRITABLE).to_le_bytes());
+        .flat_map(|number| ((page(number) + GDT_OFFSET) | PRESENT | WRITABLE).to_le_bytes());
     let descriptors = [
         (FLAT_CODE_32, 0xcf_fb),
         (FLAT_STACK, 0xcf_f3),

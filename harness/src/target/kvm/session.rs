@@ -127,39 +127,50 @@ pub(super) fn run(
 impl Session<'_> {
     fn run(&mut self) -> Result<(), Failure> {
         let mut schedule = self.scenario.schedule.iter();
-        while let Some(vcpu) = self.next(&mut schedule) {
-            let stopped = self.timed_stretch(vcpu);
-            let stop = self.observe(vcpu, stopped?)?;
+        loop {
+            let (vcpu, stopped) = match self.next(&mut schedule) {
+                Some(vcpu) => (vcpu, self.timed_stretch(vcpu)?),
+                None => match self.enter_sleepers()? {
+                    Some(woken) => woken,
+                    None => return Ok(()),
+                },
+            };
+            let stop = self.observe(vcpu, stopped)?;
             if self.observations.len() as u64 >= u64::from(self.scenario.limits.observations) {
                 if let Some(last) = self.observations.last_mut() {
                     last.stop = Stop::LimitReached;
                 }
                 return Ok(());
             }
-            self.parts[usize::from(vcpu)] = match stop {
-                Stop::Sync(_) => Part::Running,
-                Stop::Halted(Some(_)) => Part::Halted {
-                    nmi: false,
-                    smi: false,
-                    machine_check: false,
-                },
-                Stop::WaitsForSipi => Part::WaitsForSipi,
-                _ => Part::Over,
-            };
-            let at_point = matches!(stop, Stop::Sync(_) | Stop::Halted(Some(_)));
-            if let Stop::Sync(point) | Stop::Halted(Some(point)) = stop {
-                self.host_events(point, vcpu)?;
-            }
-            if self.machine.has_apics {
-                self.settle_messages()?;
-            } else if at_point {
-                self.wake_halted()?;
-            }
-            if at_point {
-                self.save_and_restore()?;
-            }
+            self.go_on_after(vcpu, stop)?;
         }
-        self.enter_sleepers()
+    }
+
+    /// What becomes of the processor that stopped, and what the host does there.
+    fn go_on_after(&mut self, vcpu: u8, stop: Stop) -> Result<(), Failure> {
+        self.parts[usize::from(vcpu)] = match stop {
+            Stop::Sync(_) => Part::Running,
+            Stop::Halted(Some(_)) => Part::Halted {
+                nmi: false,
+                smi: false,
+                machine_check: false,
+            },
+            Stop::WaitsForSipi => Part::WaitsForSipi,
+            _ => Part::Over,
+        };
+        let at_point = matches!(stop, Stop::Sync(_) | Stop::Halted(Some(_)));
+        if let Stop::Sync(point) | Stop::Halted(Some(point)) = stop {
+            self.host_events(point, vcpu)?;
+        }
+        if self.machine.has_apics {
+            self.settle_messages()?;
+        } else if at_point {
+            self.wake_halted()?;
+        }
+        if at_point {
+            self.save_and_restore()?;
+        }
+        Ok(())
     }
 
     /// A machine check that shuts a processor down leaves a request in KVM that nothing but
@@ -169,8 +180,8 @@ impl Session<'_> {
     }
 
     /// With local APICs: enters once more every processor that sleeps with nothing to wake it.
-    /// KVM must be of the same opinion; if it is not, that is one more stop.
-    fn enter_sleepers(&mut self) -> Result<(), Failure> {
+    /// KVM must be of the same opinion; the first for which it is not is told, with its stop.
+    fn enter_sleepers(&mut self) -> Result<Option<(u8, Stopped)>, Failure> {
         let asleep = |part: &Part| matches!(part, Part::Halted { .. } | Part::WaitsForSipi);
         let numbered = (0..=u8::MAX).zip(&self.parts);
         let sleepers: Vec<u8> = numbered
@@ -178,15 +189,15 @@ impl Session<'_> {
             .map(|(number, _)| number)
             .collect();
         if !self.machine.has_apics {
-            return Ok(());
+            return Ok(None);
         }
         for vcpu in sleepers {
             let stopped = self.timed_stretch(vcpu)?;
             if !matches!(stopped, Stopped::Halted | Stopped::WaitsForSipi) {
-                self.observe(vcpu, stopped)?;
+                return Ok(Some((vcpu, stopped)));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A stretch that ends when the processor sleeps or takes too long.

@@ -257,27 +257,31 @@ mod tests {
 
     use super::*;
 
-    /// A debugger whose QEMU says `answers`, and what it was sent.
-    fn conversation(answers: &str) -> (Debugger<Vec<u8>>, impl Fn(&Debugger<Vec<u8>>) -> String) {
+    /// A debugger whose QEMU says `answers`.
+    fn conversation(answers: &str) -> Debugger<Vec<u8>> {
         let (sender, receiver) = channel();
         // In pieces, as a pipe may cut it.
         for piece in answers.as_bytes().chunks(3) {
             sender.send(piece.to_vec()).expect("the receiver is there");
         }
-        let said = |debugger: &Debugger<Vec<u8>>| String::from_utf8_lossy(&debugger.input).into_owned();
-        (Debugger::new(Vec::new(), receiver), said)
+        Debugger::new(Vec::new(), receiver)
+    }
+
+    /// What QEMU was sent.
+    fn said(debugger: &Debugger<Vec<u8>>) -> String {
+        String::from_utf8_lossy(&debugger.input).into_owned()
     }
 
     #[test]
     fn memory_is_read_in_hexadecimal() {
-        let (mut debugger, said) = conversation("+$90f4#fd");
+        let mut debugger = conversation("+$90f4#fd");
         assert_eq!(debugger.read(0x1000, 2).expect("an answer"), [0x90, 0xf4]);
         assert_eq!(said(&debugger), "$m1000,2#8c+");
     }
 
     #[test]
     fn what_qemu_refuses_is_an_error_that_says_so() {
-        let (mut debugger, _) = conversation("+$E14#aa");
+        let mut debugger = conversation("+$E14#aa");
         let error = debugger.write(0x1000, &[1]).expect_err("a refusal");
         assert_eq!(
             error.to_string(),

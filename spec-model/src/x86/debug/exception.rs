@@ -120,7 +120,8 @@ impl Processor<'_, '_> {
     }
 
     /// Works out the trap that follows an instruction that has completed. `stepping` is TF as it
-    /// was when the instruction started.
+    /// was when the instruction started. What MOV SS or POP SS has met waits for the next instruction
+    /// (DBG-SS-001).
     pub(in crate::x86) fn note_completion(&mut self, instruction: &Instruction, stepping: bool) {
         let moved_ss = self.state().events.shadow == Shadow::MovSs;
         let was_held = std::mem::take(&mut self.vcpu.debug.held);

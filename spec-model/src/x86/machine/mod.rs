@@ -241,6 +241,7 @@ impl<'run> Machine<'run> {
         !self.state.finished[index]
             && match vcpu.activity {
                 Activity::Running => true,
+                Activity::Halted if vcpu.nmi_disturbs => true,
                 Activity::Halted if vcpu.machine_check_slept_through => {
                     vcpu.state.is_woken_by_interrupt(deaf)
                 }
@@ -277,6 +278,9 @@ impl<'run> Machine<'run> {
 
     fn run_until_stop(&mut self, index: usize) -> Result<Stop, ModelError> {
         self.state.vcpus[index].just_entered = true;
+        if std::mem::take(&mut self.state.vcpus[index].nmi_disturbs) {
+            self.state.vcpus[index].activity = Activity::Running;
+        }
         if self.processor(index).has_illegal_code_width() {
             self.state.vcpus[index].activity = Activity::EntryFailed;
         }

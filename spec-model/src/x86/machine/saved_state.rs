@@ -10,7 +10,7 @@ use crate::x86::state::{Shadow, VcpuState};
 
 impl Machine<'_> {
     /// The host saves and restores the state, after it has acted at a point: nothing changes
-    /// (STATE-001 to STATE-007). Whether it does so at all is therefore no part of a
+    /// (STATE-001 to STATE-008). Whether it does so at all is therefore no part of a
     /// scenario. With a defect of this kind on, it does, at every point.
     pub(super) fn save_and_restore(&mut self) {
         let rules = &self.rules;
@@ -45,6 +45,13 @@ impl Machine<'_> {
             }
             if rules.broken(Defect::RestoreDropsShadow) {
                 events.shadow = Shadow::None;
+            }
+        }
+        if self.rules.broken(Defect::RestoredNmiWakesHalted) {
+            for index in 0..self.state.vcpus.len() {
+                if self.state.vcpus[index].state.events.nmi_pending > 0 {
+                    self.processor(index).disturb();
+                }
             }
         }
         if self.rules.broken(Defect::RestoreLosesPdptes) {
