@@ -11,7 +11,7 @@
 //! * [`tables`]: the bytes of gates, descriptors and stack pointers;
 //! * [`payload`]: the payload, and what sets one combination apart;
 //! * [`case_file`]: a combination as a case file;
-//! * [`sweep`]: the combinations that are run;
+//! * [`sweep`](mod@sweep): the combinations that are run;
 //! * [`pairs`]: those that make every two values meet.
 
 pub mod case_file;

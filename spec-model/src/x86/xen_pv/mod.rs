@@ -4,10 +4,10 @@
 //! The processor below is the same as everywhere. What the hypervisor adds is one layer, which
 //! a virtual processor has if [`VcpuState::xen_pv`](super::state::VcpuState::xen_pv) is there:
 //!
-//! * [`bounce`]: exceptions and software interrupts go to the guest's trap table and not to the
+//! * `bounce`: exceptions and software interrupts go to the guest's trap table and not to the
 //!   IDT, with a frame of their own;
-//! * [`hypercall`]: SYSCALL calls the hypervisor, or the guest kernel from a program;
-//! * [`instruction`]: the few other instructions that the hypervisor sees.
+//! * `hypercall`: SYSCALL calls the hypervisor, or the guest kernel from a program;
+//! * `instruction`: the few other instructions that the hypervisor sees.
 //!
 //! Sources are the public interface (`xen/include/public/arch-x86/xen.h` and
 //! `xen-x86_64.h`) and, where that is silent, what Xen 4.17 does.
