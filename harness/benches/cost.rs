@@ -42,10 +42,12 @@ path: [here, halted]
 ";
 
 const REUSED: RunOptions = RunOptions {
+    allow_host_risk: false,
     fresh_vm: false,
     mode: Mode::Normal,
 };
 const FRESH: RunOptions = RunOptions {
+    allow_host_risk: false,
     fresh_vm: true,
     mode: Mode::Normal,
 };

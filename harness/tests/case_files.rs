@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use harness::case::{Case, case_schema, load_folder, print};
+use harness::case::{Case, case_schema, load_folder, print, stage2_schema};
 
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../cases")
@@ -21,14 +21,19 @@ fn all_cases_are_without_mistakes() {
 
 /// Editors complete and check cases with this file. `UPDATE_EXPECT=1` writes it anew.
 #[test]
-fn the_schema_file_is_up_to_date() {
-    let file = cases().join("case.schema.json");
+fn the_schema_files_are_up_to_date() {
+    is_up_to_date("case.schema.json", &case_schema());
+    is_up_to_date("stage2.schema.json", &stage2_schema());
+}
+
+fn is_up_to_date(name: &str, schema: &str) {
+    let file = cases().join(name);
     if std::env::var_os("UPDATE_EXPECT").is_some_and(|value| value == "1") {
-        std::fs::write(&file, case_schema()).expect("the schema can be written");
+        std::fs::write(&file, schema).expect("the schema can be written");
     }
     let written = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(
-        written == case_schema(),
+        written == schema,
         "{} is stale: run this test with UPDATE_EXPECT=1 and commit the file",
         file.display()
     );

@@ -259,6 +259,48 @@ defects! {
         "Entering SMM clears EFER.SVME where the processor keeps it.";
     RestoreLosesPdptes "restore-loses-pdptes" STATE_001
         "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and the hypervisor then cannot read the HLT that it steps over and the instructions that it emulates.";
+    ZeroPageWritable "zero-page-writable" S2_RO_004
+        "Once untouched memory was read through a read-only slot, writes go to the zero page of the host.";
+    ReadOnlySlotWritable "read-only-slot-writable" S2_RO_002
+        "A write to a read-only slot changes the memory.";
+    ZeroPageIsMmio "zero-page-is-mmio" S2_RO_001
+        "Memory that was never written counts as a device, and reads of it reach the host.";
+    ReadOnlyWriteHidesMemory "read-only-write-hides-memory" S2_RO_004
+        "Once a write to a read-only slot has reached the host, reads of that page do so too.";
+    MmioCachedAcrossCreation "mmio-cached-across-creation" S2_SLOT_007
+        "A page that was a hole when it was accessed stays one when a slot is created there.";
+    DeletedSlotStaysMapped "deleted-slot-stays-mapped" S2_SLOT_004
+        "Pages that the guest has accessed stay where they were when their slot is deleted or moved.";
+    OverlapAccepted "overlap-accepted" S2_SLOT_002
+        "A slot may overlap another one.";
+    MissingSlotDeleted "missing-slot-deleted" S2_SLOT_004
+        "A slot that is not there can be deleted.";
+    MisalignedSlotAccepted "misaligned-slot-accepted" S2_SLOT_001
+        "Addresses and sizes of slots are not checked for whole pages.";
+    AddressSpacesOverlap "address-spaces-overlap" S2_SLOT_008
+        "Slots of different address spaces may not overlap.";
+    SlotAtZeroMissed "slot-at-zero-missed" S2_MMIO_001
+        "A slot that starts at guest address 0 is not found.";
+    HostProtectionIgnored "host-protection-ignored" S2_HOST_006
+        "A guest can write memory that the host's process may only read.";
+    HostChangeUnseen "host-change-unseen" S2_HOST_004
+        "A page that the guest has accessed stays under the slot when the host maps something else or drops it.";
+    PrivateFileWrittenThrough "private-file-written-through" S2_HOST_002
+        "A write to a private mapping of a file changes the file.";
+    ForkSharesPages "fork-shares-pages" S2_HOST_007
+        "After fork the child sees what the guest writes.";
+    ReadMarksDirty "read-marks-dirty" S2_DIRTY_001
+        "A read marks its page in the dirty log.";
+    ExitMarksDirty "exit-marks-dirty" S2_DIRTY_006
+        "A write that reaches the host marks its page in the dirty log.";
+    DirtyOnlyAtFirstWrite "dirty-only-at-first-write" S2_DIRTY_002
+        "A page that the guest has accessed before is not marked in the dirty log when it is written.";
+    MmioRetiredLate "mmio-retired-late" S2_MMIO_002
+        "KVM_RUN with `immediate_exit` does not complete the access that reached the host.";
+    CrossingAccessNotSplit "crossing-access-not-split" S2_CROSS_001
+        "An access that begins where no slot is and crosses into memory reaches the host whole.";
+    FailedCompareWritesNothing "failed-compare-writes-nothing" S2_ATOMIC_001
+        "A CMPXCHG that finds another value does not write.";
 }
 
 impl fmt::Display for Defect {

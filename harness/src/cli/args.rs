@@ -98,6 +98,9 @@ pub(super) struct RunArguments {
     /// A new virtual machine for every case, rather than one that is reset.
     #[arg(long)]
     pub(super) fresh_vm: bool,
+    /// Run on the local device also what harms this host if it has the bug in question.
+    #[arg(long)]
+    pub(super) allow_host_risk: bool,
     /// At every point, read the whole state through the KVM API and go on with it in a new
     /// virtual machine. Nothing may change by that.
     #[arg(long, conflicts_with = "userspace_rewrite")]

@@ -172,6 +172,7 @@ impl Runner<'_> {
         let options = RunOptions {
             fresh_vm: self.arguments.fresh_vm,
             mode: self.arguments.mode(),
+            allow_host_risk: self.arguments.allow_host_risk,
         };
         self.progress.show(&format!("{}: starting", summary.target));
         let events = target.start(scenarios, options);

@@ -27,6 +27,7 @@ pub fn profile(backend: Backend) -> Option<&'static Profile> {
 static NOTHING_EXPECTED: Expectations = Expectations {
     paths: Vec::new(),
     fields: Vec::new(),
+    steps: Vec::new(),
 };
 
 /// Why a case says nothing about a target, if it does not.

@@ -64,6 +64,8 @@ pub struct RunOptions {
     pub fresh_vm: bool,
     /// What the host does at every point, beside observing and what the scenario says.
     pub mode: Mode,
+    /// Run also what may harm this host, if it has the bug in question.
+    pub allow_host_risk: bool,
 }
 
 /// What the host does with the whole state at every point, once it has observed and acted.

@@ -14,6 +14,7 @@ mod saved_state;
 mod smm;
 mod smm_formats;
 mod smm_image;
+mod stage2;
 
 pub use apic::*;
 pub use chipset::*;
@@ -26,6 +27,7 @@ pub use saved_state::*;
 pub use smm::*;
 pub use smm_formats::*;
 pub use smm_image::*;
+pub use stage2::*;
 
 /// How binding a requirement is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +94,7 @@ pub fn all() -> impl Iterator<Item = &'static Requirement> {
         CHIPSET,
         APIC,
         INIT,
+        STAGE2,
     ]
     .into_iter()
     .flatten()

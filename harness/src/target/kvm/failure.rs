@@ -46,6 +46,26 @@ pub(super) enum Failure {
     /// The software backend gave up on the guest.
     #[error("{0}: the PVM backend cannot run this")]
     PvmGaveUp(String),
+    /// The scenario may harm the host.
+    #[error(
+        "on a host with the bug in question this changes memory of other processes; run it in a booted kernel \
+         (`--target svm@debian:6.12`), or here with --allow-host-risk"
+    )]
+    HostRisk,
+    /// Modes that save and restore the state mean nothing to scenarios about stage-2 mappings.
+    #[error("a scenario about stage-2 mappings has no points at which the state could be saved")]
+    NoSavedStage2,
+    /// There is no machine code for an operation.
+    #[error("the guest has no machine code here for {0}")]
+    NoGuestCode(String),
+    /// Host memory of a scenario cannot be made.
+    #[error("the backing `{name}` cannot be made: {source}")]
+    Backing {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The scenario contradicts itself or names what does not exist.
     #[error("the scenario is wrong: {0}")]
     BadScenario(String),
@@ -119,8 +139,11 @@ impl From<Failure> for Run {
             | Failure::ShadowNotKept
             | Failure::NotKept { .. }
             | Failure::MsrRefused { .. }
+            | Failure::HostRisk
+            | Failure::NoSavedStage2
+            | Failure::NoGuestCode(_)
             | Failure::PvmGaveUp(_) => Self::Unsupported(failure.to_string()),
-            Failure::BadScenario(_) | Failure::Call { .. } | Failure::UnexpectedExit { .. } => {
+            Failure::Backing { .. } | Failure::BadScenario(_) | Failure::Call { .. } | Failure::UnexpectedExit { .. } => {
                 Self::Broken(failure.to_string())
             }
         }

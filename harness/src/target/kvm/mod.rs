@@ -23,6 +23,7 @@ mod saved_state;
 mod session;
 mod slots;
 mod special_registers;
+mod stage2;
 mod state;
 mod tick;
 mod vcpu;
@@ -32,6 +33,8 @@ mod watchdog;
 use std::time::Duration;
 
 use spec_model::scenario::{Action, AddressSpace, SYNC_POINTS, Scenario};
+use spec_model::stage2::scenario::Stage2;
+use spec_model::transcript::Transcript;
 
 pub use device::OpenError;
 
@@ -39,6 +42,7 @@ use super::{Backend, Identity, Mode, Run, RunOptions, Target};
 use device::Device;
 use failure::Failure;
 use machine::Machine;
+use stage2::Stage2Machine;
 use watchdog::Watchdog;
 
 /// Time that a guest gets to reach its next point.
@@ -55,6 +59,8 @@ pub struct Kvm {
     device: Device,
     /// Machines that ended in order, the last used one last.
     machines: Vec<Machine>,
+    /// The one that ran the last scenario about stage-2 mappings, if it ended in order.
+    stage2: Option<Stage2Machine>,
     watchdog: Watchdog,
 }
 
@@ -70,6 +76,7 @@ impl Kvm {
         Ok(Self {
             device,
             machines: Vec::new(),
+            stage2: None,
             watchdog: Watchdog::start(budget).map_err(OpenError::Watchdog)?,
         })
     }
@@ -88,6 +95,9 @@ impl Kvm {
     }
 
     fn try_run(&mut self, scenario: &Scenario, options: RunOptions) -> Result<Run, Failure> {
+        if let Some(stage2) = &scenario.stage2 {
+            return self.run_stage2(stage2, options);
+        }
         check(scenario, &self.device.identity)?;
         if scenario.cpuid.shadow_stack {
             return Err(self.device.no_shadow_stack());
@@ -108,6 +118,25 @@ impl Kvm {
             self.keep(machine);
         }
         Ok(Run::Done(ended.transcript))
+    }
+
+    fn run_stage2(&mut self, scenario: &Stage2, options: RunOptions) -> Result<Run, Failure> {
+        // A booted kernel is nobody's host.
+        let allowed = options.allow_host_risk || std::process::id() == 1;
+        if scenario.host_risk && !allowed {
+            return Err(Failure::HostRisk);
+        }
+        if options.mode != Mode::Normal {
+            return Err(Failure::NoSavedStage2);
+        }
+        let kept = self.stage2.take().filter(|kept| !options.fresh_vm && kept.fits(scenario));
+        let mut machine = match kept {
+            Some(machine) => machine,
+            None => Stage2Machine::new(&self.device, scenario.dirty_log)?,
+        };
+        let ended = machine.run(scenario, &self.watchdog)?;
+        self.stage2 = ended.reusable.then_some(machine);
+        Ok(Run::Done(Transcript::of_stage2(ended.seen)))
     }
 
     fn take(&mut self, scenario: &Scenario) -> Option<Machine> {

@@ -175,6 +175,7 @@ impl<'run> Machine<'run> {
         let (memory_changes, smm_memory_changes) = self.state.memory.changes();
         Ok(Finished {
             transcript: Transcript {
+                stage2: None,
                 observations,
                 memory_changes,
                 smm_memory_changes,

@@ -1,0 +1,12 @@
+//! Numbers of errors, as Linux counts them on every architecture that has KVM.
+
+/// No such entry.
+pub const ENOENT: i32 = 2;
+/// Interrupted.
+pub const EINTR: i32 = 4;
+/// Bad address.
+pub const EFAULT: i32 = 14;
+/// Exists already.
+pub const EEXIST: i32 = 17;
+/// Invalid argument.
+pub const EINVAL: i32 = 22;
