@@ -10,6 +10,7 @@ mod explore;
 mod glob;
 mod layout;
 mod listing;
+mod probe;
 mod provision;
 mod run;
 mod sequences;
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
         Command::Sequences(arguments) => sequences::sequences(&arguments),
         Command::Check { path } => check::check(path.as_deref()),
         Command::Targets => listing::targets(),
+        Command::Probe { targets } => probe::probe(&targets),
         Command::Provision { kernels } => provision::provision(&kernels),
         Command::Explain { requirement, cases } => explain::explain(requirement.as_deref(), &cases),
         Command::Defects => listing::defects(),

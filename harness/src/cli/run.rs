@@ -94,10 +94,7 @@ fn kernels_to_provision(targets: &[TargetName]) -> Result<Vec<KernelName>, Failu
     if targets.is_empty() {
         return Ok(vec![DEFAULT_KERNEL.parse().map_err(Failure::wrong)?]);
     }
-    let kernel = |target: &TargetName| match target {
-        TargetName::Svm(kernel) => Some(kernel.clone()),
-        TargetName::Model | TargetName::Kvm => None,
-    };
+    let kernel = |target: &TargetName| target.booted().map(|(_, kernel)| kernel.clone());
     Ok(targets.iter().filter_map(kernel).collect())
 }
 

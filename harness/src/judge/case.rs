@@ -12,14 +12,15 @@ use crate::case::{Case, Expectations};
 use crate::deviation::{self, Deviation};
 use crate::target::{Backend, Identity, Mode, Run};
 
-/// The choices that a backend of KVM makes; none are known for an unknown one.
+/// The choices that a backend of KVM makes; none are known for an unknown one and for those that
+/// run no x86 guests.
 #[must_use]
 pub fn profile(backend: Backend) -> Option<&'static Profile> {
     match backend {
         Backend::Svm => Some(&KVM_SVM),
         Backend::Vmx => Some(&KVM_VMX),
         Backend::Pvm => Some(&KVM_PVM),
-        Backend::Unknown => None,
+        Backend::Arm64Nvhe | Backend::Arm64Vhe | Backend::Unknown => None,
     }
 }
 

@@ -4,35 +4,12 @@
 //! that almost nothing travels back: which of them was seen. Only a run that is none of them
 //! comes back in full.
 
-use serde::{Deserialize, Serialize};
 use spec_model::scenario::Scenario;
 
 use super::digest::fingerprint;
+pub use super::item::{Item, Seen};
 use super::payload::{BadPayload, Payload};
-use super::symbol::Symbol;
 use crate::target::Run;
-
-/// A sequence to run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
-    /// The number by which its result is known.
-    pub number: u32,
-    /// The sequence.
-    pub sequence: Vec<Symbol>,
-    /// Fingerprints of what is known to come of it, fewer than 255.
-    pub known: Vec<u128>,
-}
-
-/// What came of a sequence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Seen {
-    /// What [`Item::known`] has at this index.
-    Known(u8),
-    /// Something else.
-    Other(Box<Run>),
-    /// Something else again: so much of it came back in full that this did not.
-    Untold,
-}
 
 /// Runs one sequence after the other.
 pub struct Runner {

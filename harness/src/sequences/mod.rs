@@ -17,6 +17,7 @@ pub mod digest;
 pub mod expected;
 pub mod history;
 pub mod invariant;
+pub mod item;
 pub mod payload;
 pub mod place;
 pub mod processor_time;

@@ -1,7 +1,24 @@
 //! Things that run scenarios.
 
+pub mod arm64_operation;
+#[cfg(feature = "suite")]
 pub mod booted;
+#[cfg(target_arch = "x86_64")]
 pub mod kvm;
+#[cfg(target_arch = "aarch64")]
+#[path = "kvm/arm64/mod.rs"]
+pub mod kvm;
+pub mod probe;
+
+/// Booted kernels: this program as their init, and what it tells the host.
+#[cfg(not(feature = "suite"))]
+pub mod booted {
+    mod agent;
+    #[allow(dead_code, reason = "the host's half of it is not called here")]
+    mod frame;
+
+    pub use agent::agent_main;
+}
 
 use serde::{Deserialize, Serialize};
 use spec_model::scenario::Scenario;
@@ -42,9 +59,18 @@ pub enum Backend {
     Vmx,
     /// The software backend without hardware virtualization (`kvm_pvm`).
     Pvm,
+    /// arm64 without the Virtualization Host Extensions: the kernel runs at EL1, and a small
+    /// part of KVM at EL2.
+    Arm64Nvhe,
+    /// arm64 with the Virtualization Host Extensions: the whole kernel runs at EL2.
+    Arm64Vhe,
     /// None of the above.
     Unknown,
 }
+
+/// Why a KVM that runs arm64 guests runs none of the x86 scenarios.
+pub const X86_ONLY: &str =
+    "the scenario is made of x86 instructions, registers and events, and this KVM runs arm64 guests";
 
 /// What came of running one scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +128,6 @@ impl Mode {
 pub trait Target {
     /// Runs all scenarios and hands each result to `sink` with the scenario's index, as
     /// soon as it is there, in any order and exactly once. A target that was told to stop (see
-    /// [`booted::BootedConfig`]) leaves out those that have not run.
+    /// `booted::BootedConfig`) leaves out those that have not run.
     fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run));
 }

@@ -11,19 +11,27 @@ use rustix::system::{RebootCommand, finit_module, reboot};
 use rustix::termios::{OptionalActions, tcdrain, tcgetattr, tcsetattr};
 use spec_model::scenario::Scenario;
 
-use super::frame::{Job, Message, encode};
-use super::initramfs::{JOB, MODULES};
+use super::frame::{JOB, Job, MODULES, Message, encode};
+#[cfg(feature = "suite")]
 use super::sequences;
 use crate::target::kvm::Kvm;
+use crate::target::probe::Probe;
 use crate::target::{Identity, Run, RunOptions};
 
-/// The serial port that carries frames to the host; the first one is the console.
-const CHANNEL: &str = "/dev/ttyS1";
+/// The serial port that carries frames to the host. On x86-64 the first one is the console; on
+/// arm64 the console is of another kind, with names of its own.
+const CHANNEL: &str = if cfg!(target_arch = "aarch64") {
+    "/dev/ttyS0"
+} else {
+    "/dev/ttyS1"
+};
 
 /// Something that runs scenarios one by one, with the identity that it has by itself.
 pub(super) trait Executor {
     fn identity(&self) -> Identity;
     fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Run;
+    /// Tries out what the target does without any scenario.
+    fn probe(&mut self, _told: &mut dyn FnMut(Probe)) {}
 }
 
 impl Executor for Kvm {
@@ -32,6 +40,10 @@ impl Executor for Kvm {
     }
     fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Run {
         Kvm::run_one(self, scenario, options)
+    }
+    #[cfg(target_arch = "aarch64")]
+    fn probe(&mut self, told: &mut dyn FnMut(Probe)) {
+        Kvm::probe(self, told);
     }
 }
 
@@ -80,6 +92,15 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
         }
     };
     channel.send(&Message::Hello(executor.identity()))?;
+    if job.probe {
+        let mut sent = Ok(());
+        executor.probe(&mut |probe| {
+            if sent.is_ok() {
+                sent = channel.send(&Message::Probed(probe));
+            }
+        });
+        sent?;
+    }
     for (index, scenario) in &job.scenarios {
         channel.send(&Message::Starting(*index))?;
         let run = catch_unwind(AssertUnwindSafe(|| executor.run_one(scenario, job.options)));
@@ -93,12 +114,14 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
         };
         channel.send(&Message::Result(*index, run))?;
     }
+    #[cfg(feature = "suite")]
     if !job.sequences.is_empty() {
         sequences::run(&job, &mut executor, &open, &mut channel)?;
     }
     channel.send(&Message::Finished)
 }
 
+/// What a panic said.
 pub(super) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))

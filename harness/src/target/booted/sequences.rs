@@ -118,6 +118,7 @@ impl Booted {
     ) -> End {
         let job = Job {
             options,
+            probe: false,
             scenarios: Vec::new(),
             sequences: left.values().map(|item| Cow::Borrowed(*item)).collect(),
             careful,
@@ -144,7 +145,7 @@ impl Booted {
                     }
                     running = None;
                 }
-                Ok(Message::Result(..)) => {}
+                Ok(Message::Result(..) | Message::Probed(_)) => {}
                 Ok(Message::Finished) => {
                     self.alarms.extend(emulator.alarm());
                     return End::Finished;
