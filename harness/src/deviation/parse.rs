@@ -57,6 +57,8 @@ enum BackendName {
     Svm,
     Vmx,
     Pvm,
+    Arm64Nvhe,
+    Arm64Vhe,
 }
 
 /// The names of [`Mode::ALL`], for the schema.
@@ -119,10 +121,12 @@ impl Mistake {
     }
 }
 
-const BACKENDS: [(&str, Backend); 3] = [
+const BACKENDS: [(&str, Backend); 5] = [
     ("svm", Backend::Svm),
     ("vmx", Backend::Vmx),
     ("pvm", Backend::Pvm),
+    ("arm64-nvhe", Backend::Arm64Nvhe),
+    ("arm64-vhe", Backend::Arm64Vhe),
 ];
 
 /// Reads one file's contents. `file` is its name in messages.
