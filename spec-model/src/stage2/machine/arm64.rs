@@ -2,7 +2,7 @@
 //! and the exceptions that it takes.
 
 use super::{Machine, Stop, There, mask};
-use crate::defect::Defect;
+use crate::defect::{Defect, DefectSet};
 use crate::error::ModelError;
 use crate::profile::{Architecture, Choice};
 use crate::requirement::{A64_CROSS_002, A64_MAINT_003};
@@ -42,6 +42,17 @@ impl Purpose {
             Self::Fetch => syndrome::INSTRUCTION_ABORT | status,
             Self::Read | Self::Write | Self::Maintenance => syndrome::DATA_ABORT | status,
         }
+    }
+}
+
+/// The syndrome of an abort that the hypervisor injects.
+///
+/// A64-SYNDROME-001: there is nothing in the upper half.
+pub(super) fn injected_syndrome(syndrome: u64, defects: DefectSet) -> u64 {
+    if defects.has(Defect::SyndromeExtendsSign) {
+        syndrome | 0xffff_ffff << 32
+    } else {
+        syndrome
     }
 }
 
@@ -131,6 +142,12 @@ impl Guest<'_, '_> {
         }
     }
 
+    /// An abort that the hypervisor injects.
+    fn injected(&self, purpose: Purpose, status: u64, address: GuestAddress) -> Stop {
+        let syndrome = injected_syndrome(purpose.injected(status), self.machine.defects);
+        Self::exception(syndrome, address)
+    }
+
     /// Stage 1.
     ///
     /// A64-STAGE1-001: what the guest's own translation forbids is an exception of the guest,
@@ -150,12 +167,14 @@ impl Guest<'_, '_> {
         let aligned = size == 0 || address.is_multiple_of(u64::from(size));
         let as_device = translated.device || self.mapped_as_device(translated.at.page);
         let data = matches!(purpose, Purpose::Read | Purpose::Write);
-        if data && as_device && !aligned {
+        if data && as_device && !aligned && !self.has(Defect::DeviceAlignmentUnchecked) {
             return Err(Self::exception(purpose.syndrome(syndrome::ALIGNMENT), at));
         }
         let beyond = translated.at.bytes() >> self.setup.address_bits != 0;
         if beyond && purpose != Purpose::Maintenance && !self.has(Defect::BeyondAddressesReachesHost) {
-            return Err(Self::exception(purpose.injected(syndrome::EXTERNAL), at));
+            let physical = self.has(Defect::BeyondAddressesAtPhysicalAddress);
+            let at = if physical { translated.at } else { at };
+            return Err(self.injected(purpose, syndrome::EXTERNAL, at));
         }
         Ok(translated)
     }
@@ -193,10 +212,10 @@ impl Guest<'_, '_> {
         } = self.machine.there(place.page)
         else {
             let status = self.status_of_walk(syndrome::EXTERNAL_ON_WALK);
-            return Err(Self::exception(purpose.injected(status), at));
+            return Err(self.injected(purpose, status, at));
         };
         if read_only && self.has(Defect::WalkCountsAsWrite) {
-            return Err(Self::exception(purpose.injected(syndrome::EXTERNAL), at));
+            return Err(self.injected(purpose, syndrome::EXTERNAL, at));
         }
         let mut bytes = [0; 8];
         for (byte, offset) in bytes.iter_mut().zip(place.offset..) {
@@ -273,7 +292,7 @@ impl Guest<'_, '_> {
                 return Err(End::Failed(ENOSYS));
             }
             let status = self.status_of_walk(syndrome::EXTERNAL_ON_WALK);
-            return Err(Self::exception(purpose.injected(status), at));
+            return Err(self.injected(purpose, status, at));
         }
         if purpose == Purpose::Fetch && self.has(Defect::FetchNeverSetsAccessFlag) {
             return Err(End::Stuck);
@@ -393,10 +412,7 @@ impl Guest<'_, '_> {
             return Ok(());
         }
         if self.setup.undescribed_exits && !self.has(Defect::UndescribedExitsIgnored) {
-            return Err(End::Undescribed {
-                write,
-                at: at.page * PAGE_SIZE,
-            });
+            return Err(End::Undescribed { write, at: at.bytes() });
         }
         Err(End::Failed(ENOSYS))
     }
@@ -484,7 +500,7 @@ impl Guest<'_, '_> {
                 if self.has(Defect::FetchWithoutSlotFails) {
                     return Err(End::Failed(EFAULT));
                 }
-                return Err(Self::exception(Purpose::Fetch.injected(syndrome::EXTERNAL), at));
+                return Err(self.injected(Purpose::Fetch, syndrome::EXTERNAL, at));
             };
             self.machine.settle_freed(backing, page);
             let place = HostAddress {
@@ -541,6 +557,10 @@ impl Guest<'_, '_> {
     /// further than its register goes.
     fn signed(&mut self, at: GuestAddress, instruction: Instruction) -> Result<(), Stop> {
         let byte = self.read(at, 1)?;
+        if self.has(Defect::AnswerNeverExtendsSign) && !self.machine.seen.exits.is_empty() {
+            self.machine.seen.value = Some(byte);
+            return Ok(());
+        }
         let extended = i64::from(byte.to_le_bytes()[0].cast_signed()).cast_unsigned();
         let word = instruction == Instruction::LoadSignedWord && !self.has(Defect::SignExtendedPastWord);
         self.machine.seen.value = Some(if word { extended & mask(4) } else { extended });
