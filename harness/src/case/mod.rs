@@ -40,7 +40,9 @@ use spec_model::requirement::{self, Requirement};
 use spec_model::scenario::{Cpuid, Limits, Point, PointKind, Scenario, Watch};
 
 pub use claim::Claim;
-pub use expectation::{AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, StepExpectation};
+pub use expectation::{
+    AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, StepExpectation,
+};
 pub use folder::load_folder;
 pub use mistake::{Mistake, Position};
 pub use print::print;

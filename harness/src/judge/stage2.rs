@@ -16,7 +16,9 @@ pub(super) fn compare(case: &CaseView<'_>, allowed: &Stage2Seen, seen: &Stage2Se
         differences.push(Difference {
             case: case.name.to_owned(),
             place,
-            subject: Subject::Field { name: name.to_owned() },
+            subject: Subject::Field {
+                name: name.to_owned(),
+            },
             allowed: vec![allowed],
             seen,
             requirements: case.checks.to_vec(),
@@ -37,17 +39,34 @@ pub(super) fn compare(case: &CaseView<'_>, allowed: &Stage2Seen, seen: &Stage2Se
     }
     if allowed.changes != seen.changes {
         let only = |one: &Stage2Seen, other: &Stage2Seen| {
-            let mut changes = one.changes.iter().filter(|change| !other.changes.contains(change));
-            let texts: Vec<String> = changes.by_ref().take(4).map(|change| change_text(case.scenario, change)).collect();
+            let mut changes = one
+                .changes
+                .iter()
+                .filter(|change| !other.changes.contains(change));
+            let texts: Vec<String> = changes
+                .by_ref()
+                .take(4)
+                .map(|change| change_text(case.scenario, change))
+                .collect();
             let more = if changes.next().is_some() { " and more" } else { "" };
             let none = if texts.is_empty() { "as at the start" } else { "" };
             Value::Text(format!("{}{none}{more}", texts.join("; ")))
         };
-        add(Place::End, "host memory", only(allowed, seen), only(seen, allowed));
+        add(
+            Place::End,
+            "host memory",
+            only(allowed, seen),
+            only(seen, allowed),
+        );
     }
     if allowed.canary != seen.canary {
         let bytes = |seen: &Stage2Seen| Value::number(seen.canary, 64);
-        add(Place::End, "bytes in a new page that are not zero", bytes(allowed), bytes(seen));
+        add(
+            Place::End,
+            "bytes in a new page that are not zero",
+            bytes(allowed),
+            bytes(seen),
+        );
     }
     differences
 }
@@ -61,9 +80,17 @@ pub(super) fn facts(seen: &StepSeen) -> [(&'static str, Value); 5] {
     let absent = || Value::Absent;
     [
         ("end", Value::Text(end_text(seen.end))),
-        ("value", seen.value.map_or_else(absent, |value| Value::number(value, 64))),
+        (
+            "value",
+            seen.value.map_or_else(absent, |value| Value::number(value, 64)),
+        ),
         ("exits", Value::Text(exits_text(&seen.exits))),
-        ("dirty log", seen.dirty.as_deref().map_or_else(absent, |pages| Value::Text(dirty_text(pages)))),
+        (
+            "dirty log",
+            seen.dirty
+                .as_deref()
+                .map_or_else(absent, |pages| Value::Text(dirty_text(pages))),
+        ),
         ("after immediate_exit", interrupted.unwrap_or(Value::Absent)),
     ]
 }
@@ -118,12 +145,19 @@ fn change_text(scenario: &Scenario, change: &Change) -> String {
     if change.bytes.is_empty() {
         return format!("{place} cannot be read");
     }
-    format!("{place}, {:#x}: {}", change.offset, Value::Bytes(change.bytes.clone()))
+    format!(
+        "{place}, {:#x}: {}",
+        change.offset,
+        Value::Bytes(change.bytes.clone())
+    )
 }
 
 /// Where a step is.
 pub(super) fn place(scenario: &Scenario, index: usize) -> Place {
-    let step = scenario.stage2.as_ref().and_then(|stage2| stage2.steps.get(index));
+    let step = scenario
+        .stage2
+        .as_ref()
+        .and_then(|stage2| stage2.steps.get(index));
     Place::Step {
         index,
         what: step.map_or_else(String::new, step_text),
@@ -172,7 +206,11 @@ pub(super) fn check_steps(case: &CaseView<'_>, seen: &Stage2Seen) -> Vec<Differe
     let mut differences = Vec::new();
     for (number, expectation) in case.expectations.steps.iter().enumerate() {
         let step = seen.steps.get(expectation.step);
-        let found = step.and_then(|step| facts(step).into_iter().find(|(name, _)| *name == expectation.fact));
+        let found = step.and_then(|step| {
+            facts(step)
+                .into_iter()
+                .find(|(name, _)| *name == expectation.fact)
+        });
         let value = found.map_or(Value::Absent, |(_, value)| value);
         if value == expectation.allowed {
             continue;
@@ -180,7 +218,9 @@ pub(super) fn check_steps(case: &CaseView<'_>, seen: &Stage2Seen) -> Vec<Differe
         differences.push(Difference {
             case: case.name.to_owned(),
             place: place(case.scenario, expectation.step),
-            subject: Subject::Field { name: expectation.fact.to_owned() },
+            subject: Subject::Field {
+                name: expectation.fact.to_owned(),
+            },
             allowed: vec![expectation.allowed.clone()],
             seen: value,
             requirements: case.checks.to_vec(),

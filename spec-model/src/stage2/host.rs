@@ -162,7 +162,9 @@ impl Host {
             Owner::Parent => &self.parent,
             Owner::Child => self.child.as_ref()?,
         };
-        process.get(usize::from(backing))?.get(usize::try_from(page).ok()?)
+        process
+            .get(usize::from(backing))?
+            .get(usize::try_from(page).ok()?)
     }
 
     fn mapped_mut(&mut self, owner: Owner, backing: u16, page: u32) -> Option<&mut Mapped> {
@@ -219,7 +221,8 @@ impl Host {
     /// process may not write refuses.
     pub(super) fn write(&mut self, owner: Owner, at: HostAddress, byte: u8) -> Result<(), Refused> {
         let mapped = self.mapped(owner, at.backing, at.page).ok_or(Refused)?;
-        let unprotected = self.defects.has(Defect::HostProtectionIgnored) && mapped.protection == Protection::Read;
+        let unprotected =
+            self.defects.has(Defect::HostProtectionIgnored) && mapped.protection == Protection::Read;
         if mapped.protection != Protection::ReadWrite && !unprotected {
             return Err(Refused);
         }
@@ -244,7 +247,9 @@ impl Host {
         mapped.own.get_or_insert(copy).set(at.offset, byte);
         // Copies are made at fork; a page that stays shared then is a defect.
         if owner == Owner::Parent && self.defects.has(Defect::ForkSharesPages) {
-            let own = self.mapped(owner, at.backing, at.page).and_then(|mapped| mapped.own.clone());
+            let own = self
+                .mapped(owner, at.backing, at.page)
+                .and_then(|mapped| mapped.own.clone());
             if let Some(shared) = self.mapped_mut(Owner::Child, at.backing, at.page) {
                 shared.own = own;
             }
@@ -365,7 +370,9 @@ impl Host {
                     bytes,
                 };
                 match self.shown(index, page) {
-                    Some(shown) => changes.extend(shown.changes(fill).into_iter().map(|bytes| change(false, bytes))),
+                    Some(shown) => {
+                        changes.extend(shown.changes(fill).into_iter().map(|bytes| change(false, bytes)))
+                    }
                     None if backing.kind == BackingKind::Hole => {}
                     None => changes.push(change(false, (0, Vec::new()))),
                 }

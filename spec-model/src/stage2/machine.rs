@@ -74,7 +74,10 @@ fn check(scenario: &Stage2) -> Result<(), ModelError> {
         let refused = slot.pages > 1 << 31 || slot.page > 1 << 51;
         let end = u64::from(slot.offset).saturating_add(slot.pages);
         if !refused && end > u64::from(backing.pages) {
-            return bad(format!("slot {} is longer than its backing `{}`", slot.id, backing.name));
+            return bad(format!(
+                "slot {} is longer than its backing `{}`",
+                slot.id, backing.name
+            ));
         }
         let first = slot.page < SERVER_PAGE + SERVER_PAGES;
         if first && !refused && slot.page + slot.pages > SERVER_PAGE || slot.id == SERVER_SLOT {
@@ -205,12 +208,14 @@ impl Machine<'_> {
                     read_only: found.read_only,
                 }
             }
-            (None, Some((backing, page))) if self.defects.has(Defect::DeletedSlotStaysMapped) => There::Memory {
-                slot: (0, u16::MAX),
-                backing: *backing,
-                page: *page,
-                read_only: false,
-            },
+            (None, Some((backing, page))) if self.defects.has(Defect::DeletedSlotStaysMapped) => {
+                There::Memory {
+                    slot: (0, u16::MAX),
+                    backing: *backing,
+                    page: *page,
+                    read_only: false,
+                }
+            }
             (None, _) => There::Nothing,
         }
     }
@@ -235,10 +240,17 @@ impl Machine<'_> {
     }
 
     fn read_piece(&mut self, at: GuestAddress, length: u8) -> Result<u64, Stop> {
-        let There::Memory { backing, page, read_only, .. } = self.there(at.page) else {
+        let There::Memory {
+            backing,
+            page,
+            read_only,
+            ..
+        } = self.there(at.page)
+        else {
             return self.exit_of_read(at, length);
         };
-        let hidden = self.defects.has(Defect::ReadOnlyWriteHidesMemory) && self.history.written.contains(&at.page);
+        let hidden =
+            self.defects.has(Defect::ReadOnlyWriteHidesMemory) && self.history.written.contains(&at.page);
         let mistaken = self.defects.has(Defect::ZeroPageIsMmio) && self.host.is_untouched(backing, page);
         if hidden || mistaken {
             return self.exit_of_read(at, length);
@@ -246,7 +258,11 @@ impl Machine<'_> {
         self.settle_freed(backing, page);
         let mut bytes = [0; 8];
         for (byte, offset) in bytes.iter_mut().zip(at.offset..).take(usize::from(length)) {
-            let place = HostAddress { backing, page, offset };
+            let place = HostAddress {
+                backing,
+                page,
+                offset,
+            };
             let stale = self.history.before.as_deref();
             let stale = stale.filter(|_| self.history.accessed.contains_key(&at.page));
             let host = stale.unwrap_or(&self.host);
@@ -285,9 +301,21 @@ impl Machine<'_> {
         if pieces.len() > 1 {
             let mut trial = self.host.clone();
             for (piece, _) in &pieces {
-                if let There::Memory { backing, page, read_only: false, .. } = self.there(piece.page) {
-                    let place = HostAddress { backing, page, offset: piece.offset };
-                    trial.write(Owner::Parent, place, 0).map_err(|_| End::Failed(EFAULT))?;
+                if let There::Memory {
+                    backing,
+                    page,
+                    read_only: false,
+                    ..
+                } = self.there(piece.page)
+                {
+                    let place = HostAddress {
+                        backing,
+                        page,
+                        offset: piece.offset,
+                    };
+                    trial
+                        .write(Owner::Parent, place, 0)
+                        .map_err(|_| End::Failed(EFAULT))?;
                 }
             }
         }
@@ -303,8 +331,19 @@ impl Machine<'_> {
     /// does not depend on what was accessed before. S2-DIRTY-001: a write marks its page in the log
     /// of the slot, S2-DIRTY-006: if it was made.
     fn write_piece(&mut self, at: GuestAddress, length: u8, value: u64) -> Result<(), Stop> {
-        let exit = MemoryExit { write: true, at, length, data: value };
-        let There::Memory { slot, backing, page, read_only } = self.there(at.page) else {
+        let exit = MemoryExit {
+            write: true,
+            at,
+            length,
+            data: value,
+        };
+        let There::Memory {
+            slot,
+            backing,
+            page,
+            read_only,
+        } = self.there(at.page)
+        else {
             self.history.holes.insert(at.page);
             return self.exit(exit);
         };
@@ -327,7 +366,11 @@ impl Machine<'_> {
             }
         }
         for (byte, offset) in bytes {
-            let place = HostAddress { backing, page, offset };
+            let place = HostAddress {
+                backing,
+                page,
+                offset,
+            };
             let written = self.host.write(Owner::Parent, place, *byte);
             written.map_err(|_| End::Failed(EFAULT))?;
         }
@@ -388,7 +431,11 @@ impl Machine<'_> {
                 return Ok(Err(End::InternalError(EMULATION)));
             };
             self.settle_freed(backing, page);
-            let place = HostAddress { backing, page, offset: at.offset };
+            let place = HostAddress {
+                backing,
+                page,
+                offset: at.offset,
+            };
             match self.host.read(Owner::Parent, place) {
                 Ok(read) => *byte = read,
                 Err(_) => return Ok(Err(End::Failed(EFAULT))),
@@ -485,7 +532,12 @@ impl Machine<'_> {
                 Ok(pages) => self.seen.dirty = Some(pages),
                 Err(errno) => self.seen.end = End::Failed(errno),
             },
-            HostStep::ClearDirtyLog { id, space, first, pages } => {
+            HostStep::ClearDirtyLog {
+                id,
+                space,
+                first,
+                pages,
+            } => {
                 if let Err(errno) = self.slots.clear_dirty((space, id), first, pages) {
                     self.seen.end = End::Failed(errno);
                 }
@@ -499,7 +551,9 @@ impl Machine<'_> {
                 let mut bytes = [0; 8];
                 for (byte, offset) in bytes.iter_mut().zip(at.offset..) {
                     let Some(read) = self.host.read_file(HostAddress { offset, ..at }) else {
-                        return Err(ModelError::BadScenario("a read beyond the end of a file".to_owned()));
+                        return Err(ModelError::BadScenario(
+                            "a read beyond the end of a file".to_owned(),
+                        ));
                     };
                     *byte = read;
                 }
@@ -510,10 +564,16 @@ impl Machine<'_> {
                     self.host.write_file(HostAddress { offset, ..at }, byte);
                 }
             }
-            HostStep::Map { range, kind, file, protection } => self.host.map(range, kind, file, protection),
+            HostStep::Map {
+                range,
+                kind,
+                file,
+                protection,
+            } => self.host.map(range, kind, file, protection),
             HostStep::Unmap(range) => {
                 let kind = super::scenario::BackingKind::Hole;
-                self.host.map(range, kind, range.backing, super::scenario::Protection::None);
+                self.host
+                    .map(range, kind, range.backing, super::scenario::Protection::None);
             }
             HostStep::Protect(range, protection) => self.host.protect(range, protection),
             HostStep::Discard(range) => self.host.discard(range),
@@ -574,7 +634,11 @@ impl Machine<'_> {
 
     fn host_write(&mut self, owner: Owner, at: HostAddress, bytes: &[u8]) {
         for (byte, offset) in bytes.iter().zip(at.offset..) {
-            if self.host.write(owner, HostAddress { offset, ..at }, *byte).is_err() {
+            if self
+                .host
+                .write(owner, HostAddress { offset, ..at }, *byte)
+                .is_err()
+            {
                 self.seen.end = End::Failed(EFAULT);
                 return;
             }
@@ -596,5 +660,7 @@ fn remaps(step: &HostStep) -> bool {
 
 /// The bits of an access of that many bytes.
 fn mask(bytes: u8) -> u64 {
-    u64::MAX.checked_shr(64 - u32::from(bytes.min(8)) * 8).unwrap_or(0)
+    u64::MAX
+        .checked_shr(64 - u32::from(bytes.min(8)) * 8)
+        .unwrap_or(0)
 }

@@ -125,7 +125,9 @@ impl GuestAddress {
     /// The same in bytes.
     #[must_use]
     pub fn bytes(self) -> u64 {
-        self.page.wrapping_mul(PAGE_SIZE).wrapping_add(u64::from(self.offset))
+        self.page
+            .wrapping_mul(PAGE_SIZE)
+            .wrapping_add(u64::from(self.offset))
     }
 
     /// The address that is this number of bytes.

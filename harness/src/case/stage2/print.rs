@@ -21,7 +21,13 @@ pub(in crate::case) fn print(text: &mut String, scenario: &Stage2) -> fmt::Resul
         writeln!(text, "backings:")?;
     }
     for backing in &scenario.backings {
-        write!(text, "  {}: {{ kind: {}, pages: {}", backing.name, kind(backing.kind), backing.pages)?;
+        write!(
+            text,
+            "  {}: {{ kind: {}, pages: {}",
+            backing.name,
+            kind(backing.kind),
+            backing.pages
+        )?;
         match backing.fill {
             Fill::Untouched => {}
             Fill::Bytes(byte) => write!(text, ", fill: {byte:#x}")?,
@@ -87,7 +93,12 @@ fn guest(step: &GuestStep, names: &[Backing]) -> String {
         Operation::Add { at, size, value } => {
             format!("do: add, at: {:#x}, size: {size}, data: {value:#x}", at.bytes())
         }
-        Operation::CompareExchange { at, size, expected, value } => format!(
+        Operation::CompareExchange {
+            at,
+            size,
+            expected,
+            value,
+        } => format!(
             "do: compare-exchange, at: {:#x}, size: {size}, expected: {expected:#x}, data: {value:#x}",
             at.bytes()
         ),
@@ -106,7 +117,11 @@ fn guest(step: &GuestStep, names: &[Backing]) -> String {
         line += ", interrupt: true";
     }
     if !step.at_exit.is_empty() {
-        let steps: Vec<String> = step.at_exit.iter().map(|step| format!("{{ {} }}", host(step, names))).collect();
+        let steps: Vec<String> = step
+            .at_exit
+            .iter()
+            .map(|step| format!("{{ {} }}", host(step, names)))
+            .collect();
         line += &format!(", at-exit: [{}]", steps.join(", "));
     }
     line
@@ -114,18 +129,35 @@ fn guest(step: &GuestStep, names: &[Backing]) -> String {
 
 fn host(step: &HostStep, names: &[Backing]) -> String {
     let place = |at: &HostAddress| {
-        format!("backing: {}, page: {}, offset: {:#x}", name(names, at.backing), at.page, at.offset)
+        format!(
+            "backing: {}, page: {}, offset: {:#x}",
+            name(names, at.backing),
+            at.page,
+            at.offset
+        )
     };
     let range = |range: &Range| {
-        format!("backing: {}, page: {}, pages: {}", name(names, range.backing), range.page, range.pages)
+        format!(
+            "backing: {}, page: {}, pages: {}",
+            name(names, range.backing),
+            range.page,
+            range.pages
+        )
     };
     match step {
-        HostStep::SetSlot(slot) if slot.pages == 0 && slot.page == 0 && slot.misaligned.is_none() && slot.other_flags == 0 => {
+        HostStep::SetSlot(slot)
+            if slot.pages == 0 && slot.page == 0 && slot.misaligned.is_none() && slot.other_flags == 0 =>
+        {
             format!("do: delete-slot, id: {}, space: {}", slot.id, slot.space)
         }
         HostStep::SetSlot(slot) => format!("do: set-slot, {}", slot_keys(slot, names)),
         HostStep::DirtyLog { id, space } => format!("do: dirty-log, id: {id}, space: {space}"),
-        HostStep::ClearDirtyLog { id, space, first, pages } => {
+        HostStep::ClearDirtyLog {
+            id,
+            space,
+            first,
+            pages,
+        } => {
             format!("do: clear-dirty-log, id: {id}, space: {space}, first: {first}, pages: {pages}")
         }
         HostStep::Read(at) => format!("do: host-read, {}", place(at)),
@@ -133,7 +165,12 @@ fn host(step: &HostStep, names: &[Backing]) -> String {
         HostStep::ReadFile(at) => format!("do: file-read, {}", place(at)),
         HostStep::WriteFile(at, data) => format!("do: file-write, {}, data: {data:#x}", place(at)),
         HostStep::WriteCode(at, data) => format!("do: write-code, {}, data: {data:#x}", place(at)),
-        HostStep::Map { range: over, kind: what, file, protection: may } => format!(
+        HostStep::Map {
+            range: over,
+            kind: what,
+            file,
+            protection: may,
+        } => format!(
             "do: map, {}, kind: {}, file: {}, protection: {}",
             range(over),
             kind(*what),
@@ -141,7 +178,9 @@ fn host(step: &HostStep, names: &[Backing]) -> String {
             protection(*may)
         ),
         HostStep::Unmap(over) => format!("do: unmap, {}", range(over)),
-        HostStep::Protect(over, may) => format!("do: protect, {}, protection: {}", range(over), protection(*may)),
+        HostStep::Protect(over, may) => {
+            format!("do: protect, {}, protection: {}", range(over), protection(*may))
+        }
         HostStep::Discard(over) => format!("do: discard, {}", range(over)),
         HostStep::Free(over) => format!("do: free, {}", range(over)),
         HostStep::Truncate(backing, pages) => {
@@ -156,7 +195,9 @@ fn host(step: &HostStep, names: &[Backing]) -> String {
 }
 
 fn name(names: &[Backing], index: u16) -> &str {
-    names.get(usize::from(index)).map_or("?", |backing| backing.name.as_str())
+    names
+        .get(usize::from(index))
+        .map_or("?", |backing| backing.name.as_str())
 }
 
 fn kind(kind: BackingKind) -> &'static str {

@@ -33,7 +33,11 @@ pub(in crate::case) fn read(name: String, file: &Path, tree: &Node, mistakes: &m
     match Stage2File::deserialize(&tree) {
         Ok(written) => Some(build(name, file, &written, mistakes)),
         Err(Misfit { at, message }) => {
-            mistakes.add(at.unwrap_or(tree.at), message, "see the reference in cases/README.md");
+            mistakes.add(
+                at.unwrap_or(tree.at),
+                message,
+                "see the reference in cases/README.md",
+            );
             None
         }
     }
@@ -41,7 +45,11 @@ pub(in crate::case) fn read(name: String, file: &Path, tree: &Node, mistakes: &m
 
 fn build(name: String, file: &Path, written: &Stage2File, mistakes: &mut Mistakes) -> Case {
     if written.title.value.trim().is_empty() {
-        mistakes.add(written.title.at, "the title is empty", "say the fact in one sentence");
+        mistakes.add(
+            written.title.at,
+            "the title is empty",
+            "say the fact in one sentence",
+        );
     }
     let profiles = profiles::profiles(&written.profiles, mistakes);
     let backings = written
@@ -50,7 +58,10 @@ fn build(name: String, file: &Path, written: &Stage2File, mistakes: &mut Mistake
         .iter()
         .map(|(name, entry)| backing(&name.value, entry, mistakes))
         .collect::<Vec<Backing>>();
-    let mut reader = Reader { backings: &backings, mistakes };
+    let mut reader = Reader {
+        backings: &backings,
+        mistakes,
+    };
     let slots = written.slots.iter().map(|slot| reader.slot(slot)).collect();
     let mut expected = Vec::new();
     let mut steps = Vec::new();
@@ -69,7 +80,10 @@ fn build(name: String, file: &Path, written: &Stage2File, mistakes: &mut Mistake
         steps,
         backings,
     };
-    let checks = written.checks.iter().filter_map(|id| requirement::find(&id.value.text));
+    let checks = written
+        .checks
+        .iter()
+        .filter_map(|id| requirement::find(&id.value.text));
     Case {
         title: written.title.value.trim().to_owned(),
         checks: checks.collect(),
@@ -90,16 +104,29 @@ fn build(name: String, file: &Path, written: &Stage2File, mistakes: &mut Mistake
 }
 
 fn backing(name: &str, entry: &Located<BackingEntry>, mistakes: &mut Mistakes) -> Backing {
-    let BackingEntry { kind, pages, fill, tags, protection } = &entry.value;
+    let BackingEntry {
+        kind,
+        pages,
+        fill,
+        tags,
+        protection,
+    } = &entry.value;
     let kind = kind_of(kind.unwrap_or(KindWord::Anonymous));
-    if let Some(pages) = pages.as_ref().filter(|pages| !(1..=MOST_PAGES).contains(&pages.value)) {
+    if let Some(pages) = pages
+        .as_ref()
+        .filter(|pages| !(1..=MOST_PAGES).contains(&pages.value))
+    {
         let remedy = format!("write 1 to {MOST_PAGES} pages");
         mistakes.add(pages.at, format!("a backing of {} pages", pages.value), remedy);
     }
     if let (Some(_), Some(tags)) = (fill, tags) {
         mistakes.add(tags.at, "`tags` and `fill` are both given", "keep one of them");
     }
-    if let Some(given) = fill.as_ref().or(tags.as_ref()).filter(|_| kind == BackingKind::Hole) {
+    if let Some(given) = fill
+        .as_ref()
+        .or(tags.as_ref())
+        .filter(|_| kind == BackingKind::Hole)
+    {
         mistakes.add(given.at, "a hole holds nothing", "leave it out, or map something");
     }
     Backing {
@@ -122,7 +149,9 @@ struct Reader<'a, 'm> {
 
 impl Reader<'_, '_> {
     fn backing(&mut self, name: &Located<String>) -> u16 {
-        let found = (0..).zip(self.backings).find(|(_, backing)| backing.name == name.value);
+        let found = (0..)
+            .zip(self.backings)
+            .find(|(_, backing)| backing.name == name.value);
         if let Some((index, _)) = found {
             return index;
         }
@@ -134,13 +163,16 @@ impl Reader<'_, '_> {
     }
 
     fn pages_of(&self, backing: u16) -> u32 {
-        self.backings.get(usize::from(backing)).map_or(1, |backing| backing.pages)
+        self.backings
+            .get(usize::from(backing))
+            .map_or(1, |backing| backing.pages)
     }
 
     fn page(&mut self, at: &Located<u64>) -> u64 {
         if !at.value.is_multiple_of(PAGE_SIZE) {
             let remedy = "write a multiple of 0x1000, or `misaligned` if that is the point";
-            self.mistakes.add(at.at, "a slot that does not begin with a page", remedy);
+            self.mistakes
+                .add(at.at, "a slot that does not begin with a page", remedy);
         }
         at.value / PAGE_SIZE
     }
@@ -166,20 +198,38 @@ impl Reader<'_, '_> {
         self.check_keys(entry);
         let at = || GuestAddress::of_bytes(number(&entry.at, 0));
         let size = number(&entry.size, 4);
-        if let Some(given) = entry.size.as_ref().filter(|size| !matches!(size.value, 1 | 2 | 4 | 8)) {
-            self.mistakes.add(given.at, format!("an access of {size} bytes"), "write 1, 2, 4 or 8");
+        if let Some(given) = entry
+            .size
+            .as_ref()
+            .filter(|size| !matches!(size.value, 1 | 2 | 4 | 8))
+        {
+            self.mistakes.add(
+                given.at,
+                format!("an access of {size} bytes"),
+                "write 1, 2, 4 or 8",
+            );
         }
         let value = number(&entry.data, 0);
-        if size < 8 && value >> (u32::from(size.min(7)) * 8) != 0
+        if size < 8
+            && value >> (u32::from(size.min(7)) * 8) != 0
             && let Some(given) = entry.data.as_ref().filter(|_| entry.size.is_some())
         {
             let remedy = format!("`size` is {size}; write a larger one, or less data");
-            self.mistakes.add(given.at, "this does not fit into the access", remedy);
+            self.mistakes
+                .add(given.at, "this does not fit into the access", remedy);
         }
         let operation = match entry.action.value {
             ActionWord::Read => Operation::Read { at: at(), size },
-            ActionWord::Write => Operation::Write { at: at(), size, value },
-            ActionWord::Add => Operation::Add { at: at(), size, value },
+            ActionWord::Write => Operation::Write {
+                at: at(),
+                size,
+                value,
+            },
+            ActionWord::Add => Operation::Add {
+                at: at(),
+                size,
+                value,
+            },
             ActionWord::CompareExchange => Operation::CompareExchange {
                 at: at(),
                 size,
@@ -200,7 +250,8 @@ impl Reader<'_, '_> {
             self.check_keys(&step.value);
             if is_guest(step.value.action.value) {
                 let remedy = "write something that the host does";
-                self.mistakes.add(step.at, "the guest is in an access already", remedy);
+                self.mistakes
+                    .add(step.at, "the guest is in an access already", remedy);
                 return None;
             }
             Some(self.host(&step.value))
@@ -226,7 +277,10 @@ impl Reader<'_, '_> {
         };
         let range = Range { backing, page, pages };
         let data = number(&entry.data, 0);
-        let protection = entry.protection.as_ref().map_or(ProtectionWord::ReadWrite, |word| word.value);
+        let protection = entry
+            .protection
+            .as_ref()
+            .map_or(ProtectionWord::ReadWrite, |word| word.value);
         let protection = protection_of(protection);
         match entry.action.value {
             ActionWord::SetSlot => HostStep::SetSlot(self.slot_request(entry, backing)),
@@ -301,9 +355,14 @@ impl Reader<'_, '_> {
         let last = PAGE_SIZE as u32 - 8;
         if let Some(offset) = entry.offset.as_ref().filter(|offset| offset.value > last) {
             let remedy = format!("write at most {last:#x}: the 8 bytes lie in one page");
-            self.mistakes.add(offset.at, "this offset is beyond the page", remedy);
+            self.mistakes
+                .add(offset.at, "this offset is beyond the page", remedy);
         }
-        let range = Range { backing: place.backing, page: place.page, pages: 1 };
+        let range = Range {
+            backing: place.backing,
+            page: place.page,
+            pages: 1,
+        };
         self.range(entry, range);
         place
     }
@@ -315,7 +374,11 @@ impl Reader<'_, '_> {
             let at = entry.page.as_ref().map(|page| page.at);
             let at = at.or_else(|| entry.pages.as_ref().map(|pages| pages.at));
             let what = format!("page {} to {end} of a backing of {there} pages", range.page);
-            self.mistakes.add(at.unwrap_or(entry.action.at), what, "write pages that the backing has");
+            self.mistakes.add(
+                at.unwrap_or(entry.action.at),
+                what,
+                "write pages that the backing has",
+            );
         }
         range
     }
@@ -331,11 +394,13 @@ impl Reader<'_, '_> {
             {
                 let all = needed.iter().chain(allowed).copied();
                 let remedy = format!("leave it out; it takes {}", all.collect::<Vec<_>>().join(", "));
-                self.mistakes.add(at, format!("`{name}` means nothing here"), remedy);
+                self.mistakes
+                    .add(at, format!("`{name}` means nothing here"), remedy);
             }
             if at.is_none() && needed.contains(&name) {
                 let what = format!("`{name}` is missing");
-                self.mistakes.add(entry.action.at, what, format!("add `{name}: ..`"));
+                self.mistakes
+                    .add(entry.action.at, what, format!("add `{name}: ..`"));
             }
         }
     }
@@ -362,7 +427,19 @@ fn is_guest(action: ActionWord) -> bool {
 /// The arguments that an action needs, and those that it may have.
 fn keys(action: ActionWord) -> (&'static [&'static str], &'static [&'static str]) {
     match action {
-        ActionWord::Read => (&["at"], &["size", "answer", "interrupt", "at-exit", "value", "exits", "errno", "ends"]),
+        ActionWord::Read => (
+            &["at"],
+            &[
+                "size",
+                "answer",
+                "interrupt",
+                "at-exit",
+                "value",
+                "exits",
+                "errno",
+                "ends",
+            ],
+        ),
         ActionWord::Write => (
             &["at", "data"],
             &["size", "interrupt", "at-exit", "exits", "errno", "ends"],
@@ -383,7 +460,17 @@ fn keys(action: ActionWord) -> (&'static [&'static str], &'static [&'static str]
         ActionWord::Retry => (&[], &["answer", "at-exit", "value", "exits", "errno", "ends"]),
         ActionWord::SetSlot => (
             &["at", "backing"],
-            &["id", "space", "pages", "offset", "read-only", "log-dirty", "flags", "misaligned", "errno"],
+            &[
+                "id",
+                "space",
+                "pages",
+                "offset",
+                "read-only",
+                "log-dirty",
+                "flags",
+                "misaligned",
+                "errno",
+            ],
         ),
         ActionWord::DeleteSlot => (&[], &["id", "space", "errno"]),
         ActionWord::DirtyLog => (&[], &["id", "space", "dirty", "errno"]),

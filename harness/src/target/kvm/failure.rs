@@ -143,9 +143,10 @@ impl From<Failure> for Run {
             | Failure::NoSavedStage2
             | Failure::NoGuestCode(_)
             | Failure::PvmGaveUp(_) => Self::Unsupported(failure.to_string()),
-            Failure::Backing { .. } | Failure::BadScenario(_) | Failure::Call { .. } | Failure::UnexpectedExit { .. } => {
-                Self::Broken(failure.to_string())
-            }
+            Failure::Backing { .. }
+            | Failure::BadScenario(_)
+            | Failure::Call { .. }
+            | Failure::UnexpectedExit { .. } => Self::Broken(failure.to_string()),
         }
     }
 }

@@ -129,7 +129,10 @@ impl Kvm {
         if options.mode != Mode::Normal {
             return Err(Failure::NoSavedStage2);
         }
-        let kept = self.stage2.take().filter(|kept| !options.fresh_vm && kept.fits(scenario));
+        let kept = self
+            .stage2
+            .take()
+            .filter(|kept| !options.fresh_vm && kept.fits(scenario));
         let mut machine = match kept {
             Some(machine) => machine,
             None => Stage2Machine::new(&self.device, scenario.dirty_log)?,
