@@ -43,7 +43,10 @@ impl Area {
     /// If the host cannot.
     pub(super) fn new(backing: &Backing) -> io::Result<Self> {
         if backing.pages > MOST_PAGES {
-            let what = format!("a backing of {} pages; {MOST_PAGES} at most are possible", backing.pages);
+            let what = format!(
+                "a backing of {} pages; {MOST_PAGES} at most are possible",
+                backing.pages
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let file = match backing.kind {
@@ -66,7 +69,11 @@ impl Area {
             }
         }
         let written = backing.kind == BackingKind::Anonymous && backing.fill != Fill::Untouched;
-        let first = if written { Protection::ReadWrite } else { backing.protection };
+        let first = if written {
+            Protection::ReadWrite
+        } else {
+            backing.protection
+        };
         area.map(0, backing.pages, backing.kind, area.file.as_ref(), first)?;
         if written {
             for page in 0..backing.pages {
@@ -118,10 +125,21 @@ impl Area {
             }
             (BackingKind::Anonymous, _) => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
             (BackingKind::PrivateFile, Some(file)) => (libc::MAP_PRIVATE, file.as_raw_fd()),
-            (BackingKind::SharedFile | BackingKind::Memfd, Some(file)) => (libc::MAP_SHARED, file.as_raw_fd()),
-            (_, None) => return Err(io::Error::new(io::ErrorKind::InvalidInput, "this backing has no file")),
+            (BackingKind::SharedFile | BackingKind::Memfd, Some(file)) => {
+                (libc::MAP_SHARED, file.as_raw_fd())
+            }
+            (_, None) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "this backing has no file",
+                ));
+            }
         };
-        let offset = if descriptor == -1 { 0 } else { u64::from(page) * PAGE_SIZE };
+        let offset = if descriptor == -1 {
+            0
+        } else {
+            u64::from(page) * PAGE_SIZE
+        };
         let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
         // SAFETY: as above; a file stays open as long as it is borrowed.
         let mapped = unsafe {
@@ -149,7 +167,11 @@ impl Area {
     pub(super) fn drop_pages(&self, page: u32, pages: u32, at_once: bool) -> io::Result<()> {
         self.inside(page, pages)?;
         let address = std::ptr::without_provenance_mut(self.address(page));
-        let advice = if at_once { libc::MADV_DONTNEED } else { libc::MADV_FREE };
+        let advice = if at_once {
+            libc::MADV_DONTNEED
+        } else {
+            libc::MADV_FREE
+        };
         // SAFETY: the pages lie in the range of this value, into which nothing refers.
         check(unsafe { libc::madvise(address, PAGE * pages as usize, advice) })
     }
@@ -200,7 +222,10 @@ fn reserve(pages: u32) -> io::Result<usize> {
             return Err(error);
         }
     }
-    Err(io::Error::new(io::ErrorKind::OutOfMemory, "no address range is left for a backing"))
+    Err(io::Error::new(
+        io::ErrorKind::OutOfMemory,
+        "no address range is left for a backing",
+    ))
 }
 
 fn memfd() -> io::Result<File> {

@@ -1,13 +1,19 @@
 //! Scenarios about stage-2 mappings: one virtual processor, whose memory slots come and go.
 //!
-//! The target has a few pages of its own, with the code of `server`; everything else in guest
+//! The target has a few pages of its own, with the code of `guest`; everything else in guest
 //! memory is the scenario's. A virtual machine is used again if the last run ended in order: all
 //! slots of the scenario are deleted, and registers are set for each operation anyway.
+//!
+//! Everything here but `guest` is the same on every architecture: host memory (`area`,
+//! `own_memory`), the process that fork makes (`child`), slots, dirty logs and what the host does.
+//! `guest` has the processor and its machine code, and the same functions in each of its files.
 
 mod area;
 mod child;
+#[cfg(target_arch = "x86_64")]
+#[path = "x86.rs"]
+mod guest;
 mod own_memory;
-mod server;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,13 +25,13 @@ use kvm_bindings::{
     KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVMIO, kvm_clear_dirty_log, kvm_clear_dirty_log__bindgen_ty_1,
     kvm_enable_cap, kvm_userspace_memory_region,
 };
-use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::VmFd;
 use spec_model::stage2::code;
 use spec_model::stage2::scenario::{
-    Backing, BackingKind, DirtyLogMode, GuestAddress, GuestStep, HostAddress, HostStep, Misaligned, Operation,
-    PAGE_SIZE, Protection, SERVER_PAGES, SERVER_SLOT, SlotRequest, Stage2, Step,
+    Backing, BackingKind, DirtyLogMode, GuestStep, HostAddress, HostStep, Misaligned, Operation, PAGE_SIZE,
+    Protection, SERVER_PAGE, SERVER_PAGES, SERVER_SLOT, SlotRequest, Stage2, Step,
 };
-use spec_model::stage2::transcript::{Change, End, Interrupted, MemoryExit, Stage2Seen, StepSeen};
+use spec_model::stage2::transcript::{Change, End, MemoryExit, Stage2Seen, StepSeen};
 use vmm_sys_util::errno::Error as Errno;
 
 use super::device::Device;
@@ -34,6 +40,7 @@ use super::mapping::Mapping;
 use super::watchdog::Watchdog;
 use area::Area;
 use child::Child;
+use guest::Guest;
 
 vmm_sys_util::ioctl_iowr_nr!(KVM_CLEAR_DIRTY_LOG, KVMIO, 0xc0, kvm_clear_dirty_log);
 
@@ -44,7 +51,7 @@ const PAGE: usize = PAGE_SIZE as usize;
 
 /// A virtual machine for scenarios about stage-2 mappings. The members are dropped in this order.
 pub(super) struct Stage2Machine {
-    vcpu: VcpuFd,
+    guest: Guest,
     vm: VmFd,
     server: Mapping,
     mode: DirtyLogMode,
@@ -62,28 +69,28 @@ impl Stage2Machine {
     /// # Errors
     /// If KVM refuses.
     pub(super) fn new(device: &Device, mode: DirtyLogMode) -> Result<Self, Failure> {
-        let vm = super::machine::create_vm(device)?;
-        super::machine::set_tss_address(device, &vm)?;
+        let vm = Guest::create_vm(device)?;
         set_dirty_log_mode(&vm, mode)?;
         let mut server = Mapping::anonymous(PAGE * SERVER_PAGES as usize).map_err(call("mmap"))?;
-        for (to, from) in server.bytes_mut().iter_mut().zip(server::code()) {
+        for (to, from) in server.bytes_mut().iter_mut().zip(guest::program()) {
             *to = from;
         }
         let region = kvm_userspace_memory_region {
             slot: u32::from(SERVER_SLOT),
             flags: 0,
-            guest_phys_addr: server::BASE,
+            guest_phys_addr: SERVER_PAGE * PAGE_SIZE,
             memory_size: server.len() as u64,
             userspace_addr: server.host_address() as u64,
         };
         // SAFETY: the mapping is the machine's own and is unmapped after the machine is gone.
         unsafe { vm.set_user_memory_region(region) }.map_err(Failure::ioctl("KVM_SET_USER_MEMORY_REGION"))?;
-        let vcpu = vm.create_vcpu(0).map_err(Failure::ioctl("KVM_CREATE_VCPU"))?;
-        vcpu.set_cpuid2(&device.cpuid).map_err(Failure::ioctl("KVM_SET_CPUID2"))?;
-        let mut sregs = vcpu.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
-        server::set_mode(&mut sregs);
-        vcpu.set_sregs(&sregs).map_err(Failure::ioctl("KVM_SET_SREGS"))?;
-        Ok(Self { vcpu, vm, server, mode })
+        let guest = Guest::new(device, &vm)?;
+        Ok(Self {
+            guest,
+            vm,
+            server,
+            mode,
+        })
     }
 
     /// Whether a scenario can run here.
@@ -111,13 +118,16 @@ impl Stage2Machine {
             areas,
             child: None,
             slots: BTreeSet::new(),
-            pending: None,
+            pending: false,
             reusable: true,
         };
         let seen = session.run();
         let deleted = session.delete_slots();
         let reusable = session.reusable && deleted;
-        Ok(Ended { seen: seen?, reusable })
+        Ok(Ended {
+            seen: seen?,
+            reusable,
+        })
     }
 }
 
@@ -132,8 +142,9 @@ fn set_dirty_log_mode(vm: &VmFd, mode: DirtyLogMode) -> Result<(), Failure> {
         ..kvm_enable_cap::default()
     };
     cap.args[0] = u64::from(bits);
-    vm.enable_cap(&cap)
-        .map_err(Failure::ioctl("KVM_ENABLE_CAP(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2)"))
+    vm.enable_cap(&cap).map_err(Failure::ioctl(
+        "KVM_ENABLE_CAP(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2)",
+    ))
 }
 
 /// For `map_err` on a system call.
@@ -149,8 +160,8 @@ struct Session<'a> {
     child: Option<Child>,
     /// The slots that are there: address space and number.
     slots: BTreeSet<(u16, u16)>,
-    /// The operation that KVM_RUN failed in, and where its access is complete.
-    pending: Option<(Operation, u64)>,
+    /// KVM_RUN failed in the last operation.
+    pending: bool,
     reusable: bool,
 }
 
@@ -215,7 +226,8 @@ impl Session<'_> {
             flags,
             guest_phys_addr: request.page.wrapping_mul(PAGE_SIZE) + off_by(Misaligned::Guest),
             memory_size: request.pages.wrapping_mul(PAGE_SIZE) + off_by(Misaligned::Size),
-            userspace_addr: self.area(request.backing)?.address(request.offset) as u64 + off_by(Misaligned::Host),
+            userspace_addr: self.area(request.backing)?.address(request.offset) as u64
+                + off_by(Misaligned::Host),
         };
         // SAFETY: the slot lies in the range of an area, which nothing in this process refers to, and
         // which is unmapped only after the slot is deleted or the machine is gone. One that is longer
@@ -236,43 +248,31 @@ impl Session<'_> {
     }
 
     fn guest(&mut self, step: &GuestStep) -> Result<StepSeen, Failure> {
-        let (operation, retired) = match (step.operation, self.pending.take()) {
-            (Operation::Retry, Some(pending)) => pending,
-            (Operation::Retry, None) => {
+        let pending = std::mem::take(&mut self.pending);
+        match step.operation {
+            Operation::Retry if pending => {}
+            Operation::Retry => {
                 let what = "a retry without an operation that failed before it";
                 return Err(Failure::BadScenario(what.to_owned()));
             }
-            (operation, _) => {
-                let Some(prepared) = server::prepare(operation) else {
-                    return Err(Failure::NoGuestCode(format!("{operation:?}")));
-                };
-                let scratch = prepared.scratch.to_le_bytes();
-                let place = self.machine.server.bytes_mut().iter_mut().skip(server::SCRATCH);
-                place.zip(scratch).for_each(|(to, from)| *to = from);
-                let regs = self.machine.vcpu.set_regs(&prepared.regs);
-                regs.map_err(Failure::ioctl("KVM_SET_REGS"))?;
-                (operation, prepared.retired)
-            }
-        };
+            operation => self.machine.guest.begin(operation, &mut self.machine.server)?,
+        }
         let mut seen = StepSeen::default();
         self.watchdog.arm();
-        let end = self.until_done(step, retired, &mut seen);
+        let end = self.until_done(step, &mut seen);
         self.watchdog.disarm();
         seen.end = end?;
         match seen.end {
-            End::Done => {
-                let regs = self.machine.vcpu.get_regs().map_err(Failure::ioctl("KVM_GET_REGS"))?;
-                seen.value = server::value(operation, &regs);
-            }
-            _ => self.pending = Some((operation, retired)),
+            End::Done => seen.value = self.machine.guest.value()?,
+            _ => self.pending = true,
         }
         Ok(seen)
     }
 
     /// Runs the guest until its operation is done or cannot be.
-    fn until_done(&mut self, step: &GuestStep, retired: u64, seen: &mut StepSeen) -> Result<End, Failure> {
+    fn until_done(&mut self, step: &GuestStep, seen: &mut StepSeen) -> Result<End, Failure> {
         loop {
-            let exit = match enter(&mut self.machine.vcpu, step.answer)? {
+            let exit = match self.machine.guest.enter(step.answer)? {
                 Entered::Access(exit) => exit,
                 Entered::Ended(end) => return Ok(end),
                 Entered::Again if self.watchdog.expired() => return Ok(End::Stuck),
@@ -286,7 +286,7 @@ impl Session<'_> {
                 continue;
             }
             if step.interrupted {
-                seen.interrupted = Some(self.interrupted(retired)?);
+                seen.interrupted = Some(self.machine.guest.complete_only()?);
             }
             for host in &step.at_exit {
                 let done = self.host(host)?;
@@ -299,22 +299,6 @@ impl Session<'_> {
         }
     }
 
-    /// Completes an access and lets nothing else run.
-    fn interrupted(&mut self, retired: u64) -> Result<Interrupted, Failure> {
-        let vcpu = &mut self.machine.vcpu;
-        vcpu.set_kvm_immediate_exit(1);
-        let end = match vcpu.run() {
-            Err(error) => End::Failed(error.errno()),
-            Ok(_) => End::Done,
-        };
-        vcpu.set_kvm_immediate_exit(0);
-        let regs = vcpu.get_regs().map_err(Failure::ioctl("KVM_GET_REGS"))?;
-        Ok(Interrupted {
-            end,
-            retired: regs.rip == retired,
-        })
-    }
-
     fn host(&mut self, step: &HostStep) -> Result<StepSeen, Failure> {
         let mut seen = StepSeen::default();
         match *step {
@@ -324,7 +308,12 @@ impl Session<'_> {
                 }
             }
             HostStep::DirtyLog { id, space } => self.dirty_log(id, space, &mut seen),
-            HostStep::ClearDirtyLog { id, space, first, pages } => {
+            HostStep::ClearDirtyLog {
+                id,
+                space,
+                first,
+                pages,
+            } => {
                 seen.end = self.clear_dirty_log(id, space, first, pages);
             }
             HostStep::Read(at) => value(&mut seen, self.read(at)?),
@@ -344,13 +333,27 @@ impl Session<'_> {
                 value(&mut seen, read.map(|()| u64::from_le_bytes(bytes)));
             }
             HostStep::WriteFile(at, data) => {
-                let written = self.file(at.backing)?.write_all_at(&data.to_le_bytes(), in_file(at));
+                let written = self
+                    .file(at.backing)?
+                    .write_all_at(&data.to_le_bytes(), in_file(at));
                 done(&mut seen, written);
             }
-            HostStep::Map { range, kind, file, protection } => {
-                let file = if kind.has_file() { Some(self.file(file)?) } else { None };
+            HostStep::Map {
+                range,
+                kind,
+                file,
+                protection,
+            } => {
+                let file = if kind.has_file() {
+                    Some(self.file(file)?)
+                } else {
+                    None
+                };
                 let area = self.area(range.backing)?;
-                done(&mut seen, area.map(range.page, range.pages, kind, file, protection));
+                done(
+                    &mut seen,
+                    area.map(range.page, range.pages, kind, file, protection),
+                );
             }
             HostStep::Unmap(range) => {
                 let area = self.area(range.backing)?;
@@ -367,7 +370,10 @@ impl Session<'_> {
                 done(&mut seen, area.drop_pages(range.page, range.pages, at_once));
             }
             HostStep::Truncate(backing, pages) => {
-                done(&mut seen, self.file(backing)?.set_len(u64::from(pages) * PAGE_SIZE));
+                done(
+                    &mut seen,
+                    self.file(backing)?.set_len(u64::from(pages) * PAGE_SIZE),
+                );
             }
             HostStep::PunchHole(range) => done(&mut seen, punch_hole(self.file(range.backing)?, range)),
             HostStep::Fork => self.child = Some(Child::fork().map_err(call("fork"))?),
@@ -383,7 +389,9 @@ impl Session<'_> {
         match self.machine.vm.get_dirty_log(slot, LONGEST) {
             Ok(words) => {
                 let pages = (0_u64..).zip(words).flat_map(|(word, bits)| {
-                    (0..64_u64).filter(move |bit| bits & 1 << bit != 0).map(move |bit| word * 64 + bit)
+                    (0..64_u64)
+                        .filter(move |bit| bits & 1 << bit != 0)
+                        .map(move |bit| word * 64 + bit)
                 });
                 seen.dirty = Some(pages.collect());
             }
@@ -479,7 +487,9 @@ fn note(changes: &mut Vec<Change>, index: u16, file: bool, page: u32, backing: &
         if *byte == fill {
             changes.extend(open.take());
         } else {
-            open.get_or_insert_with(|| change(offset, Vec::new())).bytes.push(*byte);
+            open.get_or_insert_with(|| change(offset, Vec::new()))
+                .bytes
+                .push(*byte);
         }
     }
     changes.extend(open);
@@ -525,48 +535,4 @@ enum Entered {
     Access(MemoryExit),
     Ended(End),
     Again,
-}
-
-/// Enters the guest; a read that reaches the host gets the low bytes of `answer`.
-fn enter(vcpu: &mut VcpuFd, answer: u64) -> Result<Entered, Failure> {
-    let access = |write, address, length: usize, data| {
-        Entered::Access(MemoryExit {
-            write,
-            at: GuestAddress::of_bytes(address),
-            length: u8::try_from(length).unwrap_or(u8::MAX),
-            data,
-        })
-    };
-    Ok(match vcpu.run() {
-        Ok(VcpuExit::MmioRead(address, data)) => {
-            data.iter_mut().zip(answer.to_le_bytes()).for_each(|(to, from)| *to = from);
-            access(false, address, data.len(), 0)
-        }
-        Ok(VcpuExit::MmioWrite(address, data)) => {
-            let mut bytes = [0; 8];
-            bytes.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
-            access(true, address, data.len(), u64::from_le_bytes(bytes))
-        }
-        Ok(VcpuExit::Hlt) => Entered::Ended(End::Done),
-        Ok(VcpuExit::Shutdown) => Entered::Ended(End::Shutdown),
-        Ok(VcpuExit::InternalError) => Entered::Ended(End::InternalError(suberror(vcpu))),
-        // The one exit that comes with an errno.
-        Ok(VcpuExit::MemoryFault { .. }) => Entered::Ended(End::Failed(Errno::last().errno())),
-        Ok(VcpuExit::Intr) => Entered::Again,
-        Ok(other) => {
-            return Err(Failure::UnexpectedExit {
-                vcpu: 0,
-                exit: format!("{other:?}"),
-            });
-        }
-        Err(error) => match error.errno() {
-            libc::EINTR | libc::EAGAIN => Entered::Again,
-            errno => Entered::Ended(End::Failed(errno)),
-        },
-    })
-}
-
-fn suberror(vcpu: &mut VcpuFd) -> u32 {
-    // SAFETY: only called after KVM_EXIT_INTERNAL_ERROR, for which the kernel filled this member.
-    unsafe { vcpu.get_kvm_run().__bindgen_anon_1.internal.suberror }
 }

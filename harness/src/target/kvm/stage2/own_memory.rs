@@ -17,7 +17,8 @@ pub(super) fn read(address: usize, bytes: &mut [u8]) -> io::Result<()> {
     };
     let remote = at(address, bytes.len());
     // SAFETY: `local` is `bytes`, which is valid for writes; the kernel checks `remote`.
-    let done = unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    let done =
+        unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
     complete(done, bytes.len())
 }
 
@@ -36,7 +37,8 @@ pub(super) unsafe fn write(address: usize, bytes: &[u8]) -> io::Result<()> {
     let remote = at(address, bytes.len());
     // SAFETY: `local` is `bytes`, which is only read; the kernel checks `remote`, and that nobody
     // relies on what is there is the caller's promise.
-    let done = unsafe { libc::process_vm_writev(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    let done =
+        unsafe { libc::process_vm_writev(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
     complete(done, bytes.len())
 }
 
