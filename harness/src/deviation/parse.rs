@@ -55,6 +55,7 @@ struct File {
 #[expect(dead_code, reason = "only its schema is used")]
 enum BackendName {
     Svm,
+    SvmNpt0,
     Vmx,
     Pvm,
 }
@@ -119,8 +120,9 @@ impl Mistake {
     }
 }
 
-const BACKENDS: [(&str, Backend); 3] = [
+const BACKENDS: [(&str, Backend); 4] = [
     ("svm", Backend::Svm),
+    ("svm-npt0", Backend::SvmNpt0),
     ("vmx", Backend::Vmx),
     ("pvm", Backend::Pvm),
 ];
