@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use harness::case::Case;
-use harness::cli::session::{Kind, Prepared, default_targets};
+use harness::cli::session::{Kind, Prepared, default_arm64_targets, default_targets};
 use harness::cli::suite::Suite;
 use harness::cli::target_name::TargetName;
 use harness::deviation::Deviation;
@@ -82,6 +82,7 @@ fn trials(wanted: &Wanted) -> Result<Vec<Trial>, String> {
 fn targets(cache: &Cache) -> Result<(Vec<TargetName>, bool), String> {
     let Ok(named) = std::env::var(TARGETS) else {
         let mut targets = default_targets(cache);
+        targets.extend(default_arm64_targets(cache));
         // Without a device the trials are still listed, ignored and with the reason.
         if !targets.contains(&TargetName::Kvm) {
             targets.insert(1, TargetName::Kvm);

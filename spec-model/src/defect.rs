@@ -305,6 +305,38 @@ defects! {
         "A read through which a page is mapped that the host's process can write marks it in the dirty log.";
     UnreachableMemoryIsMmio "unreachable-memory-is-mmio" S2_HOST_005
         "An access to host memory that cannot be accessed ends in KVM_EXIT_MMIO, and a locked one in KVM_EXIT_INTERNAL_ERROR.";
+    UndescribedAccessSkipped "undescribed-access-skipped" A64_NISV_001
+        "An access without a valid syndrome that is not in memory counts as done.";
+    UndescribedExitsIgnored "undescribed-exits-ignored" A64_NISV_002
+        "KVM_CAP_ARM_NISV_TO_USER changes nothing.";
+    SignExtendedPastWord "sign-extended-past-word" A64_MMIO_001
+        "The sign of an answer to a load into a 32-bit register is extended to 64 bits.";
+    FetchWithoutSlotFails "fetch-without-slot-fails" A64_FETCH_001
+        "Executing a page without a slot makes KVM_RUN fail instead of being an exception of the guest.";
+    MaintenanceWithoutSlotFails "maintenance-without-slot-fails" A64_MAINT_001
+        "Cache maintenance of a page without a slot makes KVM_RUN fail.";
+    MaintenanceNeedsWritable "maintenance-needs-writable" A64_MAINT_002
+        "Cache maintenance of a page of a read-only slot that was not read yet makes KVM_RUN fail.";
+    DeviceAttributeGrantsWrite "device-attribute-grants-write" A64_ATTR_001
+        "A page that is mapped as a device can be written, read-only slot or not.";
+    ZeroPageIsDevice "zero-page-is-device" A64_STAGE1_003
+        "Untouched memory of a read-only slot is mapped as a device.";
+    WalkAbortWithoutLevel "walk-abort-without-level" A64_WALK_001
+        "An external abort on a walk is reported as one of the access itself.";
+    WalkCountsAsWrite "walk-counts-as-write" A64_WALK_002
+        "A walk through a table in a read-only slot is taken for a write, and aborts.";
+    WalkWriteReachesHost "walk-write-reaches-host" A64_WALK_004
+        "An update of a table in a read-only slot is handed to the host.";
+    FetchNeverSetsAccessFlag "fetch-never-sets-access-flag" A64_WALK_003
+        "A fetch whose access flag is clear faults for ever.";
+    AccessFlagNotLogged "access-flag-not-logged" A64_WALK_003
+        "The processor's update of a table does not mark the table's page.";
+    BeyondAddressesReachesHost "beyond-addresses-reaches-host" A64_RANGE_001
+        "An access beyond the guest-physical addresses is an MMIO exit.";
+    LastGuestPageRefused "last-guest-page-refused" A64_RANGE_002
+        "A slot that ends with the last guest-physical address is refused.";
+    AbortOfHostIgnored "abort-of-host-ignored" A64_ABORT_001
+        "An access that the host answers with an abort is completed.";
 }
 
 impl fmt::Display for Defect {

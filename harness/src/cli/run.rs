@@ -14,7 +14,7 @@ use spec_model::transcript::Transcript;
 use super::args::RunArguments;
 use super::console::Progress;
 use super::exit::{Failure, Status};
-use super::session::{Event, Events, Kind, Prepared, default_targets, own_executable};
+use super::session::{Event, Events, Kind, Prepared, default_arm64_targets, default_targets, own_executable};
 use super::shuffle::shuffle;
 use super::suite::Suite;
 use super::target_name::TargetName;
@@ -77,6 +77,7 @@ fn targets(arguments: &RunArguments, cache: &Cache) -> Result<Vec<Prepared>, Fai
     }
     if names.is_empty() {
         names = default_targets(cache);
+        names.extend(default_arm64_targets(cache));
         names.retain(|name| mode == Mode::Normal || *name != TargetName::Model);
     }
     let mut distinct: Vec<TargetName> = Vec::new();

@@ -217,9 +217,8 @@ pub fn cached_kernels(cache: &Cache) -> Vec<KernelName> {
     cache.kernels(Architecture::X86)
 }
 
-/// The targets of a run that names none: the model, the local device if it can be opened,
-/// and every provisioned kernel if there is an emulator. Those for arm64 are not among them: no
-/// case has anything for them to run.
+/// The targets that run x86 guests of a command that names none: the model, the local device if it
+/// can be opened, and every provisioned kernel if there is an emulator.
 #[must_use]
 pub fn default_targets(cache: &Cache) -> Vec<TargetName> {
     let mut targets = vec![TargetName::Model];
@@ -229,6 +228,20 @@ pub fn default_targets(cache: &Cache) -> Vec<TargetName> {
     let kernels = cached_kernels(cache);
     if !kernels.is_empty() && cache.qemu().is_ok() {
         targets.extend(kernels.into_iter().map(TargetName::Svm));
+    }
+    targets
+}
+
+/// The targets that run arm64 guests of a run that names none: every provisioned kernel, without
+/// and with VHE, if there is an emulator and this program was built for it from the sources that
+/// are here now.
+#[must_use]
+pub fn default_arm64_targets(cache: &Cache) -> Vec<TargetName> {
+    let mut targets = Vec::new();
+    for kernel in cache.kernels(Architecture::Arm64) {
+        if cache.qemu_for(Architecture::Arm64).is_ok() && cache.agent(&kernel).is_ok() {
+            targets.extend([TargetName::Arm64(kernel.clone()), TargetName::Arm64Vhe(kernel)]);
+        }
     }
     targets
 }

@@ -58,6 +58,8 @@ enum BackendName {
     SvmNpt0,
     Vmx,
     Pvm,
+    Arm64Nvhe,
+    Arm64Vhe,
 }
 
 /// The names of [`Mode::ALL`], for the schema.
@@ -120,11 +122,13 @@ impl Mistake {
     }
 }
 
-const BACKENDS: [(&str, Backend); 4] = [
+const BACKENDS: [(&str, Backend); 6] = [
     ("svm", Backend::Svm),
     ("svm-npt0", Backend::SvmNpt0),
     ("vmx", Backend::Vmx),
     ("pvm", Backend::Pvm),
+    ("arm64-nvhe", Backend::Arm64Nvhe),
+    ("arm64-vhe", Backend::Arm64Vhe),
 ];
 
 /// Reads one file's contents. `file` is its name in messages.

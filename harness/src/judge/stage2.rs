@@ -1,6 +1,7 @@
 //! Compares runs about stage-2 mappings: step by step, fact by fact, then host memory.
 
 use spec_model::scenario::Scenario;
+use spec_model::stage2::arm64::{Arm64Operation, syndrome::text as syndrome_text};
 use spec_model::stage2::scenario::{GuestStep, HostStep, Operation, Step};
 use spec_model::stage2::transcript::{Change, End, MemoryExit, Stage2Seen, StepSeen};
 
@@ -123,6 +124,13 @@ pub fn end_text(end: End) -> String {
         End::InternalError(suberror) => format!("KVM_EXIT_INTERNAL_ERROR, suberror {suberror}"),
         End::Shutdown => "shutdown".to_owned(),
         End::Stuck => "stuck".to_owned(),
+        End::Exception { syndrome, address } => {
+            format!("{} at {address:#x}", syndrome_text(syndrome))
+        }
+        End::Undescribed { write, at } => {
+            let direction = if write { "write" } else { "read" };
+            format!("KVM_EXIT_ARM_NISV, {direction} at {at:#x}")
+        }
     }
 }
 
@@ -174,6 +182,9 @@ fn step_text(step: &Step) -> String {
             Operation::Copy { from, to, .. } => format!("copy {:#x} to {:#x}", from.bytes(), to.bytes()),
             Operation::Fetch { at } => format!("fetch {:#x}", at.bytes()),
             Operation::Retry => "retry".to_owned(),
+            Operation::Arm64(Arm64Operation { instruction, at, .. }) => {
+                format!("{} {:#x}", instruction.name(), at.bytes())
+            }
         },
         Step::Host(host) => match host {
             HostStep::SetSlot(slot) if slot.pages == 0 => format!("delete-slot {}", slot.id),
@@ -196,6 +207,7 @@ fn step_text(step: &Step) -> String {
             HostStep::ChildRead(_) => "child-read".to_owned(),
             HostStep::ChildWrite(..) => "child-write".to_owned(),
             HostStep::Canary => "canary".to_owned(),
+            HostStep::InjectAbort => "inject-abort".to_owned(),
         },
     }
 }

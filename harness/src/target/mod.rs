@@ -21,6 +21,7 @@ pub mod booted {
 }
 
 use serde::{Deserialize, Serialize};
+use spec_model::profile::Architecture;
 use spec_model::scenario::Scenario;
 use spec_model::transcript::Transcript;
 
@@ -70,9 +71,26 @@ pub enum Backend {
     Unknown,
 }
 
-/// Why a KVM that runs arm64 guests runs none of the x86 scenarios.
-pub const X86_ONLY: &str =
-    "the scenario is made of x86 instructions, registers and events, and this KVM runs arm64 guests";
+/// Why guests of an architecture cannot run a scenario, if so. The scenario itself says it, by
+/// what it is made of.
+#[must_use]
+pub fn other_architecture(scenario: &Scenario, guests: Architecture) -> Option<String> {
+    match (&scenario.stage2, guests) {
+        (None, Architecture::X86) => None,
+        (None, Architecture::Arm64) => Some(
+            "the scenario is made of x86 instructions, registers and events, and this KVM runs arm64 guests"
+                .to_owned(),
+        ),
+        (Some(stage2), guests) => {
+            let (only, what) = stage2.only_on()?;
+            let name = match guests {
+                Architecture::X86 => "x86",
+                Architecture::Arm64 => "arm64",
+            };
+            (only != guests).then(|| format!("the scenario {what}, and this KVM runs {name} guests"))
+        }
+    }
+}
 
 /// What came of running one scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

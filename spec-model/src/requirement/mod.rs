@@ -4,6 +4,7 @@
 //! survives the renumbering between editions.
 
 mod apic;
+mod arm64;
 mod chipset;
 mod exceptions;
 mod implemented;
@@ -17,6 +18,7 @@ mod smm_image;
 mod stage2;
 
 pub use apic::*;
+pub use arm64::*;
 pub use chipset::*;
 pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
@@ -95,6 +97,7 @@ pub fn all() -> impl Iterator<Item = &'static Requirement> {
         APIC,
         INIT,
         STAGE2,
+        ARM64,
     ]
     .into_iter()
     .flatten()

@@ -8,5 +8,7 @@ pub const EINTR: i32 = 4;
 pub const EFAULT: i32 = 14;
 /// Exists already.
 pub const EEXIST: i32 = 17;
+/// Function not implemented.
+pub const ENOSYS: i32 = 38;
 /// Invalid argument.
 pub const EINVAL: i32 = 22;

@@ -1,7 +1,10 @@
 //! Runs a scenario step by step.
 
+mod arm64;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::arm64::{Arm64, syndrome};
 use super::code;
 use super::errno::{EFAULT, EINTR};
 use super::host::{Host, Owner};
@@ -14,7 +17,7 @@ use super::transcript::{End, Interrupted, MemoryExit, Stage2Seen, StepSeen};
 use crate::choice::Choices;
 use crate::defect::{Defect, DefectSet};
 use crate::error::ModelError;
-use crate::profile::{Choice, Profile};
+use crate::profile::{Architecture, Choice, Profile};
 use crate::requirement::S2_HOST_008;
 
 /// KVM_INTERNAL_ERROR_EMULATION.
@@ -31,11 +34,22 @@ pub(crate) fn run(
     choices: &mut Choices,
 ) -> Result<Stage2Seen, ModelError> {
     check(scenario)?;
+    if let Some((architecture, what)) = scenario.only_on()
+        && architecture != profile.architecture
+    {
+        return Err(ModelError::BadScenario(format!(
+            "it {what}, and {} has none of that",
+            profile.name
+        )));
+    }
+    let arm64 = (profile.architecture == Architecture::Arm64).then(|| scenario.arm64.unwrap_or_default());
     // KVM has a second address space where it has SMM.
     let spaces = if profile.smm { 2 } else { 1 };
     let mut machine = Machine {
         host: Host::new(&scenario.backings, defects),
-        slots: Slots::new(spaces, scenario.dirty_log, defects),
+        slots: Slots::new(spaces, scenario.dirty_log, arm64.as_ref(), defects),
+        arm64,
+        abort: false,
         pending: None,
         seen: StepSeen::default(),
         step: None,
@@ -124,6 +138,10 @@ type Stop = End;
 struct Machine<'a> {
     host: Host,
     slots: Slots,
+    /// What the guest is like, on arm64.
+    arm64: Option<Arm64>,
+    /// The host answers an access with an abort.
+    abort: bool,
     /// The operation that KVM_RUN failed in.
     pending: Option<GuestStep>,
     /// What the current step has shown so far.
@@ -168,13 +186,16 @@ impl Machine<'_> {
         if let Err(end) = ended {
             self.seen.end = end;
             // S2-HOST-005: the instruction has not been executed and can be tried again.
-            self.pending = Some(step);
+            self.pending = (!matches!(end, End::Exception { .. })).then_some(step);
         }
         Ok(())
     }
 
     /// One operation. A copy that stops has the rest of it left in `step`.
     fn operation(&mut self, step: &mut GuestStep) -> Result<Result<(), Stop>, ModelError> {
+        if let Some(setup) = self.arm64 {
+            return self.arm64_operation(setup, step);
+        }
         let ended = match step.operation {
             Operation::Read { at, size } => self.read(at, size).map(|value| self.seen.value = Some(value)),
             Operation::Write { at, size, value } => self.write(at, size, value),
@@ -189,7 +210,7 @@ impl Machine<'_> {
             } => self.exchange(at, size, |old| (old == expected & mask(size)).then_some(value)),
             Operation::Copy { .. } => self.copy(&mut step.operation),
             Operation::Fetch { at } => return self.fetch(at),
-            Operation::Retry => Ok(()),
+            Operation::Retry | Operation::Arm64(_) => Ok(()),
         };
         match self.at_exit_failed.take() {
             Some(error) => Err(error),
@@ -467,7 +488,8 @@ impl Machine<'_> {
     /// gives up.
     fn fetch(&mut self, at: GuestAddress) -> Result<Result<(), Stop>, ModelError> {
         let mut bytes = [0; code::LONGEST];
-        for (byte, index) in bytes.iter_mut().zip(0..) {
+        let length = code::length(Architecture::X86);
+        for (byte, index) in bytes.iter_mut().zip(0..).take(length) {
             let at = at.plus(index);
             let There::Memory { backing, page, .. } = self.there(at.page) else {
                 return Ok(Err(End::InternalError(EMULATION)));
@@ -486,7 +508,7 @@ impl Machine<'_> {
                 Err(_) => return Ok(Err(End::Failed(EFAULT))),
             }
         }
-        let Some(value) = code::returned(bytes) else {
+        let Some(value) = code::returned(Architecture::X86, bytes) else {
             return Err(ModelError::BadScenario(format!(
                 "page {:#x} holds no code where the guest calls it",
                 at.page
@@ -540,7 +562,42 @@ impl Machine<'_> {
             }
         }
         self.seen = so_far;
-        Ok(())
+        // A64-ABORT-001, in the doc comment of `aborted`.
+        match std::mem::take(&mut self.abort) {
+            true => self.aborted(&step),
+            false => Ok(()),
+        }
+    }
+
+    /// A64-ABORT-001: the access is not completed; the guest takes an external abort.
+    fn aborted(&self, step: &GuestStep) -> Result<(), Stop> {
+        if self.defects.has(Defect::AbortOfHostIgnored) {
+            return Ok(());
+        }
+        let address = match step.operation {
+            Operation::Read { at, .. } | Operation::Write { at, .. } => at.bytes(),
+            Operation::Arm64(operation) => operation.at.bytes(),
+            _ => 0,
+        };
+        let syndrome = syndrome::DATA_ABORT | syndrome::EXTERNAL;
+        Err(End::Exception { syndrome, address })
+    }
+
+    fn architecture(&self) -> Architecture {
+        match self.arm64 {
+            Some(_) => Architecture::Arm64,
+            None => Architecture::X86,
+        }
+    }
+
+    /// A write that reaches the host.
+    fn exit_of_write(&mut self, at: GuestAddress, length: u8, data: u64) -> Result<(), Stop> {
+        self.exit(MemoryExit {
+            write: true,
+            at,
+            length,
+            data,
+        })
     }
 
     fn mark_dirty(&mut self, page: u64) {
@@ -599,7 +656,10 @@ impl Machine<'_> {
             HostStep::ChildRead(at) => self.host_read(Owner::Child, at),
             HostStep::Write(at, value) => self.host_write(Owner::Parent, at, &value.to_le_bytes()),
             HostStep::ChildWrite(at, value) => self.host_write(Owner::Child, at, &value.to_le_bytes()),
-            HostStep::WriteCode(at, value) => self.host_write(Owner::Parent, at, &code::returning(value)),
+            HostStep::WriteCode(at, value) => {
+                let code = code::returning(self.architecture(), value);
+                self.host_write(Owner::Parent, at, &code);
+            }
             HostStep::ReadFile(at) => {
                 let mut bytes = [0; 8];
                 for (byte, offset) in bytes.iter_mut().zip(at.offset..) {
@@ -635,6 +695,7 @@ impl Machine<'_> {
             HostStep::PunchHole(range) => self.host.punch_hole(range),
             HostStep::Fork => self.host.fork(),
             HostStep::Canary => self.seen.value = Some(self.host.canary()),
+            HostStep::InjectAbort => self.abort = true,
         }
         Ok(())
     }

@@ -5,6 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::arm64::{Arm64, Arm64Operation};
+use crate::profile::Architecture;
+
 /// Bytes of a page, of the host and of the guest.
 pub const PAGE_SIZE: u64 = 4096;
 
@@ -27,8 +30,41 @@ pub struct Stage2 {
     pub dirty_log: DirtyLogMode,
     /// On a host with the bug that this is about, the run changes memory of other processes.
     pub host_risk: bool,
+    /// The virtual machine and its guest on arm64, if they are not as usual.
+    pub arm64: Option<Arm64>,
     /// What happens, in order.
     pub steps: Vec<Step>,
+}
+
+impl Stage2 {
+    /// The only architecture on which the scenario means something, and what of it the others
+    /// lack, if there is one.
+    #[must_use]
+    pub fn only_on(&self) -> Option<(Architecture, String)> {
+        if self.arm64.is_some() {
+            return Some((
+                Architecture::Arm64,
+                "says how an arm64 guest is set up".to_owned(),
+            ));
+        }
+        self.steps.iter().find_map(|step| match step {
+            Step::Guest(GuestStep {
+                operation: Operation::Arm64(operation),
+                ..
+            }) => {
+                let what = format!(
+                    "has the guest execute the A64 instruction `{}`",
+                    operation.instruction.name()
+                );
+                Some((Architecture::Arm64, what))
+            }
+            Step::Guest(guest) if guest.at_exit.contains(&HostStep::InjectAbort) => {
+                let what = "injects an external abort, which is an exception of arm64";
+                Some((Architecture::Arm64, what.to_owned()))
+            }
+            _ => None,
+        })
+    }
 }
 
 /// A piece of host memory.
@@ -290,6 +326,8 @@ pub enum Operation {
     },
     /// Goes on with the operation that KVM_RUN failed in.
     Retry,
+    /// Executes an instruction that only arm64 has.
+    Arm64(Arm64Operation),
 }
 
 /// One operation of the host.
@@ -356,4 +394,7 @@ pub enum HostStep {
     ChildWrite(HostAddress, u64),
     /// Maps a new anonymous page and counts the bytes in it that are not zero.
     Canary,
+    /// Answers an access with an external data abort (KVM_SET_VCPU_EVENTS, `ext_dabt_pending`);
+    /// arm64 only.
+    InjectAbort,
 }

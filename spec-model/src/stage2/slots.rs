@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::errno::{EEXIST, EINVAL, ENOENT};
-use super::scenario::{DirtyLogMode, SlotRequest};
+use super::arm64::Arm64;
+use super::errno::{EEXIST, EFAULT, EINVAL, ENOENT};
+use super::scenario::{DirtyLogMode, PAGE_SIZE, SlotRequest};
 use crate::defect::{Defect, DefectSet};
 
 /// Slots that user space may use in each address space (KVM_USER_MEM_SLOTS of x86 since Linux
@@ -55,16 +56,33 @@ pub(super) struct Slots {
     slots: BTreeMap<SlotName, Slot>,
     spaces: u16,
     mode: DirtyLogMode,
+    /// Guest pages that the virtual machine can have, if that is fewer than can be numbered.
+    guest_pages: Option<u64>,
     defects: DefectSet,
 }
 
 impl Slots {
-    pub(super) fn new(spaces: u16, mode: DirtyLogMode, defects: DefectSet) -> Self {
+    pub(super) fn new(spaces: u16, mode: DirtyLogMode, arm64: Option<&Arm64>, defects: DefectSet) -> Self {
         Self {
             slots: BTreeMap::new(),
             spaces,
             mode,
+            guest_pages: arm64.map(|arm64| (1 << arm64.address_bits) / PAGE_SIZE),
             defects,
+        }
+    }
+
+    /// Whether writes to a slot are logged.
+    pub(super) fn is_logged(&self, name: SlotName) -> bool {
+        self.slots.get(&name).is_some_and(|slot| slot.dirty.is_some())
+    }
+
+    /// A64-RANGE-002: a slot lies in the addresses that the virtual machine has.
+    fn check_range(&self, request: &SlotRequest) -> Result<(), i32> {
+        let last = u64::from(self.defects.has(Defect::LastGuestPageRefused));
+        match self.guest_pages {
+            Some(pages) if request.page + request.pages + last > pages => Err(EFAULT),
+            _ => Ok(()),
         }
     }
 
@@ -114,6 +132,7 @@ impl Slots {
         };
         if matches!(change, Change::Created | Change::Moved) {
             self.check_overlap(name, request)?;
+            self.check_range(request)?;
         }
         let old = self.slots.remove(&name);
         let dirty = self.dirty_log(old.as_ref(), request);

@@ -58,6 +58,20 @@ pub enum End {
     Shutdown,
     /// The guest did not come back.
     Stuck,
+    /// The guest took an exception (arm64).
+    Exception {
+        /// ESR_EL1.
+        syndrome: u64,
+        /// FAR_EL1, the guest-virtual address.
+        address: u64,
+    },
+    /// KVM_EXIT_ARM_NISV.
+    Undescribed {
+        /// Whether the access was a write.
+        write: bool,
+        /// Guest-physical address, as far as KVM knows it: the page.
+        at: u64,
+    },
 }
 
 /// The processor after KVM_RUN with `immediate_exit` set.

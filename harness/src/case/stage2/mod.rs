@@ -1,5 +1,6 @@
 //! Case files about stage-2 mappings: they have `steps` instead of `machine` and `code`.
 
+mod arm64;
 mod print;
 mod read;
 mod syntax;

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use super::arm64;
 use spec_model::stage2::scenario::{
     Backing, BackingKind, DirtyLogMode, Fill, GuestStep, HostAddress, HostStep, Misaligned, Operation,
     PAGE_SIZE, Protection, Range, SlotRequest, Stage2, Step,
@@ -16,6 +17,9 @@ pub(in crate::case) fn print(text: &mut String, scenario: &Stage2) -> fmt::Resul
     }
     if scenario.host_risk {
         writeln!(text, "host-risk: true")?;
+    }
+    if let Some(setup) = &scenario.arm64 {
+        writeln!(text, "{}", arm64::print(setup))?;
     }
     if !scenario.backings.is_empty() {
         writeln!(text, "backings:")?;
@@ -109,6 +113,7 @@ fn guest(step: &GuestStep, names: &[Backing]) -> String {
         ),
         Operation::Fetch { at } => format!("do: fetch, at: {:#x}", at.bytes()),
         Operation::Retry => "do: retry".to_owned(),
+        Operation::Arm64(operation) => arm64::print_operation(&operation),
     };
     if step.answer != u64::MAX {
         line += &format!(", answer: {:#x}", step.answer);
@@ -191,6 +196,7 @@ fn host(step: &HostStep, names: &[Backing]) -> String {
         HostStep::ChildRead(at) => format!("do: child-read, {}", place(at)),
         HostStep::ChildWrite(at, data) => format!("do: child-write, {}, data: {data:#x}", place(at)),
         HostStep::Canary => "do: canary".to_owned(),
+        HostStep::InjectAbort => "do: inject-abort".to_owned(),
     }
 }
 

@@ -16,6 +16,7 @@ use super::super::document::{Located, Misfit};
 use super::super::mistake::{Mistakes, Position, suggest};
 use super::super::tree::Node;
 use super::super::{Case, Expectations, profiles, schema};
+use super::arm64;
 use super::syntax::{
     ActionWord, BackingEntry, DirtyLogWord, EndWord, ErrnoWord, ExitEntry, KindWord, MisalignedWord,
     ProtectionWord, SlotEntry, Stage2File, StepEntry,
@@ -77,6 +78,7 @@ fn build(name: String, file: &Path, written: &Stage2File, mistakes: &mut Mistake
             Some(DirtyLogWord::ManualInitiallySet) => DirtyLogMode::ManualInitiallySet,
         },
         host_risk: written.host_risk.unwrap_or(false),
+        arm64: written.arm64.as_ref().map(|entry| arm64::setup(entry, mistakes)),
         steps,
         backings,
     };
@@ -243,6 +245,7 @@ impl Reader<'_, '_> {
             },
             ActionWord::Fetch => Operation::Fetch { at: at() },
             ActionWord::Retry => Operation::Retry,
+            word if let Some(instruction) = arm64::instruction(word) => arm64::operation(instruction, entry),
             _ => return Step::Host(self.host(entry)),
         };
         let at_exit = entry.at_exit.iter().flat_map(|steps| &steps.value);
@@ -325,6 +328,7 @@ impl Reader<'_, '_> {
             ActionWord::Truncate => HostStep::Truncate(backing, pages),
             ActionWord::PunchHole => HostStep::PunchHole(self.range(entry, range)),
             ActionWord::Fork => HostStep::Fork,
+            ActionWord::InjectAbort => HostStep::InjectAbort,
             // `step` has dealt with the guest's.
             _ => HostStep::Canary,
         }
@@ -388,7 +392,9 @@ impl Reader<'_, '_> {
         let action = entry.action.value;
         let (needed, allowed) = keys(action);
         for (name, at) in given(entry) {
-            let known = needed.contains(&name) || allowed.contains(&name);
+            let known = needed.contains(&name)
+                || allowed.contains(&name)
+                || is_guest(action) && arm64::ENDS.contains(&name);
             if let Some(at) = at
                 && !known
             {
@@ -412,16 +418,17 @@ fn number<T: Copy>(given: &Option<Located<T>>, default: T) -> T {
 }
 
 fn is_guest(action: ActionWord) -> bool {
-    matches!(
-        action,
-        ActionWord::Read
-            | ActionWord::Write
-            | ActionWord::Add
-            | ActionWord::CompareExchange
-            | ActionWord::Copy
-            | ActionWord::Fetch
-            | ActionWord::Retry
-    )
+    arm64::instruction(action).is_some()
+        || matches!(
+            action,
+            ActionWord::Read
+                | ActionWord::Write
+                | ActionWord::Add
+                | ActionWord::CompareExchange
+                | ActionWord::Copy
+                | ActionWord::Fetch
+                | ActionWord::Retry
+        )
 }
 
 /// The arguments that an action needs, and those that it may have.
@@ -489,6 +496,23 @@ fn keys(action: ActionWord) -> (&'static [&'static str], &'static [&'static str]
         ActionWord::Truncate => (&["backing", "pages"], &[]),
         ActionWord::Fork => (&[], &[]),
         ActionWord::Canary => (&[], &["value"]),
+        ActionWord::InjectAbort => (&[], &[]),
+        ActionWord::LoadPair
+        | ActionWord::LoadIndexed
+        | ActionWord::LoadSimd
+        | ActionWord::LoadExclusive
+        | ActionWord::LoadSignedWord
+        | ActionWord::LoadSigned => (&["at"], arm64::LOAD),
+        ActionWord::StorePair | ActionWord::StoreIndexed | ActionWord::StoreSimd => {
+            (&["at", "data"], arm64::STORE)
+        }
+        ActionWord::CompareAndSwap => (&["at", "expected", "data"], arm64::LOAD),
+        ActionWord::AtomicAdd => (&["at", "data"], arm64::LOAD),
+        ActionWord::Clean
+        | ActionWord::CleanAndInvalidate
+        | ActionWord::Invalidate
+        | ActionWord::InvalidateInstructions
+        | ActionWord::ZeroBlock => (&["at"], arm64::STORE),
     }
 }
 
@@ -527,6 +551,9 @@ fn given(entry: &StepEntry) -> Vec<(&'static str, Option<Position>)> {
         ("errno", at(&entry.errno)),
         ("ends", at(&entry.ends)),
         ("dirty", at(&entry.dirty)),
+        ("syndrome", at(&entry.syndrome)),
+        ("fault-address", at(&entry.fault_address)),
+        ("undescribed", at(&entry.undescribed)),
     ]
 }
 
@@ -555,6 +582,7 @@ fn expect(step: usize, entry: &Located<StepEntry>, expected: &mut Vec<StepExpect
             ErrnoWord::Eexist => errno::EEXIST,
             ErrnoWord::Enoent => errno::ENOENT,
             ErrnoWord::Efault => errno::EFAULT,
+            ErrnoWord::Enosys => errno::ENOSYS,
         };
         add("end", errno.at, Value::Text(end_text(End::Failed(number))));
     }
@@ -565,6 +593,9 @@ fn expect(step: usize, entry: &Located<StepEntry>, expected: &mut Vec<StepExpect
             EndWord::Stuck => End::Stuck,
         };
         add("end", end.at, Value::Text(end_text(end_read)));
+    }
+    if let Some((end, at)) = arm64::end(entry) {
+        add("end", at, Value::Text(end_text(end)));
     }
     if let Some(dirty) = &entry.dirty {
         add("dirty log", dirty.at, Value::Text(dirty_text(&dirty.value)));

@@ -35,8 +35,36 @@ pub(in crate::case) struct Stage2File {
     /// `--allow-host-risk`.
     #[serde(default)]
     pub(super) host_risk: Option<bool>,
+    /// How the guest and its virtual machine are set up on arm64. A case with this key runs on
+    /// arm64 only.
+    #[serde(default)]
+    pub(super) arm64: Option<Arm64Entry>,
     /// What guest and host do, in order.
     pub(super) steps: Vec<Located<StepEntry>>,
+}
+
+/// How a guest is set up on arm64.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Arm64Entry {
+    /// Whether the guest translates addresses, each below 0x4000000000 to itself as normal memory;
+    /// yes unless given. Without translation all memory is a device to it.
+    #[serde(default)]
+    pub(super) translation: Option<bool>,
+    /// Guest-physical address of the table of level 2 that translates the GiB from 0x4000000000.
+    /// The case writes block descriptors of 2 MiB into it; memory attribute 0 is normal memory, 1 a
+    /// device.
+    #[serde(default)]
+    pub(super) table: Option<Located<u64>>,
+    /// Whether the processor sets access flags (TCR_EL1.HA).
+    #[serde(default)]
+    pub(super) hardware_access_flag: Option<bool>,
+    /// Whether KVM_CAP_ARM_NISV_TO_USER is on.
+    #[serde(default)]
+    pub(super) undescribed_exits: Option<bool>,
+    /// Bits of guest-physical addresses, 32 to 40; 40 unless given.
+    #[serde(default)]
+    pub(super) address_bits: Option<Located<u8>>,
 }
 
 /// A piece of host memory.
@@ -179,9 +207,30 @@ pub(super) struct StepEntry {
     /// Expected: how the guest ends.
     #[serde(default)]
     pub(super) ends: Option<Located<EndWord>>,
+    /// Expected: the syndrome of the exception that the guest takes (ESR_EL1, arm64).
+    #[serde(default)]
+    pub(super) syndrome: Option<Located<u64>>,
+    /// Expected: the address in that exception (FAR_EL1); `at` unless given.
+    #[serde(default)]
+    pub(super) fault_address: Option<Located<u64>>,
+    /// Expected: KVM_EXIT_ARM_NISV for a page at this guest-physical address.
+    #[serde(default)]
+    pub(super) undescribed: Option<Located<UndescribedEntry>>,
     /// Expected: the pages in the dirty log.
     #[serde(default)]
     pub(super) dirty: Option<Located<Vec<u64>>>,
+}
+
+/// KVM_EXIT_ARM_NISV; one of the two is given.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct UndescribedEntry {
+    /// A read in the page at this guest-physical address.
+    #[serde(default)]
+    pub(super) read: Option<u64>,
+    /// A write in it.
+    #[serde(default)]
+    pub(super) write: Option<u64>,
 }
 
 /// An access that reaches the host.
@@ -314,6 +363,40 @@ words! {
         ChildWrite,
         /// Counts bytes that are not zero in a new anonymous page.
         Canary,
+        /// The host answers the access with an external abort (arm64, in `at-exit`).
+        InjectAbort,
+        /// The guest executes LDP of two 4-byte registers (arm64): `at`.
+        LoadPair,
+        /// STP of two 4-byte registers (arm64): `at`, `data` of 8 bytes.
+        StorePair,
+        /// LDR of 8 bytes that changes the address register (arm64): `at`.
+        LoadIndexed,
+        /// STR of 8 bytes that changes the address register (arm64): `at`, `data`.
+        StoreIndexed,
+        /// LDR of 8 bytes of a SIMD register (arm64): `at`.
+        LoadSimd,
+        /// STR of 8 bytes of a SIMD register (arm64): `at`, `data`.
+        StoreSimd,
+        /// LDAXR of 8 bytes (arm64): `at`.
+        LoadExclusive,
+        /// CAS of 8 bytes (arm64): `at`, `expected`, `data`.
+        CompareAndSwap,
+        /// LDADD of 8 bytes (arm64): `at`, `data`.
+        AtomicAdd,
+        /// LDRSB into a 32-bit register (arm64): `at`.
+        LoadSignedWord,
+        /// LDRSB into a 64-bit register (arm64): `at`.
+        LoadSigned,
+        /// DC CVAC (arm64): `at`.
+        Clean,
+        /// DC CIVAC (arm64): `at`.
+        CleanAndInvalidate,
+        /// DC IVAC (arm64): `at`.
+        Invalidate,
+        /// IC IVAU (arm64): `at`.
+        InvalidateInstructions,
+        /// DC ZVA, which zeroes 64 bytes (arm64): `at`.
+        ZeroBlock,
     }
 }
 
@@ -329,4 +412,6 @@ pub(super) enum ErrnoWord {
     Enoent,
     /// Bad address.
     Efault,
+    /// Function not implemented.
+    Enosys,
 }

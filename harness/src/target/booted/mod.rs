@@ -22,12 +22,12 @@ use std::time::{Duration, Instant};
 
 use spec_model::defect::DefectSet;
 use spec_model::outcome::Facility;
-use spec_model::profile::KVM_SVM;
+use spec_model::profile::{self, KVM_SVM};
 use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
 
 use super::probe::Probe;
-use super::{Backend, Identity, Run, RunOptions, Target, X86_ONLY};
+use super::{Backend, Identity, Run, RunOptions, Target, other_architecture};
 use crate::provision::{Architecture, Kernel, Qemu};
 
 pub use agent::agent_main;
@@ -306,6 +306,14 @@ impl Booted {
         format!("{lost}{when}\n{words}")
     }
 
+    /// What guests of the kernel's KVM are made of.
+    fn guests(&self) -> profile::Architecture {
+        match self.config.platform.architecture() {
+            Architecture::X86 => profile::Architecture::X86,
+            Architecture::Arm64 => profile::Architecture::Arm64,
+        }
+    }
+
     fn stopped(&self) -> bool {
         self.config.stop.load(Ordering::Relaxed) || interrupt::interrupted()
     }
@@ -333,8 +341,8 @@ impl Target for Booted {
                 return;
             }
             // Nothing is booted only to hear this from the agent.
-            if self.config.platform.architecture() != Architecture::X86 {
-                sink(index, Run::Unsupported(X86_ONLY.to_owned()));
+            if let Some(reason) = other_architecture(scenario, self.guests()) {
+                sink(index, Run::Unsupported(reason));
             } else if let Some(reason) = ends_emulator(scenario) {
                 sink(index, Run::Unsupported(reason.to_owned()));
             } else {

@@ -55,6 +55,13 @@ pub(super) enum Failure {
     /// Modes that save and restore the state mean nothing to scenarios about stage-2 mappings.
     #[error("a scenario about stage-2 mappings has no points at which the state could be saved")]
     NoSavedStage2,
+    /// The processor has not what the scenario needs.
+    #[error("this processor has no {0}")]
+    #[cfg_attr(
+        target_arch = "x86_64",
+        allow(dead_code, reason = "what x86 scenarios need is found out in other ways")
+    )]
+    ProcessorLacks(&'static str),
     /// There is no machine code for an operation.
     #[error("the guest has no machine code here for {0}")]
     NoGuestCode(String),
@@ -142,6 +149,7 @@ impl From<Failure> for Run {
             | Failure::HostRisk
             | Failure::NoSavedStage2
             | Failure::NoGuestCode(_)
+            | Failure::ProcessorLacks(_)
             | Failure::PvmGaveUp(_) => Self::Unsupported(failure.to_string()),
             Failure::Backing { .. }
             | Failure::BadScenario(_)

@@ -32,13 +32,12 @@ mod watchdog;
 
 use std::time::Duration;
 
+use spec_model::profile::Architecture;
 use spec_model::scenario::{Action, AddressSpace, SYNC_POINTS, Scenario};
-use spec_model::stage2::scenario::Stage2;
-use spec_model::transcript::Transcript;
 
 pub use device::OpenError;
 
-use super::{Backend, Identity, Mode, Run, RunOptions, Target};
+use super::{Backend, Identity, Mode, Run, RunOptions, Target, other_architecture};
 use device::Device;
 use failure::Failure;
 use machine::Machine;
@@ -95,8 +94,11 @@ impl Kvm {
     }
 
     fn try_run(&mut self, scenario: &Scenario, options: RunOptions) -> Result<Run, Failure> {
+        if let Some(reason) = other_architecture(scenario, Architecture::X86) {
+            return Ok(Run::Unsupported(reason));
+        }
         if let Some(stage2) = &scenario.stage2 {
-            return self.run_stage2(stage2, options);
+            return stage2::run(&self.device, &self.watchdog, &mut self.stage2, stage2, options);
         }
         check(scenario, &self.device.identity)?;
         if scenario.cpuid.shadow_stack {
@@ -118,28 +120,6 @@ impl Kvm {
             self.keep(machine);
         }
         Ok(Run::Done(ended.transcript))
-    }
-
-    fn run_stage2(&mut self, scenario: &Stage2, options: RunOptions) -> Result<Run, Failure> {
-        // A booted kernel is nobody's host.
-        let allowed = options.allow_host_risk || std::process::id() == 1;
-        if scenario.host_risk && !allowed {
-            return Err(Failure::HostRisk);
-        }
-        if options.mode != Mode::Normal {
-            return Err(Failure::NoSavedStage2);
-        }
-        let kept = self
-            .stage2
-            .take()
-            .filter(|kept| !options.fresh_vm && kept.fits(scenario));
-        let mut machine = match kept {
-            Some(machine) => machine,
-            None => Stage2Machine::new(&self.device, scenario.dirty_log)?,
-        };
-        let ended = machine.run(scenario, &self.watchdog)?;
-        self.stage2 = ended.reusable.then_some(machine);
-        Ok(Run::Done(Transcript::of_stage2(ended.seen)))
     }
 
     fn take(&mut self, scenario: &Scenario) -> Option<Machine> {

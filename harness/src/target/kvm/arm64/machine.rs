@@ -101,7 +101,8 @@ pub(super) struct Machine<'a> {
 impl<'a> Machine<'a> {
     /// A machine whose data slot lies over memory that nobody has touched.
     pub fn new(device: &Device, watchdog: &'a Watchdog, shape: Shape) -> Result<Self, Failure> {
-        let mapped = |length| Mapping::anonymous(length).map_err(|source| Failure { call: "mmap", source });
+        let mapped =
+            |length| Mapping::anonymous(length).map_err(|source| Failure::Call { call: "mmap", source });
         let (mut program, data) = (mapped(PROGRAM_SIZE)?, mapped(DATA_SIZE)?);
         write_program(program.bytes_mut());
         let vm = device.kvm.create_vm().map_err(Failure::ioctl("KVM_CREATE_VM"))?;

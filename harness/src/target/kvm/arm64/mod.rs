@@ -7,23 +7,31 @@
 
 mod device;
 mod effect;
+#[allow(dead_code, reason = "some failures are of x86 only")]
+#[path = "../failure.rs"]
+mod failure;
 mod machine;
 #[path = "../mapping.rs"]
 mod mapping;
 mod probes;
 mod register;
+#[path = "../stage2/mod.rs"]
+mod stage2;
 #[path = "../watchdog.rs"]
 mod watchdog;
 
 use std::time::Duration;
 
+use spec_model::profile::Architecture;
 use spec_model::scenario::Scenario;
 
 pub use device::OpenError;
 
 use super::probe::Probe;
-use super::{Identity, Run, RunOptions, Target, X86_ONLY};
+use super::{Identity, Run, RunOptions, Target, other_architecture};
 use device::Device;
+use failure::Failure;
+use stage2::Stage2Machine;
 use watchdog::Watchdog;
 
 /// Time that a guest gets for one operation, under an emulator, too.
@@ -32,6 +40,8 @@ const BUDGET: Duration = Duration::from_secs(3);
 /// The local KVM device.
 pub struct Kvm {
     device: Device,
+    /// The machine of the last scenario, if it can be used again.
+    stage2: Option<Stage2Machine>,
     watchdog: Watchdog,
 }
 
@@ -43,6 +53,7 @@ impl Kvm {
     pub fn open() -> Result<Self, OpenError> {
         Ok(Self {
             device: Device::open()?,
+            stage2: None,
             watchdog: Watchdog::start(BUDGET).map_err(OpenError::Watchdog)?,
         })
     }
@@ -52,9 +63,17 @@ impl Kvm {
         &self.device.identity
     }
 
-    /// Runs one scenario: none of those that there are is for arm64.
-    pub fn run_one(&mut self, _scenario: &Scenario, _options: RunOptions) -> Run {
-        Run::Unsupported(X86_ONLY.to_owned())
+    /// Runs one scenario: those about stage-2 mappings are the only ones that are not for x86
+    /// alone.
+    pub fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Run {
+        if let Some(reason) = other_architecture(scenario, Architecture::Arm64) {
+            return Run::Unsupported(reason);
+        }
+        let Some(scenario) = &scenario.stage2 else {
+            return Run::Broken("the scenario is about nothing that arm64 has".to_owned());
+        };
+        let run = stage2::run(&self.device, &self.watchdog, &mut self.stage2, scenario, options);
+        run.unwrap_or_else(Run::from)
     }
 
     /// Tries out every operation on every kind of guest memory, and hands each result to
@@ -68,26 +87,6 @@ impl Target for Kvm {
     fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run)) {
         for (index, scenario) in scenarios.iter().enumerate() {
             sink(index, self.run_one(scenario, options));
-        }
-    }
-}
-
-/// A system call failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{call} failed: {source}")]
-struct Failure {
-    /// Name of the ioctl or system call.
-    call: &'static str,
-    /// Its errno.
-    source: std::io::Error,
-}
-
-impl Failure {
-    /// For `map_err` of an ioctl.
-    fn ioctl(call: &'static str) -> impl Fn(vmm_sys_util::errno::Error) -> Self {
-        move |error| Self {
-            call,
-            source: error.into(),
         }
     }
 }

@@ -73,7 +73,7 @@ fn flash(
     let mut machine = Machine::new(device, watchdog, shape)?;
     let load = machine.operate(&READS[3], [DATA, VALUES[0], VALUES[1]])?;
     let store = machine.operate(&WRITES[2], [DATA, VALUES[0], VALUES[1]])?;
-    let untouched = Mapping::anonymous(LOOK).map_err(|source| Failure { call: "mmap", source })?;
+    let untouched = Mapping::anonymous(LOOK).map_err(|source| Failure::Call { call: "mmap", source })?;
     let line = |load: &str, store: &str, page: &str| {
         format!("load: {load}; store: {store}; a new page of the host: {page}")
     };

@@ -39,6 +39,8 @@ pub(super) const MAIR_EL1: u64 = system(3, 0, 10, 2, 0);
 pub(super) const VBAR_EL1: u64 = system(3, 0, 12, 0, 0);
 /// What instructions there are.
 pub(super) const ID_AA64ISAR0_EL1: u64 = system(3, 0, 0, 6, 0);
+/// What translation there is.
+pub(super) const ID_AA64MMFR1_EL1: u64 = system(3, 0, 0, 7, 1);
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,9 @@ mod child;
 #[cfg(target_arch = "x86_64")]
 #[path = "x86.rs"]
 mod guest;
+#[cfg(target_arch = "aarch64")]
+#[path = "arm64.rs"]
+mod guest;
 mod own_memory;
 
 use std::collections::BTreeSet;
@@ -32,12 +35,14 @@ use spec_model::stage2::scenario::{
     Protection, SERVER_PAGE, SERVER_PAGES, SERVER_SLOT, SlotRequest, Stage2, Step,
 };
 use spec_model::stage2::transcript::{Change, End, MemoryExit, Stage2Seen, StepSeen};
+use spec_model::transcript::Transcript;
 use vmm_sys_util::errno::Error as Errno;
 
 use super::device::Device;
 use super::failure::Failure;
 use super::mapping::Mapping;
 use super::watchdog::Watchdog;
+use crate::target::{Mode, Run, RunOptions};
 use area::Area;
 use child::Child;
 use guest::Guest;
@@ -58,18 +63,50 @@ pub(super) struct Stage2Machine {
 }
 
 /// What a scenario did, and whether its machine can be used again.
-pub(super) struct Ended {
-    pub(super) seen: Stage2Seen,
-    pub(super) reusable: bool,
+struct Ended {
+    seen: Stage2Seen,
+    reusable: bool,
+}
+
+/// Runs a scenario, in the machine that the last one left if it fits.
+///
+/// # Errors
+/// If the scenario cannot run here, or the host or KVM refuses something that it may not be about.
+pub(super) fn run(
+    device: &Device,
+    watchdog: &Watchdog,
+    kept: &mut Option<Stage2Machine>,
+    scenario: &Stage2,
+    options: RunOptions,
+) -> Result<Run, Failure> {
+    // A booted kernel is nobody's host.
+    let allowed = options.allow_host_risk || std::process::id() == 1;
+    if scenario.host_risk && !allowed {
+        return Err(Failure::HostRisk);
+    }
+    if options.mode != Mode::Normal {
+        return Err(Failure::NoSavedStage2);
+    }
+    let fitting = kept
+        .take()
+        .filter(|kept| !options.fresh_vm && kept.fits(scenario));
+    let mut machine = match fitting {
+        Some(machine) => machine,
+        None => Stage2Machine::new(device, scenario)?,
+    };
+    let ended = machine.run(scenario, watchdog)?;
+    *kept = ended.reusable.then_some(machine);
+    Ok(Run::Done(Transcript::of_stage2(ended.seen)))
 }
 
 impl Stage2Machine {
-    /// Creates a virtual machine whose dirty logs are of that mode.
+    /// Creates a virtual machine for a scenario.
     ///
     /// # Errors
     /// If KVM refuses.
-    pub(super) fn new(device: &Device, mode: DirtyLogMode) -> Result<Self, Failure> {
-        let vm = Guest::create_vm(device)?;
+    fn new(device: &Device, scenario: &Stage2) -> Result<Self, Failure> {
+        let mode = scenario.dirty_log;
+        let vm = Guest::create_vm(device, scenario)?;
         set_dirty_log_mode(&vm, mode)?;
         let mut server = Mapping::anonymous(PAGE * SERVER_PAGES as usize).map_err(call("mmap"))?;
         for (to, from) in server.bytes_mut().iter_mut().zip(guest::program()) {
@@ -79,12 +116,12 @@ impl Stage2Machine {
             slot: u32::from(SERVER_SLOT),
             flags: 0,
             guest_phys_addr: SERVER_PAGE * PAGE_SIZE,
-            memory_size: server.len() as u64,
+            memory_size: guest::PAGES * PAGE_SIZE,
             userspace_addr: server.host_address() as u64,
         };
         // SAFETY: the mapping is the machine's own and is unmapped after the machine is gone.
         unsafe { vm.set_user_memory_region(region) }.map_err(Failure::ioctl("KVM_SET_USER_MEMORY_REGION"))?;
-        let guest = Guest::new(device, &vm)?;
+        let guest = Guest::new(device, &vm, scenario, &mut server)?;
         Ok(Self {
             guest,
             vm,
@@ -94,15 +131,15 @@ impl Stage2Machine {
     }
 
     /// Whether a scenario can run here.
-    pub(super) fn fits(&self, scenario: &Stage2) -> bool {
-        self.mode == scenario.dirty_log
+    fn fits(&self, scenario: &Stage2) -> bool {
+        self.mode == scenario.dirty_log && self.guest.fits(scenario)
     }
 
     /// Runs a scenario.
     ///
     /// # Errors
     /// If the host or KVM refuses something that a scenario may not be about.
-    pub(super) fn run(&mut self, scenario: &Stage2, watchdog: &Watchdog) -> Result<Ended, Failure> {
+    fn run(&mut self, scenario: &Stage2, watchdog: &Watchdog) -> Result<Ended, Failure> {
         let areas = scenario.backings.iter().map(|backing| {
             let what = |source| Failure::Backing {
                 name: backing.name.clone(),
@@ -262,6 +299,7 @@ impl Session<'_> {
         seen.end = end?;
         match seen.end {
             End::Done => seen.value = self.machine.guest.value()?,
+            End::Exception { .. } => {}
             _ => self.pending = true,
         }
         Ok(seen)
@@ -320,7 +358,10 @@ impl Session<'_> {
                 value(&mut seen, self.child()?.read(address));
             }
             HostStep::Write(at, data) => done(&mut seen, self.write(at, &data.to_le_bytes())?),
-            HostStep::WriteCode(at, data) => done(&mut seen, self.write(at, &code::returning(data))?),
+            HostStep::WriteCode(at, data) => {
+                let code = code::returning(guest::ARCHITECTURE, data);
+                done(&mut seen, self.write(at, &code)?);
+            }
             HostStep::ChildWrite(at, data) => {
                 let address = self.address(at)?;
                 done(&mut seen, self.child()?.write(address, data));
@@ -376,6 +417,7 @@ impl Session<'_> {
             HostStep::PunchHole(range) => done(&mut seen, punch_hole(self.file(range.backing)?, range)),
             HostStep::Fork => self.child = Some(Child::fork().map_err(call("fork"))?),
             HostStep::Canary => seen.value = Some(canary()?),
+            HostStep::InjectAbort => self.machine.guest.inject_abort()?,
         }
         Ok(seen)
     }

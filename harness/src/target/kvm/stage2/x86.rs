@@ -7,7 +7,8 @@
 
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
-use spec_model::stage2::scenario::{GuestAddress, Operation, PAGE_SIZE, SERVER_PAGE};
+use spec_model::profile::Architecture;
+use spec_model::stage2::scenario::{GuestAddress, Operation, PAGE_SIZE, SERVER_PAGE, SERVER_PAGES, Stage2};
 use spec_model::stage2::transcript::{End, Interrupted, MemoryExit};
 use vmm_sys_util::errno::Error as Errno;
 
@@ -16,6 +17,10 @@ use super::super::failure::Failure;
 use super::super::mapping::Mapping;
 use super::Entered;
 
+/// What guests are made of.
+pub(super) const ARCHITECTURE: Architecture = Architecture::X86;
+/// Pages of the slot with the program.
+pub(super) const PAGES: u64 = SERVER_PAGES;
 /// Where the target's own pages begin.
 const BASE: u64 = SERVER_PAGE * PAGE_SIZE;
 /// Eight bytes for values that go through an MMX register.
@@ -143,11 +148,16 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    /// Whether a machine that was made for another scenario will do: always.
+    pub(super) fn fits(&self, _scenario: &Stage2) -> bool {
+        true
+    }
+
     /// A virtual machine as its processor wants it.
     ///
     /// # Errors
     /// If KVM refuses.
-    pub(super) fn create_vm(device: &Device) -> Result<VmFd, Failure> {
+    pub(super) fn create_vm(device: &Device, _scenario: &Stage2) -> Result<VmFd, Failure> {
         let vm = super::super::machine::create_vm(device)?;
         super::super::machine::set_tss_address(device, &vm)?;
         Ok(vm)
@@ -157,7 +167,12 @@ impl Guest {
     ///
     /// # Errors
     /// If KVM refuses.
-    pub(super) fn new(device: &Device, vm: &VmFd) -> Result<Self, Failure> {
+    pub(super) fn new(
+        device: &Device,
+        vm: &VmFd,
+        _scenario: &Stage2,
+        _server: &mut Mapping,
+    ) -> Result<Self, Failure> {
         let vcpu = vm.create_vcpu(0).map_err(Failure::ioctl("KVM_CREATE_VCPU"))?;
         vcpu.set_cpuid2(&device.cpuid)
             .map_err(Failure::ioctl("KVM_SET_CPUID2"))?;
@@ -201,6 +216,14 @@ impl Guest {
             end,
             retired: self.current.is_some_and(|(_, retired)| retired == regs.rip),
         })
+    }
+
+    /// Answers an access with an abort, which x86 does not have.
+    ///
+    /// # Errors
+    /// Always.
+    pub(super) fn inject_abort(&mut self) -> Result<(), Failure> {
+        Err(Failure::NoGuestCode("an external abort".to_owned()))
     }
 
     /// What the operation has read.
@@ -304,7 +327,7 @@ fn prepare(operation: Operation) -> Option<Prepared> {
             regs.rdi = to.bytes();
             regs.rcx = u64::from(length);
         }
-        Operation::Retry => return None,
+        Operation::Retry | Operation::Arm64(_) => return None,
     }
     Some(Prepared {
         regs,
@@ -322,7 +345,7 @@ fn value(operation: Operation, regs: &kvm_regs) -> Option<u64> {
         Operation::Add { size, .. } | Operation::CompareExchange { size, .. } => {
             Some(low & (u64::MAX >> (64 - u32::from(size.clamp(1, 8)) * 8)))
         }
-        Operation::Write { .. } | Operation::Copy { .. } | Operation::Retry => None,
+        Operation::Write { .. } | Operation::Copy { .. } | Operation::Retry | Operation::Arm64(_) => None,
     }
 }
 
@@ -341,7 +364,7 @@ fn number(operation: Operation) -> Option<usize> {
         Operation::CompareExchange { size, .. } => by_size(11, size),
         Operation::Copy { .. } => Some(14),
         Operation::Fetch { .. } => Some(15),
-        Operation::Retry => None,
+        Operation::Retry | Operation::Arm64(_) => None,
     }
 }
 

@@ -1,0 +1,552 @@
+//! The guest's side on arm64: one piece of machine code for each operation, at EL1 with addresses
+//! that stand for themselves unless the scenario says otherwise.
+//!
+//! X0 holds the address; X1, X2 and X5 hold values. A store to the address in X27, which is in no
+//! slot, comes back to the host, and so does the store to the one in X28 that every exception vector
+//! makes. Additions and comparisons are pairs of an exclusive load and an exclusive store, which
+//! every processor has.
+
+use kvm_bindings::{
+    KVM_ARM_VCPU_PSCI_0_2, KVM_CAP_ARM_NISV_TO_USER, KVM_EXIT_ARM_NISV, kvm_enable_cap, kvm_vcpu_events,
+    kvm_vcpu_init,
+};
+use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
+use spec_model::profile::Architecture;
+use spec_model::stage2::arm64::{Arm64, Arm64Operation, Instruction, WINDOW};
+use spec_model::stage2::scenario::{GuestAddress, Operation, PAGE_SIZE, SERVER_PAGE, SERVER_PAGES, Stage2};
+use spec_model::stage2::transcript::{End, Interrupted, MemoryExit};
+
+use super::super::device::Device;
+use super::super::failure::Failure;
+use super::super::mapping::Mapping;
+use super::super::register;
+use super::Entered;
+use crate::target::arm64_operation::{END as STUB_END, EXCEPTION};
+
+/// What guests are made of.
+pub(super) const ARCHITECTURE: Architecture = Architecture::Arm64;
+/// Pages of the slot with the program. The last two of the target's own pages are in no slot.
+pub(super) const PAGES: u64 = SERVER_PAGES - 2;
+/// Where the target's own pages begin.
+const BASE: u64 = SERVER_PAGE * PAGE_SIZE;
+/// Where the guest's stores come back to the host: X27 and X28.
+const END: u64 = BASE + PAGES * PAGE_SIZE;
+const EXCEPTION_TAKEN: u64 = END + PAGE_SIZE;
+/// What lies where in the program: the table of level 1, vectors, pieces of code.
+const TABLE: usize = 0;
+const VECTORS: usize = 0x1000;
+const STUBS: usize = 0x2000;
+/// Distance of pieces of code.
+const STUB: usize = 64;
+/// A virtual address that no table of the guest translates.
+const UNTRANSLATED: u64 = 1 << 39;
+
+/// PSTATE of EL1 with its own stack pointer, and all interrupts masked (Arm ARM C5.2.18).
+const EL1H_MASKED: u64 = 0x3c5;
+/// CPACR_EL1.FPEN: no access to SIMD registers traps.
+const SIMD: u64 = 3 << 20;
+/// MAIR_EL1: attribute 0 is normal memory, write-back in both levels; 1 is a device (nGnRnE); 2
+/// is normal memory without caches.
+const MEMORY_TYPES: u64 = 0x44_00ff;
+/// TCR_EL1: 39 bits of virtual addresses (T0SZ 25), 4 KiB granule, walks through write-back
+/// inner-shareable memory, 40 bits of physical addresses, no walks through TTBR1.
+const TRANSLATION_CONTROL: u64 = 25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | 2 << 32;
+/// TCR_EL1.HA.
+const HARDWARE_ACCESS_FLAG: u64 = 1 << 39;
+/// SCTLR_EL1: MMU and both caches on.
+const TRANSLATION_ON: u64 = 1 | 1 << 2 | 1 << 12;
+/// A block descriptor of 1 GiB: valid, attribute 0, EL1 may read and write, inner shareable,
+/// access flag set, not executable at EL0 (Arm ARM D8.3.1).
+const BLOCK: u64 = 1 | 3 << 8 | 1 << 10 | 1 << 54;
+/// A table descriptor.
+const NEXT_TABLE: u64 = 3;
+/// ESR_EL2.ISS.WnR.
+const WRITE: u64 = 1 << 6;
+
+/// Machine code, and the instruction of it that makes the access, from 0.
+struct Code {
+    words: &'static [u32],
+    access: u64,
+}
+
+const fn code(words: &'static [u32], access: u64) -> Code {
+    Code { words, access }
+}
+
+/// `ldr w1, [x0]` and so on, for 1, 2, 4 and 8 bytes.
+const READS: [Code; 4] = [
+    code(&[0x3940_0001], 0),
+    code(&[0x7940_0001], 0),
+    code(&[0xb940_0001], 0),
+    code(&[0xf940_0001], 0),
+];
+/// `str w1, [x0]` and so on.
+const WRITES: [Code; 4] = [
+    code(&[0x3900_0001], 0),
+    code(&[0x7900_0001], 0),
+    code(&[0xb900_0001], 0),
+    code(&[0xf900_0001], 0),
+];
+/// `ldxr w1, [x0]; add w4, w1, w2; stxr w3, w4, [x0]; cbnz w3, .-12` and so on.
+const ADDS: [Code; 4] = [
+    code(&[0x085f_7c01, 0x0b02_0024, 0x0803_7c04, 0x35ff_ffa3], 2),
+    code(&[0x485f_7c01, 0x0b02_0024, 0x4803_7c04, 0x35ff_ffa3], 2),
+    code(&[0x885f_7c01, 0x0b02_0024, 0x8803_7c04, 0x35ff_ffa3], 2),
+    code(&[0xc85f_7c01, 0x8b02_0024, 0xc803_7c04, 0x35ff_ffa3], 2),
+];
+/// `ldxr w1, [x0]; cmp w1, w2; b.ne .+12; stxr w3, w5, [x0]; cbnz w3, .-16` and so on.
+const COMPARES: [Code; 4] = [
+    code(
+        &[0x085f_7c01, 0x6b02_003f, 0x5400_0061, 0x0803_7c05, 0x35ff_ff83],
+        3,
+    ),
+    code(
+        &[0x485f_7c01, 0x6b02_003f, 0x5400_0061, 0x4803_7c05, 0x35ff_ff83],
+        3,
+    ),
+    code(
+        &[0x885f_7c01, 0x6b02_003f, 0x5400_0061, 0x8803_7c05, 0x35ff_ff83],
+        3,
+    ),
+    code(
+        &[0xc85f_7c01, 0xeb02_003f, 0x5400_0061, 0xc803_7c05, 0x35ff_ff83],
+        3,
+    ),
+];
+/// `cbz x2, .+28; ldrb w3, [x0]; strb w3, [x1]; add x0, x0, #1; add x1, x1, #1; subs x2, x2, #1;
+/// b.ne .-20`.
+const COPY: Code = code(
+    &[
+        0xb400_00e2,
+        0x3940_0003,
+        0x3900_0023,
+        0x9100_0400,
+        0x9100_0421,
+        0xf100_0442,
+        0x54ff_ff61,
+    ],
+    2,
+);
+/// `ic iallu; dsb ish; isb; blr x0; mov x1, x0`: code may be new.
+const FETCH: Code = code(
+    &[0xd508_751f, 0xd503_3b9f, 0xd503_3fdf, 0xd63f_0000, 0xaa00_03e1],
+    3,
+);
+
+/// The code of an instruction of which A64 has only one.
+const fn of_instruction(instruction: Instruction) -> Code {
+    match instruction {
+        // ldp w1, w2, [x0]
+        Instruction::LoadPair => code(&[0x2940_0801], 0),
+        // stp w1, w2, [x0]
+        Instruction::StorePair => code(&[0x2900_0801], 0),
+        // ldr x1, [x0], #8
+        Instruction::LoadIndexed => code(&[0xf840_8401], 0),
+        // str x1, [x0], #8
+        Instruction::StoreIndexed => code(&[0xf800_8401], 0),
+        // ldr d0, [x0]; fmov x1, d0
+        Instruction::LoadSimd => code(&[0xfd40_0000, 0x9e66_0001], 0),
+        // fmov d0, x1; str d0, [x0]
+        Instruction::StoreSimd => code(&[0x9e67_0020, 0xfd00_0000], 1),
+        // ldaxr x1, [x0]
+        Instruction::LoadExclusive => code(&[0xc85f_fc01], 0),
+        // cas x2, x5, [x0]; mov x1, x2
+        Instruction::CompareAndSwap => code(&[0xc8a2_7c05, 0xaa02_03e1], 0),
+        // ldadd x2, x1, [x0]
+        Instruction::AtomicAdd => code(&[0xf822_0001], 0),
+        // ldrsb w1, [x0]
+        Instruction::LoadSignedWord => code(&[0x39c0_0001], 0),
+        // ldrsb x1, [x0]
+        Instruction::LoadSigned => code(&[0x3980_0001], 0),
+        // dc cvac, x0
+        Instruction::Clean => code(&[0xd50b_7a20], 0),
+        // dc civac, x0
+        Instruction::CleanAndInvalidate => code(&[0xd50b_7e20], 0),
+        // dc ivac, x0
+        Instruction::Invalidate => code(&[0xd508_7620], 0),
+        // ic ivau, x0
+        Instruction::InvalidateInstructions => code(&[0xd50b_7520], 0),
+        // dc zva, x0
+        Instruction::ZeroBlock => code(&[0xd50b_7420], 0),
+    }
+}
+
+/// Every piece of code, in the order of [`number`].
+fn codes() -> impl Iterator<Item = Code> {
+    let sizes = READS.into_iter().chain(WRITES).chain(ADDS).chain(COMPARES);
+    let sizes = sizes.chain([COPY, FETCH]);
+    sizes.chain(Instruction::ALL.into_iter().map(of_instruction))
+}
+
+/// What the target's own pages hold.
+pub(super) fn program() -> Vec<u8> {
+    let mut program = vec![0; (PAGES * PAGE_SIZE) as usize];
+    let mut write = |at: usize, bytes: &[u8]| {
+        let place = program.iter_mut().skip(at);
+        place.zip(bytes).for_each(|(to, from)| *to = *from);
+    };
+    for block in 0..PAGE_SIZE / 8 {
+        let entry = block << 30 | BLOCK;
+        write(TABLE + 8 * block as usize, &entry.to_le_bytes());
+    }
+    let vector = EXCEPTION.map(u32::to_le_bytes).concat();
+    for number in 0..16 {
+        write(VECTORS + 0x80 * number, &vector);
+    }
+    for (number, code) in codes().enumerate() {
+        let words = code.words.iter().chain(&STUB_END);
+        let bytes: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
+        write(STUBS + STUB * number, &bytes);
+    }
+    program
+}
+
+fn number(operation: Operation) -> Option<usize> {
+    let by_size = |first: usize, size: u8| match size {
+        1 => Some(first),
+        2 => Some(first + 1),
+        4 => Some(first + 2),
+        8 => Some(first + 3),
+        _ => None,
+    };
+    match operation {
+        Operation::Read { size, .. } => by_size(0, size),
+        Operation::Write { size, .. } => by_size(4, size),
+        Operation::Add { size, .. } => by_size(8, size),
+        Operation::CompareExchange { size, .. } => by_size(12, size),
+        Operation::Copy { .. } => Some(16),
+        Operation::Fetch { .. } => Some(17),
+        Operation::Arm64(operation) => {
+            let found = |instruction: &Instruction| *instruction == operation.instruction;
+            Some(18 + Instruction::ALL.iter().position(found)?)
+        }
+        Operation::Retry => None,
+    }
+}
+
+/// Registers X0, X1, X2 and X5 for an operation.
+fn registers(operation: Operation) -> [u64; 4] {
+    let mask = |size: u8, value: u64| value & (u64::MAX >> (64 - u32::from(size.clamp(1, 8)) * 8));
+    match operation {
+        Operation::Read { at, .. } | Operation::Fetch { at } => [at.bytes(), 0, 0, 0],
+        Operation::Write { at, value, .. } => [at.bytes(), value, 0, 0],
+        Operation::Add { at, value, .. } => [at.bytes(), 0, value, 0],
+        Operation::CompareExchange {
+            at,
+            size,
+            expected,
+            value,
+        } => [at.bytes(), 0, mask(size, expected), value],
+        Operation::Copy { from, to, length } => [from.bytes(), to.bytes(), u64::from(length), 0],
+        Operation::Arm64(Arm64Operation {
+            instruction,
+            at,
+            value,
+            expected,
+        }) => match instruction {
+            Instruction::StorePair => [at.bytes(), value & 0xffff_ffff, value >> 32, 0],
+            Instruction::CompareAndSwap => [at.bytes(), 0, expected, value],
+            _ => [at.bytes(), value, value, 0],
+        },
+        Operation::Retry => [0; 4],
+    }
+}
+
+/// The processor.
+pub(super) struct Guest {
+    vcpu: VcpuFd,
+    setup: Arm64,
+    /// The operation that it does, and where its access is complete.
+    current: Option<(Operation, u64)>,
+}
+
+impl Guest {
+    /// Whether a machine that was made for another scenario will do. The guest's own translations
+    /// are not invalidated, so that one with a table of its own is never used again.
+    pub(super) fn fits(&self, scenario: &Stage2) -> bool {
+        scenario.arm64.is_none() && self.setup == Arm64::default()
+    }
+
+    /// A virtual machine as its processor wants it.
+    ///
+    /// # Errors
+    /// If KVM refuses.
+    pub(super) fn create_vm(device: &Device, scenario: &Stage2) -> Result<VmFd, Failure> {
+        let setup = scenario.arm64.unwrap_or_default();
+        let vm = loop {
+            match device.kvm.create_vm_with_ipa_size(u32::from(setup.address_bits)) {
+                Err(error) if error.errno() == libc::EINTR => {}
+                outcome => break outcome.map_err(Failure::ioctl("KVM_CREATE_VM"))?,
+            }
+        };
+        if setup.undescribed_exits {
+            let cap = kvm_enable_cap {
+                cap: KVM_CAP_ARM_NISV_TO_USER,
+                ..kvm_enable_cap::default()
+            };
+            vm.enable_cap(&cap)
+                .map_err(Failure::ioctl("KVM_ENABLE_CAP(KVM_CAP_ARM_NISV_TO_USER)"))?;
+        }
+        Ok(vm)
+    }
+
+    /// The processor of a virtual machine.
+    ///
+    /// # Errors
+    /// If KVM refuses, or the processor lacks what the scenario needs.
+    pub(super) fn new(
+        _device: &Device,
+        vm: &VmFd,
+        scenario: &Stage2,
+        server: &mut Mapping,
+    ) -> Result<Self, Failure> {
+        let setup = scenario.arm64.unwrap_or_default();
+        if let Some(table) = setup.table {
+            let entry = table * PAGE_SIZE | NEXT_TABLE;
+            let place = server
+                .bytes_mut()
+                .iter_mut()
+                .skip(TABLE + 8 * (WINDOW >> 30) as usize);
+            place.zip(entry.to_le_bytes()).for_each(|(to, from)| *to = from);
+        }
+        let vcpu = vm.create_vcpu(0).map_err(Failure::ioctl("KVM_CREATE_VCPU"))?;
+        let mut kind = kvm_vcpu_init::default();
+        vm.get_preferred_target(&mut kind)
+            .map_err(Failure::ioctl("KVM_ARM_PREFERRED_TARGET"))?;
+        kind.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
+        vcpu.vcpu_init(&kind)
+            .map_err(Failure::ioctl("KVM_ARM_VCPU_INIT"))?;
+        let guest = Self {
+            vcpu,
+            setup,
+            current: None,
+        };
+        guest.set(register::VBAR_EL1, BASE + VECTORS as u64)?;
+        guest.set(register::CPACR_EL1, SIMD)?;
+        guest.set(register::x(27), END)?;
+        guest.set(register::x(28), EXCEPTION_TAKEN)?;
+        let mut control = TRANSLATION_CONTROL;
+        if setup.hardware_access_flag {
+            if guest.get(register::ID_AA64MMFR1_EL1)? & 0xf == 0 {
+                return Err(Failure::ProcessorLacks(
+                    "hardware management of access flags (FEAT_HAFDBS)",
+                ));
+            }
+            control |= HARDWARE_ACCESS_FLAG;
+        }
+        if setup.translation {
+            guest.set(register::MAIR_EL1, MEMORY_TYPES)?;
+            guest.set(register::TCR_EL1, control)?;
+            guest.set(register::TTBR0_EL1, BASE + TABLE as u64)?;
+            let reset = guest.get(register::SCTLR_EL1)?;
+            guest.set(register::SCTLR_EL1, reset | TRANSLATION_ON)?;
+        }
+        Ok(guest)
+    }
+
+    fn set(&self, id: u64, value: u64) -> Result<(), Failure> {
+        let set = self.vcpu.set_one_reg(id, &value.to_le_bytes());
+        set.map(drop).map_err(Failure::ioctl("KVM_SET_ONE_REG"))
+    }
+
+    fn get(&self, id: u64) -> Result<u64, Failure> {
+        let mut bytes = [0; 8];
+        let got = self.vcpu.get_one_reg(id, &mut bytes);
+        got.map_err(Failure::ioctl("KVM_GET_ONE_REG"))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Makes an operation the next thing that the processor does.
+    ///
+    /// # Errors
+    /// If there is no machine code for it, or the processor lacks it.
+    pub(super) fn begin(&mut self, operation: Operation, _server: &mut Mapping) -> Result<(), Failure> {
+        if let Operation::Arm64(wanted) = operation {
+            self.check(wanted)?;
+        }
+        self.point_to(operation)
+    }
+
+    /// Sets the registers.
+    fn point_to(&mut self, operation: Operation) -> Result<(), Failure> {
+        let found = number(operation).and_then(|number| Some((number, codes().nth(number)?)));
+        let Some((number, code)) = found else {
+            return Err(Failure::NoGuestCode(format!("{operation:?}")));
+        };
+        let start = BASE + (STUBS + STUB * number) as u64;
+        self.set(register::PC, start)?;
+        self.set(register::PSTATE, EL1H_MASKED)?;
+        let [x0, x1, x2, x5] = registers(operation);
+        for (number, value) in [(0, x0), (1, x1), (2, x2), (5, x5)] {
+            self.set(register::x(number), value)?;
+        }
+        self.current = Some((operation, start + 4 * (code.access + 1)));
+        Ok(())
+    }
+
+    /// Whether the processor has an instruction, and does with it what a hypervisor can see.
+    fn check(&mut self, wanted: Arm64Operation) -> Result<(), Failure> {
+        let atomic = matches!(
+            wanted.instruction,
+            Instruction::CompareAndSwap | Instruction::AtomicAdd
+        );
+        if atomic && self.get(register::ID_AA64ISAR0_EL1)? >> 20 & 0xf < 2 {
+            return Err(Failure::ProcessorLacks("atomic instructions (FEAT_LSE)"));
+        }
+        if !wanted.instruction.is_maintenance() || !self.setup.translation {
+            return Ok(());
+        }
+        self.point_to(Operation::Arm64(Arm64Operation {
+            at: GuestAddress::of_bytes(UNTRANSLATED),
+            ..wanted
+        }))?;
+        match self.enter(0)? {
+            Entered::Ended(End::Exception { .. }) => Ok(()),
+            _ => Err(Failure::ProcessorLacks(
+                "faults of cache maintenance: it does not translate the addresses, so that no KVM on it sees \
+                 anything of such an instruction",
+            )),
+        }
+    }
+
+    /// Enters the guest; a read that reaches the host gets the low bytes of `answer`.
+    ///
+    /// # Errors
+    /// If it comes back for a reason that no operation has.
+    pub(super) fn enter(&mut self, answer: u64) -> Result<Entered, Failure> {
+        let access = |write, address, length: usize, data| {
+            Entered::Access(MemoryExit {
+                write,
+                at: GuestAddress::of_bytes(address),
+                length: u8::try_from(length).unwrap_or(u8::MAX),
+                data,
+            })
+        };
+        Ok(match self.vcpu.run() {
+            Ok(VcpuExit::MmioWrite(END, _)) => {
+                self.complete();
+                Entered::Ended(End::Done)
+            }
+            Ok(VcpuExit::MmioWrite(EXCEPTION_TAKEN, _)) => {
+                self.complete();
+                Entered::Ended(End::Exception {
+                    syndrome: self.get(register::ESR_EL1)?,
+                    address: self.get(register::FAR_EL1)?,
+                })
+            }
+            Ok(VcpuExit::MmioRead(address, data)) => {
+                data.iter_mut()
+                    .zip(answer.to_le_bytes())
+                    .for_each(|(to, from)| *to = from);
+                access(false, address, data.len(), 0)
+            }
+            Ok(VcpuExit::MmioWrite(address, data)) => {
+                let mut bytes = [0; 8];
+                bytes.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
+                access(true, address, data.len(), u64::from_le_bytes(bytes))
+            }
+            Ok(VcpuExit::Unsupported(KVM_EXIT_ARM_NISV)) => Entered::Ended(undescribed(&mut self.vcpu)),
+            Ok(VcpuExit::InternalError) => Entered::Ended(End::InternalError(0)),
+            Ok(VcpuExit::MemoryFault { .. }) => {
+                Entered::Ended(End::Failed(vmm_sys_util::errno::Error::last().errno()))
+            }
+            Ok(VcpuExit::Intr) => Entered::Again,
+            Ok(other) => {
+                return Err(Failure::UnexpectedExit {
+                    vcpu: 0,
+                    exit: format!("{other:?}"),
+                });
+            }
+            Err(error) => match error.errno() {
+                libc::EINTR | libc::EAGAIN => Entered::Again,
+                errno => Entered::Ended(End::Failed(errno)),
+            },
+        })
+    }
+
+    /// Lets KVM finish the store for which it just came back: it moves the program counter only
+    /// when it is entered again, and would move the next one that is set (KVM API 5,
+    /// KVM_EXIT_MMIO).
+    fn complete(&mut self) {
+        self.vcpu.set_kvm_immediate_exit(1);
+        // It fails with EINTR, having entered nothing.
+        let _ = self.vcpu.run();
+        self.vcpu.set_kvm_immediate_exit(0);
+    }
+
+    /// Completes an access and lets nothing else run.
+    ///
+    /// # Errors
+    /// If KVM refuses to tell its registers.
+    pub(super) fn complete_only(&mut self) -> Result<Interrupted, Failure> {
+        self.vcpu.set_kvm_immediate_exit(1);
+        let end = match self.vcpu.run() {
+            Err(error) => End::Failed(error.errno()),
+            Ok(_) => End::Done,
+        };
+        self.vcpu.set_kvm_immediate_exit(0);
+        let pc = self.get(register::PC)?;
+        Ok(Interrupted {
+            end,
+            retired: self.current.is_some_and(|(_, retired)| retired == pc),
+        })
+    }
+
+    /// Answers the access that KVM came back for with an external abort.
+    ///
+    /// # Errors
+    /// If KVM refuses.
+    pub(super) fn inject_abort(&mut self) -> Result<(), Failure> {
+        let mut events = kvm_vcpu_events::default();
+        events.exception.ext_dabt_pending = 1;
+        self.vcpu
+            .set_vcpu_events(&events)
+            .map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))
+    }
+
+    /// What the operation has read.
+    ///
+    /// # Errors
+    /// If KVM refuses to tell its registers.
+    pub(super) fn value(&self) -> Result<Option<u64>, Failure> {
+        let Some((operation, _)) = self.current else {
+            return Ok(None);
+        };
+        let reads = match operation {
+            Operation::Read { .. }
+            | Operation::Add { .. }
+            | Operation::CompareExchange { .. }
+            | Operation::Fetch { .. } => true,
+            Operation::Write { .. } | Operation::Copy { .. } | Operation::Retry => false,
+            Operation::Arm64(Arm64Operation { instruction, .. }) => match instruction {
+                Instruction::LoadPair => {
+                    let high = self.get(register::x(2))?;
+                    return Ok(Some(self.get(register::x(1))? | high << 32));
+                }
+                Instruction::LoadIndexed
+                | Instruction::LoadSimd
+                | Instruction::LoadExclusive
+                | Instruction::CompareAndSwap
+                | Instruction::AtomicAdd
+                | Instruction::LoadSignedWord
+                | Instruction::LoadSigned => true,
+                _ => false,
+            },
+        };
+        if reads {
+            self.get(register::x(1)).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+/// What KVM_EXIT_ARM_NISV says.
+fn undescribed(vcpu: &mut VcpuFd) -> End {
+    // SAFETY: only called after KVM_EXIT_ARM_NISV, for which the kernel filled this member.
+    let exit = unsafe { vcpu.get_kvm_run().__bindgen_anon_1.arm_nisv };
+    End::Undescribed {
+        write: exit.esr_iss & WRITE != 0,
+        at: exit.fault_ipa,
+    }
+}
