@@ -301,6 +301,10 @@ defects! {
         "An access that begins where no slot is and crosses into memory reaches the host whole.";
     FailedCompareWritesNothing "failed-compare-writes-nothing" S2_ATOMIC_001
         "A CMPXCHG that finds another value does not write.";
+    FirstReadMarksDirty "first-read-marks-dirty" S2_DIRTY_001
+        "A read through which a page is mapped that the host's process can write marks it in the dirty log.";
+    UnreachableMemoryIsMmio "unreachable-memory-is-mmio" S2_HOST_005
+        "An access to host memory that cannot be accessed ends in KVM_EXIT_MMIO, and a locked one in KVM_EXIT_INTERNAL_ERROR.";
     UndescribedAccessSkipped "undescribed-access-skipped" A64_NISV_001
         "An access without a valid syndrome that is not in memory counts as done.";
     UndescribedExitsIgnored "undescribed-exits-ignored" A64_NISV_002

@@ -21,7 +21,8 @@ pub(super) fn targets() -> Result<Status, Failure> {
     let mut names = vec![TargetName::Model, TargetName::Kvm];
     let kernels = cached_kernels(&cache);
     let has_kernels = !kernels.is_empty();
-    names.extend(kernels.into_iter().map(TargetName::Svm));
+    names.extend(kernels.iter().cloned().map(TargetName::Svm));
+    names.extend(kernels.into_iter().map(TargetName::SvmNpt0));
     for kernel in cache.kernels(Architecture::Arm64) {
         names.push(TargetName::Arm64(kernel.clone()));
         names.push(TargetName::Arm64Vhe(kernel));
@@ -58,6 +59,7 @@ fn booted(identity: &Identity) -> String {
     let what = match identity.backend {
         Backend::Arm64Nvhe => "without VHE (Cortex-A57): for the cases of stage2",
         Backend::Arm64Vhe => "with VHE: for the cases of stage2",
+        Backend::SvmNpt0 => "nested paging off (kvm_amd.npt=0), SMM included",
         _ => "SMM included",
     };
     format!("usable: Linux {} booted under QEMU, {what}", identity.kernel)
@@ -66,6 +68,7 @@ fn booted(identity: &Identity) -> String {
 fn describe(identity: &Identity) -> String {
     let backend = match identity.backend {
         Backend::Svm => "SVM",
+        Backend::SvmNpt0 => "SVM without nested paging",
         Backend::Vmx => "VMX",
         Backend::Pvm => "PVM, without hardware virtualization",
         Backend::Arm64Nvhe => "arm64 without VHE",

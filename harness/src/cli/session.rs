@@ -71,6 +71,7 @@ impl Prepared {
                 Err(error) => Kind::Unusable(error.to_string()),
             },
             TargetName::Svm(kernel) => booted(name, Platform::Svm, kernel, cache, executable),
+            TargetName::SvmNpt0(kernel) => booted(name, Platform::SvmNpt0, kernel, cache, executable),
             TargetName::Arm64(kernel) => booted(name, Platform::Arm64Nvhe, kernel, cache, executable),
             TargetName::Arm64Vhe(kernel) => booted(name, Platform::Arm64Vhe, kernel, cache, executable),
         };
@@ -162,12 +163,13 @@ fn booted(
                 name: name.to_string(),
                 backend: match platform {
                     Platform::Svm => Backend::Svm,
+                    Platform::SvmNpt0 => Backend::SvmNpt0,
                     Platform::Arm64Nvhe => Backend::Arm64Nvhe,
                     Platform::Arm64Vhe => Backend::Arm64Vhe,
                 },
                 processor: Processor::QemuTcg,
                 kernel: config.kernel.release.clone(),
-                smm: platform == Platform::Svm,
+                smm: platform.architecture() == Architecture::X86,
             },
             config: Box::new(config),
         },

@@ -15,6 +15,8 @@ pub enum TargetName {
     Kvm,
     /// KVM's SVM backend in a kernel booted under an emulator.
     Svm(KernelName),
+    /// The same with nested paging off.
+    SvmNpt0(KernelName),
     /// KVM of an arm64 kernel booted under an emulator without the Virtualization Host
     /// Extensions.
     Arm64(KernelName),
@@ -29,6 +31,7 @@ impl TargetName {
         match self {
             Self::Model | Self::Kvm => None,
             Self::Svm(kernel) => Some((Platform::Svm, kernel)),
+            Self::SvmNpt0(kernel) => Some((Platform::SvmNpt0, kernel)),
             Self::Arm64(kernel) => Some((Platform::Arm64Nvhe, kernel)),
             Self::Arm64Vhe(kernel) => Some((Platform::Arm64Vhe, kernel)),
         }
@@ -41,7 +44,7 @@ pub enum BadTargetName {
     /// Neither of the known kinds.
     #[error(
         "no target is called `{0}`; there are model, kvm, svm@debian:6.12, svm@/path/to/vmlinuz, \
-         arm64@debian:6.12 and arm64-vhe@debian:6.12"
+         svm-npt0@debian:6.12, arm64@debian:6.12 and arm64-vhe@debian:6.12"
     )]
     Kind(String),
     /// A kernel of the other architecture.
@@ -59,10 +62,11 @@ impl FromStr for TargetName {
         match text.split_once('@') {
             None if text == "model" => Ok(Self::Model),
             None if text == "kvm" => Ok(Self::Kvm),
-            Some(("svm", name)) => {
+            Some((kind @ ("svm" | "svm-npt0"), name)) => {
                 let kernel: KernelName = name.parse()?;
                 match kernel.architecture() {
-                    Architecture::X86 => Ok(Self::Svm(kernel)),
+                    Architecture::X86 if kind == "svm" => Ok(Self::Svm(kernel)),
+                    Architecture::X86 => Ok(Self::SvmNpt0(kernel)),
                     other => Err(BadTargetName::Architecture(text.to_owned(), other, "arm64")),
                 }
             }
@@ -91,6 +95,7 @@ impl fmt::Display for TargetName {
             Self::Model => formatter.write_str("model"),
             Self::Kvm => formatter.write_str("kvm"),
             Self::Svm(kernel) => write!(formatter, "svm@{kernel}"),
+            Self::SvmNpt0(kernel) => write!(formatter, "svm-npt0@{kernel}"),
             Self::Arm64(kernel) => write!(formatter, "arm64@{}", plain(kernel)),
             Self::Arm64Vhe(kernel) => write!(formatter, "arm64-vhe@{}", plain(kernel)),
         }
@@ -108,6 +113,7 @@ mod tests {
             "kvm",
             "svm@debian:6.12",
             "svm@/boot/vmlinuz",
+            "svm-npt0@debian:5.10",
             "arm64@debian:6.12",
             "arm64-vhe@debian:6.1",
         ] {

@@ -50,7 +50,9 @@ impl Deviation {
     #[must_use]
     pub fn applies_to(&self, target: &Identity, mode: Mode) -> bool {
         let version = KernelVersion::of_release(&target.kernel);
-        self.targets.contains(&target.backend)
+        // What SVM does it does with and without nested paging.
+        let svm = target.backend == Backend::SvmNpt0 && self.targets.contains(&Backend::Svm);
+        (svm || self.targets.contains(&target.backend))
             && (self.modes.is_empty() || self.modes.contains(&mode))
             && self
                 .processor

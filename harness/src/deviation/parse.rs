@@ -55,6 +55,7 @@ struct File {
 #[expect(dead_code, reason = "only its schema is used")]
 enum BackendName {
     Svm,
+    SvmNpt0,
     Vmx,
     Pvm,
     Arm64Nvhe,
@@ -121,8 +122,9 @@ impl Mistake {
     }
 }
 
-const BACKENDS: [(&str, Backend); 5] = [
+const BACKENDS: [(&str, Backend); 6] = [
     ("svm", Backend::Svm),
+    ("svm-npt0", Backend::SvmNpt0),
     ("vmx", Backend::Vmx),
     ("pvm", Backend::Pvm),
     ("arm64-nvhe", Backend::Arm64Nvhe),

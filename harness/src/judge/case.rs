@@ -16,7 +16,7 @@ use crate::target::{Backend, Identity, Mode, Run, other_architecture};
 #[must_use]
 pub fn profile(backend: Backend) -> Option<&'static Profile> {
     match backend {
-        Backend::Svm => Some(&KVM_SVM),
+        Backend::Svm | Backend::SvmNpt0 => Some(&KVM_SVM),
         Backend::Vmx => Some(&KVM_VMX),
         Backend::Pvm => Some(&KVM_PVM),
         Backend::Arm64Nvhe | Backend::Arm64Vhe => Some(&KVM_ARM64),

@@ -150,7 +150,7 @@ fn executable(messages: &str) -> Option<PathBuf> {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     messages
         .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
-        .last()
+        .next_back()
 }
 
 /// Makes sure that rustc has a standard library for the target. rustup is the only program

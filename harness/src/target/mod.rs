@@ -56,6 +56,8 @@ pub enum Processor {
 pub enum Backend {
     /// AMD's SVM (`kvm_amd`).
     Svm,
+    /// The same without nested paging: KVM makes shadow page tables (`kvm_amd.npt=0`).
+    SvmNpt0,
     /// Intel's VMX (`kvm_intel`).
     Vmx,
     /// The software backend without hardware virtualization (`kvm_pvm`).

@@ -179,6 +179,18 @@ impl Host {
             .is_some_and(|mapped| mapped.source == Source::Anonymous && mapped.own.is_none())
     }
 
+    /// Whether the page tables of the host's process let it write a page that it has read.
+    pub(super) fn is_mapped_writable(&self, backing: u16, page: u32) -> bool {
+        self.mapped(Owner::Parent, backing, page).is_some_and(|mapped| {
+            let has_frame = match mapped.source {
+                Source::Unmapped => false,
+                Source::Anonymous | Source::File { shared: false, .. } => mapped.own.is_some(),
+                Source::File { shared: true, .. } => true,
+            };
+            mapped.protection == Protection::ReadWrite && has_frame
+        })
+    }
+
     /// Whether the kernel may drop the page at any time.
     pub(super) fn is_freed(&self, backing: u16, page: u32) -> bool {
         self.mapped(Owner::Parent, backing, page)

@@ -106,6 +106,8 @@ fn check(scenario: &Stage2) -> Result<(), ModelError> {
 struct History {
     /// Guest pages in memory that were accessed, with what was under them.
     accessed: BTreeMap<u64, (u16, u32)>,
+    /// Guest pages that a hypervisor has mapped since the last change of what lies there.
+    mapped: BTreeSet<u64>,
     /// Guest pages through which untouched memory was read.
     zero_page: BTreeSet<u64>,
     /// Guest pages without a slot that were accessed.
@@ -167,9 +169,13 @@ impl Machine<'_> {
         let mut step = step.clone();
         if step.operation == Operation::Retry {
             let Some(pending) = self.pending.take() else {
-                return Err(ModelError::BadScenario(
-                    "a retry without an operation that failed before it".to_owned(),
-                ));
+                // Only a broken hypervisor has done what should have failed.
+                return if self.defects == DefectSet::NONE {
+                    let what = "a retry without an operation that failed before it";
+                    Err(ModelError::BadScenario(what.to_owned()))
+                } else {
+                    Ok(())
+                };
             };
             step.operation = pending.operation;
         }
@@ -287,13 +293,23 @@ impl Machine<'_> {
             let stale = self.history.before.as_deref();
             let stale = stale.filter(|_| self.history.accessed.contains_key(&at.page));
             let host = stale.unwrap_or(&self.host);
-            *byte = host.read(Owner::Parent, place).map_err(|_| End::Failed(EFAULT))?;
+            match host.read(Owner::Parent, place) {
+                Ok(read) => *byte = read,
+                Err(_) if self.defects.has(Defect::UnreachableMemoryIsMmio) => {
+                    return self.exit_of_read(at, length);
+                }
+                Err(_) => return Err(End::Failed(EFAULT)),
+            }
         }
         self.history.accessed.insert(at.page, (backing, page));
         if read_only && self.host.is_untouched(backing, page) {
             self.history.zero_page.insert(at.page);
         }
-        if self.defects.has(Defect::ReadMarksDirty) {
+        let first = self.history.mapped.insert(at.page);
+        let maps_writable = first && !read_only && self.host.is_mapped_writable(backing, page);
+        if self.defects.has(Defect::ReadMarksDirty)
+            || self.defects.has(Defect::FirstReadMarksDirty) && maps_writable
+        {
             self.mark_dirty(at.page);
         }
         Ok(u64::from_le_bytes(bytes))
@@ -319,7 +335,7 @@ impl Machine<'_> {
     fn write(&mut self, at: GuestAddress, size: u8, value: u64) -> Result<(), Stop> {
         let pieces = self.pieces(at, size);
         // If one part cannot be written, the instruction writes nothing.
-        if pieces.len() > 1 {
+        if pieces.len() > 1 && !self.defects.has(Defect::UnreachableMemoryIsMmio) {
             let mut trial = self.host.clone();
             for (piece, _) in &pieces {
                 if let There::Memory {
@@ -392,9 +408,13 @@ impl Machine<'_> {
                 page,
                 offset,
             };
-            let written = self.host.write(Owner::Parent, place, *byte);
-            written.map_err(|_| End::Failed(EFAULT))?;
+            match self.host.write(Owner::Parent, place, *byte) {
+                Ok(()) => {}
+                Err(_) if self.defects.has(Defect::UnreachableMemoryIsMmio) => return self.exit(exit),
+                Err(_) => return Err(End::Failed(EFAULT)),
+            }
         }
+        self.history.mapped.insert(at.page);
         let first = self.history.accessed.insert(at.page, (backing, page)).is_none();
         let missed = self.defects.has(Defect::DirtyOnlyAtFirstWrite) && !first;
         if !missed {
@@ -413,6 +433,9 @@ impl Machine<'_> {
         size: u8,
         new: impl FnOnce(u64) -> Option<u64>,
     ) -> Result<(), Stop> {
+        if self.defects.has(Defect::UnreachableMemoryIsMmio) && !self.can_exchange(at) {
+            return Err(End::InternalError(EMULATION));
+        }
         let old = self.read(at, size)?;
         match new(old) {
             Some(value) => self.write(at, size, value & mask(size))?,
@@ -421,6 +444,25 @@ impl Machine<'_> {
         }
         self.seen.value = Some(old);
         Ok(())
+    }
+
+    /// Whether the host's process may write what a locked access is to write in its memory.
+    fn can_exchange(&self, at: GuestAddress) -> bool {
+        let There::Memory {
+            backing,
+            page,
+            read_only: false,
+            ..
+        } = self.there(at.page)
+        else {
+            return true;
+        };
+        let place = HostAddress {
+            backing,
+            page,
+            offset: at.offset,
+        };
+        self.host.clone().write(Owner::Parent, place, 0).is_ok()
     }
 
     /// S2-STRING-001: each byte of a copy is an access of its own, and those before it are done.
@@ -460,6 +502,9 @@ impl Machine<'_> {
             };
             match self.host.read(Owner::Parent, place) {
                 Ok(read) => *byte = read,
+                Err(_) if self.defects.has(Defect::UnreachableMemoryIsMmio) => {
+                    return Ok(Err(End::InternalError(EMULATION)));
+                }
                 Err(_) => return Ok(Err(End::Failed(EFAULT))),
             }
         }
@@ -583,6 +628,14 @@ impl Machine<'_> {
     fn host_step(&mut self, step: &HostStep) -> Result<(), ModelError> {
         if self.defects.has(Defect::HostChangeUnseen) && self.history.before.is_none() && remaps(step) {
             self.history.before = Some(Box::new(self.host.clone()));
+        }
+        if remaps(step)
+            || matches!(
+                step,
+                HostStep::Protect(..) | HostStep::Fork | HostStep::SetSlot(_)
+            )
+        {
+            self.history.mapped.clear();
         }
         match *step {
             HostStep::SetSlot(request) => self.set_slot(&request),

@@ -1,6 +1,6 @@
 //! This program as the init program of a booted kernel.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -138,21 +138,35 @@ fn load_modules() -> io::Result<Vec<String>> {
         }
     }
     paths.sort();
+    let command_line = fs::read_to_string("/proc/cmdline")?;
     let mut refused = Vec::new();
     for path in paths {
         if Path::new("/dev/kvm").exists() {
             break;
         }
-        if let Err(error) = finit_module(File::open(&path)?, c"", 0) {
-            let name = path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let parameters = CString::new(parameters(&name, &command_line)).map_err(io::Error::other)?;
+        if let Err(error) = finit_module(File::open(&path)?, &parameters, 0) {
             refused.push(format!("{name}: {error}"));
         }
     }
     Ok(refused)
+}
+
+/// What the kernel's command line says to a module, which only built-in ones hear by themselves.
+fn parameters(module: &str, command_line: &str) -> String {
+    // Files are numbered in the order of loading, and have dashes where modules have underscores.
+    let name = module.trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == '-');
+    let name = name.replace('-', "_");
+    let own = command_line.split_whitespace().filter_map(|word| {
+        let (module, parameter) = word.split_once('.')?;
+        (module.replace('-', "_") == name).then_some(parameter)
+    });
+    own.collect::<Vec<&str>>().join(" ")
 }
 
 /// The way to the host.

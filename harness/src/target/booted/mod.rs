@@ -27,7 +27,7 @@ use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
 
 use super::probe::Probe;
-use super::{Identity, Run, RunOptions, Target, other_architecture};
+use super::{Backend, Identity, Run, RunOptions, Target, other_architecture};
 use crate::provision::{Architecture, Kernel, Qemu};
 
 pub use agent::agent_main;
@@ -259,6 +259,10 @@ impl Booted {
         loop {
             match emulator.next(patience, &self.config.stop) {
                 Ok(Message::Hello(identity)) => {
+                    if self.config.platform == Platform::SvmNpt0 && identity.backend != Backend::SvmNpt0 {
+                        let what = "its KVM uses nested paging although it was told `kvm_amd.npt=0`";
+                        return End::Unusable(what.to_owned());
+                    }
                     self.greeted(identity, start);
                     patience = self.config.patience;
                 }

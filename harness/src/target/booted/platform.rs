@@ -7,6 +7,8 @@ use crate::provision::Architecture;
 pub enum Platform {
     /// A PC whose processor has SVM and long mode.
     Svm,
+    /// The same, whose kernel is told to leave nested paging alone: KVM makes shadow page tables.
+    SvmNpt0,
     /// An arm64 machine with EL2 and without the Virtualization Host Extensions.
     Arm64Nvhe,
     /// An arm64 machine with EL2 and the Virtualization Host Extensions.
@@ -24,7 +26,7 @@ impl Platform {
     #[must_use]
     pub const fn architecture(self) -> Architecture {
         match self {
-            Self::Svm => Architecture::X86,
+            Self::Svm | Self::SvmNpt0 => Architecture::X86,
             Self::Arm64Nvhe | Self::Arm64Vhe => Architecture::Arm64,
         }
     }
@@ -34,7 +36,7 @@ impl Platform {
     /// with everything.
     pub(super) const fn options(self) -> &'static str {
         match self {
-            Self::Svm => "-machine pc -cpu EPYC,+svm",
+            Self::Svm | Self::SvmNpt0 => "-machine pc -cpu EPYC,+svm",
             Self::Arm64Nvhe => "-machine virt,virtualization=on,gic-version=3 -cpu cortex-a57",
             Self::Arm64Vhe => "-machine virt,virtualization=on,gic-version=3 -cpu max,pauth-impdef=on",
         }
@@ -44,7 +46,7 @@ impl Platform {
     /// whose machine has a single one before QEMU 9.1.
     pub(super) const fn frames(self) -> &'static str {
         match self {
-            Self::Svm => "-serial chardev:frames",
+            Self::Svm | Self::SvmNpt0 => "-serial chardev:frames",
             Self::Arm64Nvhe | Self::Arm64Vhe => "-device pci-serial,chardev=frames",
         }
     }
@@ -53,6 +55,7 @@ impl Platform {
     pub(super) fn command_line(self) -> String {
         let own = match self {
             Self::Svm => "console=ttyS0 tsc=reliable no_timer_check",
+            Self::SvmNpt0 => "console=ttyS0 tsc=reliable no_timer_check kvm_amd.npt=0",
             Self::Arm64Nvhe | Self::Arm64Vhe => "console=ttyAMA0",
         };
         format!("{own} {COMMAND_LINE}")

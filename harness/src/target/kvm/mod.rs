@@ -141,7 +141,7 @@ impl Kvm {
 /// If the scenario's memory makes no sense or KVM refuses.
 fn create(device: &Device, watchdog: &Watchdog, scenario: &Scenario) -> Result<Machine, Failure> {
     let mut machine = Machine::new(device, scenario)?;
-    if device.identity.backend == Backend::Svm
+    if matches!(device.identity.backend, Backend::Svm | Backend::SvmNpt0)
         && let Some(touching) = warm_up::like(scenario)
     {
         machine.load(&touching)?;

@@ -72,13 +72,7 @@ impl Kvm {
         let Some(scenario) = &scenario.stage2 else {
             return Run::Broken("the scenario is about nothing that arm64 has".to_owned());
         };
-        let run = stage2::run(
-            &self.device,
-            &self.watchdog,
-            &mut self.stage2,
-            scenario,
-            options,
-        );
+        let run = stage2::run(&self.device, &self.watchdog, &mut self.stage2, scenario, options);
         run.unwrap_or_else(Run::from)
     }
 
