@@ -412,7 +412,10 @@ impl Guest<'_, '_> {
             return Ok(());
         }
         if self.setup.undescribed_exits && !self.has(Defect::UndescribedExitsIgnored) {
-            return Err(End::Undescribed { write, at: at.bytes() });
+            return Err(End::Undescribed {
+                write,
+                at: at.bytes(),
+            });
         }
         Err(End::Failed(ENOSYS))
     }

@@ -87,6 +87,11 @@ pub(super) fn run(
     if options.mode != Mode::Normal {
         return Err(Failure::NoSavedStage2);
     }
+    // SAFETY: asks for a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    if u64::try_from(page) != Ok(PAGE_SIZE) {
+        return Err(Failure::PageSize(page));
+    }
     let fitting = kept
         .take()
         .filter(|kept| !options.fresh_vm && kept.fits(scenario));
