@@ -249,7 +249,7 @@ fn write_program(memory: &mut [u8]) {
         }
     };
     for block in 0..4_u64 {
-        write(TABLE + 8 * block as usize, &(block * GIB | BLOCK).to_le_bytes());
+        write(TABLE + 8 * block as usize, &((block * GIB) | BLOCK).to_le_bytes());
     }
     let vector = EXCEPTION.map(u32::to_le_bytes).concat();
     for number in 0..16 {

@@ -302,7 +302,7 @@ impl Guest {
     ) -> Result<Self, Failure> {
         let setup = scenario.arm64.unwrap_or_default();
         if let Some(table) = setup.table {
-            let entry = table * PAGE_SIZE | NEXT_TABLE;
+            let entry = (table * PAGE_SIZE) | NEXT_TABLE;
             let place = server
                 .bytes_mut()
                 .iter_mut()
