@@ -301,6 +301,16 @@ defects! {
         "An access that begins where no slot is and crosses into memory reaches the host whole.";
     FailedCompareWritesNothing "failed-compare-writes-nothing" S2_ATOMIC_001
         "A CMPXCHG that finds another value does not write.";
+    WalkWritesReadOnlyTable "walk-writes-read-only-table" S2_WALK_002
+        "A walk writes accessed and dirty bits into a page table in a read-only slot.";
+    ReadOnlyTableFails "read-only-table-fails" S2_WALK_002
+        "A guest whose page table is in a read-only slot shuts down.";
+    WalkSetsNothing "walk-sets-nothing" S2_WALK_001
+        "Walks set no accessed and dirty bits.";
+    WalkNotLogged "walk-not-logged" S2_WALK_001
+        "A walk that writes a page table does not mark it in the dirty log.";
+    AnyProcessRuns "any-process-runs" S2_HOST_010
+        "A child process can run the virtual machine of its parent.";
     FirstReadMarksDirty "first-read-marks-dirty" S2_DIRTY_001
         "A read through which a page is mapped that the host's process can write marks it in the dirty log.";
     UnreachableMemoryIsMmio "unreachable-memory-is-mmio" S2_HOST_005

@@ -182,6 +182,7 @@ fn step_text(step: &Step) -> String {
             Operation::Copy { from, to, .. } => format!("copy {:#x} to {:#x}", from.bytes(), to.bytes()),
             Operation::Fetch { at } => format!("fetch {:#x}", at.bytes()),
             Operation::Retry => "retry".to_owned(),
+            Operation::UseTables { at } => format!("use-tables {:#x}", at.bytes()),
             Operation::Arm64(Arm64Operation { instruction, at, .. }) => {
                 format!("{} {:#x}", instruction.name(), at.bytes())
             }
@@ -208,6 +209,9 @@ fn step_text(step: &Step) -> String {
             HostStep::ChildWrite(..) => "child-write".to_owned(),
             HostStep::Canary => "canary".to_owned(),
             HostStep::InjectAbort => "inject-abort".to_owned(),
+            HostStep::WriteTables(..) => "write-tables".to_owned(),
+            HostStep::ChildRun => "child-run".to_owned(),
+            HostStep::Move { .. } => "move".to_owned(),
         },
     }
 }

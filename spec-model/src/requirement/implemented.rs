@@ -28,6 +28,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "stage2/host.rs",
     "stage2/machine.rs",
     "stage2/machine/arm64.rs",
+    "stage2/machine/walk.rs",
     "stage2/slots.rs",
     "x86/control.rs",
     "x86/decode.rs",

@@ -83,6 +83,15 @@ super::requirements! {
     S2_HOST_009 "S2-HOST-009" KvmPolicy
         "Slots over the same host memory show the same, and so does the host's mapping."
         "KVM API, KVM_SET_USER_MEMORY_REGION";
+    S2_HOST_010 "S2-HOST-010" KvmPolicy
+        "A virtual machine is run by the process that made it; in a child KVM_RUN fails with EIO."
+        "KVM API, chapter 1 (\"ioctls must be issued from the same process\"); Linux virt/kvm/kvm_main.c, kvm_vcpu_ioctl";
+    S2_WALK_001 "S2-WALK-001" Architectural
+        "A walk of page tables sets the accessed bit of an entry, and one for a write its dirty bit, and marks the table's page in the dirty log if it changes it."
+        "Intel SDM vol. 3A, \"Accessed and Dirty Flags\"; AMD APM vol. 2, 5.4.2; KVM API, KVM_GET_DIRTY_LOG";
+    S2_WALK_002 "S2-WALK-002" KvmPolicy
+        "A page table in a read-only slot can be used, and a walk that should change it leaves it as it is."
+        "KVM API, KVM_SET_USER_MEMORY_REGION, KVM_MEM_READONLY; Linux arch/x86/kvm/mmu/paging_tmpl.h, update_accessed_dirty_bits";
     S2_DIRTY_001 "S2-DIRTY-001" KvmPolicy
         "A write of the guest marks its page in the dirty log, also if it changes nothing; a read does not."
         "KVM API, KVM_GET_DIRTY_LOG";

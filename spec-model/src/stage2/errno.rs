@@ -4,6 +4,8 @@
 pub const ENOENT: i32 = 2;
 /// Interrupted.
 pub const EINTR: i32 = 4;
+/// Input or output error.
+pub const EIO: i32 = 5;
 /// Bad address.
 pub const EFAULT: i32 = 14;
 /// Exists already.

@@ -320,6 +320,25 @@ impl Host {
         });
     }
 
+    /// Moves pages to the same places of another backing (S2-HOST-004): where they were, nothing is.
+    pub(super) fn move_pages(&mut self, range: Range, to: u16) {
+        let mut moved = Vec::new();
+        self.each(range, |page, mapped| {
+            let gone = Mapped {
+                source: Source::Unmapped,
+                protection: Protection::None,
+                own: None,
+                freed: false,
+            };
+            moved.push((page, std::mem::replace(mapped, gone)));
+        });
+        for (page, mapped) in moved {
+            if let Some(place) = self.mapped_mut(Owner::Parent, to, page) {
+                *place = mapped;
+            }
+        }
+    }
+
     /// Changes what the process may do (S2-HOST-006).
     pub(super) fn protect(&mut self, range: Range, protection: Protection) {
         self.each(range, |_, mapped| mapped.protection = protection);

@@ -1,18 +1,20 @@
 //! Runs a scenario step by step.
 
 mod arm64;
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::arm64::{Arm64, syndrome};
 use super::code;
-use super::errno::{EFAULT, EINTR};
+use super::errno::{EFAULT, EINTR, EIO};
 use super::host::{Host, Owner};
 use super::scenario::{
     GuestAddress, GuestStep, HostAddress, HostStep, Operation, PAGE_SIZE, SERVER_PAGE, SERVER_PAGES,
     SERVER_SLOT, SlotRequest, Stage2, Step,
 };
 use super::slots::{Change, SlotName, Slots};
+use super::tables::directory;
 use super::transcript::{End, Interrupted, MemoryExit, Stage2Seen, StepSeen};
 use crate::choice::Choices;
 use crate::defect::{Defect, DefectSet};
@@ -50,6 +52,7 @@ pub(crate) fn run(
         slots: Slots::new(spaces, scenario.dirty_log, arm64.as_ref(), defects),
         arm64,
         abort: false,
+        tables: None,
         pending: None,
         seen: StepSeen::default(),
         step: None,
@@ -66,6 +69,9 @@ pub(crate) fn run(
     let mut steps = Vec::with_capacity(scenario.steps.len());
     for step in &scenario.steps {
         steps.push(machine.step(step)?);
+        if steps.last().is_some_and(|seen| matches!(seen.end, End::Shutdown | End::Stuck)) {
+            break;
+        }
     }
     Ok(Stage2Seen {
         steps,
@@ -142,6 +148,8 @@ struct Machine<'a> {
     arm64: Option<Arm64>,
     /// The host answers an access with an abort.
     abort: bool,
+    /// Where the page tables of the guest are, if it uses any.
+    tables: Option<GuestAddress>,
     /// The operation that KVM_RUN failed in.
     pending: Option<GuestStep>,
     /// What the current step has shown so far.
@@ -210,6 +218,10 @@ impl Machine<'_> {
             } => self.exchange(at, size, |old| (old == expected & mask(size)).then_some(value)),
             Operation::Copy { .. } => self.copy(&mut step.operation),
             Operation::Fetch { at } => return self.fetch(at),
+            Operation::UseTables { at } => {
+                self.tables = Some(at);
+                Ok(())
+            }
             Operation::Retry | Operation::Arm64(_) => Ok(()),
         };
         match self.at_exit_failed.take() {
@@ -267,6 +279,7 @@ impl Machine<'_> {
     }
 
     fn read_piece(&mut self, at: GuestAddress, length: u8) -> Result<u64, Stop> {
+        self.walk(at, false)?;
         let There::Memory {
             backing,
             page,
@@ -368,6 +381,7 @@ impl Machine<'_> {
     /// does not depend on what was accessed before. S2-DIRTY-001: a write marks its page in the log
     /// of the slot, S2-DIRTY-006: if it was made.
     fn write_piece(&mut self, at: GuestAddress, length: u8, value: u64) -> Result<(), Stop> {
+        self.walk(at, true)?;
         let exit = MemoryExit {
             write: true,
             at,
@@ -491,6 +505,9 @@ impl Machine<'_> {
         let length = code::length(Architecture::X86);
         for (byte, index) in bytes.iter_mut().zip(0..).take(length) {
             let at = at.plus(index);
+            if let Err(end) = self.walk(at, false) {
+                return Ok(Err(end));
+            }
             let There::Memory { backing, page, .. } = self.there(at.page) else {
                 return Ok(Err(End::InternalError(EMULATION)));
             };
@@ -697,6 +714,15 @@ impl Machine<'_> {
             HostStep::Fork => self.host.fork(),
             HostStep::Canary => self.seen.value = Some(self.host.canary()),
             HostStep::InjectAbort => self.abort = true,
+            HostStep::WriteTables(at, bits) => {
+                for (offset, entry) in directory(bits) {
+                    let place = HostAddress { offset, ..at };
+                    self.host_write(Owner::Parent, place, &entry.to_le_bytes());
+                }
+            }
+            // S2-HOST-010, in the doc comment of `child_run`.
+            HostStep::ChildRun => self.seen.end = self.child_run(),
+            HostStep::Move { range, to } => self.host.move_pages(range, to),
         }
         Ok(())
     }
@@ -726,6 +752,15 @@ impl Machine<'_> {
             }
             Ok(Change::Created | Change::Kept) => {}
             Err(errno) => self.seen.end = End::Failed(errno),
+        }
+    }
+
+    /// S2-HOST-010: a virtual machine is run by the process that made it.
+    fn child_run(&self) -> End {
+        if self.defects.has(Defect::AnyProcessRuns) {
+            End::Done
+        } else {
+            End::Failed(EIO)
         }
     }
 
@@ -767,6 +802,7 @@ fn remaps(step: &HostStep) -> bool {
         step,
         HostStep::Map { .. }
             | HostStep::Unmap(_)
+            | HostStep::Move { .. }
             | HostStep::Discard(_)
             | HostStep::Truncate(..)
             | HostStep::PunchHole(_)

@@ -17,6 +17,7 @@ mod host;
 mod machine;
 pub mod scenario;
 mod slots;
+pub mod tables;
 pub mod transcript;
 
 pub(crate) use machine::run;

@@ -58,6 +58,13 @@ impl Stage2 {
                 );
                 Some((Architecture::Arm64, what))
             }
+            Step::Guest(GuestStep {
+                operation: Operation::UseTables { .. },
+                ..
+            })
+            | Step::Host(HostStep::WriteTables(..)) => {
+                Some((Architecture::X86, "uses page tables of x86".to_owned()))
+            }
             Step::Guest(guest) if guest.at_exit.contains(&HostStep::InjectAbort) => {
                 let what = "injects an external abort, which is an exception of arm64";
                 Some((Architecture::Arm64, what.to_owned()))
@@ -80,6 +87,8 @@ pub struct Backing {
     pub fill: Fill,
     /// What the host's process may do with it.
     pub protection: Protection,
+    /// The kernel is asked for pages of 2 MiB (MADV_HUGEPAGE).
+    pub huge: bool,
 }
 
 /// What the address range of a backing maps.
@@ -326,6 +335,11 @@ pub enum Operation {
     },
     /// Goes on with the operation that KVM_RUN failed in.
     Retry,
+    /// Goes on with paging, and the tables that [`HostStep::WriteTables`] has written there; x86 only.
+    UseTables {
+        /// Where.
+        at: GuestAddress,
+    },
     /// Executes an instruction that only arm64 has.
     Arm64(Arm64Operation),
 }
@@ -397,4 +411,16 @@ pub enum HostStep {
     /// Answers an access with an external data abort (KVM_SET_VCPU_EVENTS, `ext_dabt_pending`);
     /// arm64 only.
     InjectAbort,
+    /// Writes page tables that map addresses to themselves, with these accessed and dirty bits in
+    /// their entries; see [`super::tables`].
+    WriteTables(HostAddress, u32),
+    /// The child calls KVM_RUN.
+    ChildRun,
+    /// Moves pages to the same places of another backing (mremap).
+    Move {
+        /// Which.
+        range: Range,
+        /// The other backing.
+        to: u16,
+    },
 }

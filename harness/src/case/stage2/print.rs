@@ -40,6 +40,9 @@ pub(in crate::case) fn print(text: &mut String, scenario: &Stage2) -> fmt::Resul
         if backing.protection != Protection::ReadWrite {
             write!(text, ", protection: {}", protection(backing.protection))?;
         }
+        if backing.huge {
+            write!(text, ", huge: true")?;
+        }
         writeln!(text, " }}")?;
     }
     let names = &scenario.backings;
@@ -112,6 +115,7 @@ fn guest(step: &GuestStep, names: &[Backing]) -> String {
             to.bytes()
         ),
         Operation::Fetch { at } => format!("do: fetch, at: {:#x}", at.bytes()),
+        Operation::UseTables { at } => format!("do: use-tables, at: {:#x}", at.bytes()),
         Operation::Retry => "do: retry".to_owned(),
         Operation::Arm64(operation) => arm64::print_operation(&operation),
     };
@@ -197,6 +201,15 @@ fn host(step: &HostStep, names: &[Backing]) -> String {
         HostStep::ChildWrite(at, data) => format!("do: child-write, {}, data: {data:#x}", place(at)),
         HostStep::Canary => "do: canary".to_owned(),
         HostStep::InjectAbort => "do: inject-abort".to_owned(),
+        HostStep::WriteTables(at, bits) => format!(
+            "do: write-tables, backing: {}, page: {}, flags: {bits:#x}",
+            name(names, at.backing),
+            at.page
+        ),
+        HostStep::ChildRun => "do: child-run".to_owned(),
+        HostStep::Move { range: over, to } => {
+            format!("do: move, {}, target: {}", range(over), name(names, *to))
+        }
     }
 }
 

@@ -112,6 +112,7 @@ fn backing(name: &str, entry: &Located<BackingEntry>, mistakes: &mut Mistakes) -
         fill,
         tags,
         protection,
+        huge,
     } = &entry.value;
     let kind = kind_of(kind.unwrap_or(KindWord::Anonymous));
     if let Some(pages) = pages
@@ -141,6 +142,7 @@ fn backing(name: &str, entry: &Located<BackingEntry>, mistakes: &mut Mistakes) -
             (None, None) => Fill::Untouched,
         },
         protection: protection_of(protection.unwrap_or(ProtectionWord::ReadWrite)),
+        huge: huge.unwrap_or(false),
     }
 }
 
@@ -245,6 +247,7 @@ impl Reader<'_, '_> {
             },
             ActionWord::Fetch => Operation::Fetch { at: at() },
             ActionWord::Retry => Operation::Retry,
+            ActionWord::UseTables => Operation::UseTables { at: at() },
             word if let Some(instruction) = arm64::instruction(word) => arm64::operation(instruction, entry),
             _ => return Step::Host(self.host(entry)),
         };
@@ -329,6 +332,15 @@ impl Reader<'_, '_> {
             ActionWord::PunchHole => HostStep::PunchHole(self.range(entry, range)),
             ActionWord::Fork => HostStep::Fork,
             ActionWord::InjectAbort => HostStep::InjectAbort,
+            ActionWord::WriteTables => {
+                let at = self.place(entry, HostAddress { offset: 0, ..place });
+                HostStep::WriteTables(at, number(&entry.flags, 0))
+            }
+            ActionWord::ChildRun => HostStep::ChildRun,
+            ActionWord::Move => HostStep::Move {
+                range: self.range(entry, range),
+                to: entry.target.as_ref().map_or(backing, |name| self.backing(name)),
+            },
             // `step` has dealt with the guest's.
             _ => HostStep::Canary,
         }
@@ -428,6 +440,7 @@ fn is_guest(action: ActionWord) -> bool {
                 | ActionWord::Copy
                 | ActionWord::Fetch
                 | ActionWord::Retry
+                | ActionWord::UseTables
         )
 }
 
@@ -497,6 +510,10 @@ fn keys(action: ActionWord) -> (&'static [&'static str], &'static [&'static str]
         ActionWord::Fork => (&[], &[]),
         ActionWord::Canary => (&[], &["value"]),
         ActionWord::InjectAbort => (&[], &[]),
+        ActionWord::UseTables => (&["at"], &[]),
+        ActionWord::WriteTables => (&["backing", "flags"], &["page"]),
+        ActionWord::ChildRun => (&[], &["errno"]),
+        ActionWord::Move => (&["backing", "target"], &["page", "pages"]),
         ActionWord::LoadPair
         | ActionWord::LoadIndexed
         | ActionWord::LoadSimd
@@ -546,6 +563,7 @@ fn given(entry: &StepEntry) -> Vec<(&'static str, Option<Position>)> {
         ("flags", at(&entry.flags)),
         ("misaligned", at(&entry.misaligned)),
         ("first", at(&entry.first)),
+        ("target", at(&entry.target)),
         ("value", at(&entry.value)),
         ("exits", at(&entry.exits)),
         ("errno", at(&entry.errno)),
@@ -582,6 +600,7 @@ fn expect(step: usize, entry: &Located<StepEntry>, expected: &mut Vec<StepExpect
             ErrnoWord::Eexist => errno::EEXIST,
             ErrnoWord::Enoent => errno::ENOENT,
             ErrnoWord::Efault => errno::EFAULT,
+            ErrnoWord::Eio => errno::EIO,
             ErrnoWord::Enosys => errno::ENOSYS,
         };
         add("end", errno.at, Value::Text(end_text(End::Failed(number))));

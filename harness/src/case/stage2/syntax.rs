@@ -86,6 +86,9 @@ pub(super) struct BackingEntry {
     /// What the process may do with it: `read-write` unless given.
     #[serde(default)]
     pub(super) protection: Option<ProtectionWord>,
+    /// The kernel is asked for pages of 2 MiB.
+    #[serde(default)]
+    pub(super) huge: Option<bool>,
 }
 
 /// A memory slot.
@@ -195,6 +198,9 @@ pub(super) struct StepEntry {
     /// First page of a dirty log to clear.
     #[serde(default)]
     pub(super) first: Option<Located<u64>>,
+    /// The backing that pages are moved to.
+    #[serde(default)]
+    pub(super) target: Option<Located<String>>,
     /// Expected: what is read.
     #[serde(default)]
     pub(super) value: Option<Located<u64>>,
@@ -361,6 +367,14 @@ words! {
         ChildRead,
         /// The child writes 8 bytes.
         ChildWrite,
+        /// The guest goes on with page tables at `at` (x86 only).
+        UseTables,
+        /// The host writes such tables: `backing`, `page`, and their accessed and dirty bits as `flags`.
+        WriteTables,
+        /// The child calls KVM_RUN.
+        ChildRun,
+        /// The host moves `page`, `pages` of a backing to the same pages of `target` (mremap).
+        Move,
         /// Counts bytes that are not zero in a new anonymous page.
         Canary,
         /// The host answers the access with an external abort (arm64, in `at-exit`).
@@ -412,6 +426,8 @@ pub(super) enum ErrnoWord {
     Enoent,
     /// Bad address.
     Efault,
+    /// Input or output error.
+    Eio,
     /// Function not implemented.
     Enosys,
 }

@@ -68,6 +68,9 @@ pub(super) enum Failure {
     /// There is no machine code for an operation.
     #[error("the guest has no machine code here for {0}")]
     NoGuestCode(String),
+    /// MADV_HUGEPAGE had no effect.
+    #[error("the kernel gives this process no pages of 2 MiB (/sys/kernel/mm/transparent_hugepage/enabled)")]
+    NoHugePages,
     /// Host memory of a scenario cannot be made.
     #[error("the backing `{name}` cannot be made: {source}")]
     Backing {
@@ -153,6 +156,7 @@ impl From<Failure> for Run {
             | Failure::NoSavedStage2
             | Failure::NoGuestCode(_)
             | Failure::PageSize(_)
+            | Failure::NoHugePages
             | Failure::ProcessorLacks(_)
             | Failure::PvmGaveUp(_) => Self::Unsupported(failure.to_string()),
             Failure::Backing { .. }

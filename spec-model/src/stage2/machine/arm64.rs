@@ -110,7 +110,7 @@ impl Machine<'_> {
             } => guest.exclusive(at, size, |old| (old == expected & mask(size)).then_some(value)),
             Operation::Copy { .. } => guest.copy(&mut step.operation),
             Operation::Fetch { at } => guest.fetch(at),
-            Operation::Retry => Ok(()),
+            Operation::Retry | Operation::UseTables { .. } => Ok(()),
             Operation::Arm64(operation) => guest.instruction(operation),
         };
         if let Some(what) = guest.unknown {

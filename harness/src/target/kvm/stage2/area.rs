@@ -23,6 +23,8 @@ const RANGES: usize = 1024;
 const GUARD: usize = 0x20_0000;
 /// Longest backing in pages.
 const MOST_PAGES: u32 = 8192;
+/// Bytes of a huge page.
+const HUGE_PAGE: usize = 0x20_0000;
 /// Bytes of a page.
 const PAGE: usize = PAGE_SIZE as usize;
 
@@ -75,6 +77,15 @@ impl Area {
             backing.protection
         };
         area.map(0, backing.pages, backing.kind, area.file.as_ref(), first)?;
+        if backing.huge {
+            if std::process::id() == 1 {
+                // A kernel with less than 512 MiB switches huge pages off.
+                std::fs::write("/sys/kernel/mm/transparent_hugepage/enabled", "madvise")?;
+            }
+            let start = std::ptr::without_provenance_mut(start);
+            // SAFETY: the range was mapped for this value, into which nothing refers.
+            check(unsafe { libc::madvise(start, PAGE * backing.pages as usize, libc::MADV_HUGEPAGE) })?;
+        }
         if written {
             for page in 0..backing.pages {
                 area.write(page, 0, &[backing.fill.byte(page); PAGE])?;
@@ -92,6 +103,21 @@ impl Area {
     /// The file under it.
     pub(super) fn file(&self) -> Option<&File> {
         self.file.as_ref()
+    }
+
+    /// Whether anonymous memory of the range lies in pages of 2 MiB, all that can.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub(super) fn is_huge(&self) -> io::Result<bool> {
+        let maps = std::fs::read_to_string("/proc/self/smaps")?;
+        let start = format!("{:x}-", self.start);
+        let mut lines = maps.lines().skip_while(|line| !line.starts_with(&start));
+        let line = lines.find_map(|line| line.strip_prefix("AnonHugePages:"));
+        let size = line.and_then(|line| line.trim().strip_suffix("kB"));
+        let kilobytes: usize = size.and_then(|size| size.trim().parse().ok()).unwrap_or(0);
+        let all = PAGE * self.pages as usize / HUGE_PAGE * HUGE_PAGE;
+        Ok(kilobytes * 1024 == all)
     }
 
     /// Reads through the mapping.
@@ -153,6 +179,19 @@ impl Area {
             )
         };
         check(if mapped == libc::MAP_FAILED { -1 } else { 0 })
+    }
+
+    /// mremap to the same pages of another range.
+    pub(super) fn move_pages(&self, page: u32, pages: u32, to: &Self) -> io::Result<()> {
+        self.inside(page, pages)?;
+        to.inside(page, pages)?;
+        let length = PAGE * pages as usize;
+        let from = std::ptr::without_provenance_mut(self.address(page));
+        let target = std::ptr::without_provenance_mut::<libc::c_void>(to.address(page));
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        // SAFETY: both places lie in ranges of such values, into which nothing refers.
+        let moved = unsafe { libc::mremap(from, length, length, flags, target) };
+        check(if moved == libc::MAP_FAILED { -1 } else { 0 })
     }
 
     /// mprotect.

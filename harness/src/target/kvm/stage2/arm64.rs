@@ -6,6 +6,8 @@
 //! makes. Additions and comparisons are pairs of an exclusive load and an exclusive store, which
 //! every processor has.
 
+use std::os::fd::AsRawFd;
+
 use kvm_bindings::{
     KVM_ARM_VCPU_PSCI_0_2, KVM_CAP_ARM_NISV_TO_USER, KVM_EXIT_ARM_NISV, kvm_enable_cap, kvm_vcpu_events,
     kvm_vcpu_init,
@@ -220,7 +222,7 @@ fn number(operation: Operation) -> Option<usize> {
             let found = |instruction: &Instruction| *instruction == operation.instruction;
             Some(18 + Instruction::ALL.iter().position(found)?)
         }
-        Operation::Retry => None,
+        Operation::Retry | Operation::UseTables { .. } => None,
     }
 }
 
@@ -248,7 +250,7 @@ fn registers(operation: Operation) -> [u64; 4] {
             Instruction::CompareAndSwap => [at.bytes(), 0, expected, value],
             _ => [at.bytes(), value, value, 0],
         },
-        Operation::Retry => [0; 4],
+        Operation::Retry | Operation::UseTables { .. } => [0; 4],
     }
 }
 
@@ -492,6 +494,25 @@ impl Guest {
         })
     }
 
+    /// Tables of x86, which there are none of here.
+    ///
+    /// # Errors
+    /// If there are any.
+    pub(super) fn use_tables(&mut self, tables: Option<GuestAddress>) -> Result<(), Failure> {
+        match tables {
+            None => Ok(()),
+            Some(at) => Err(Failure::NoGuestCode(format!(
+                "page tables of x86 at {:#x}",
+                at.bytes()
+            ))),
+        }
+    }
+
+    /// The descriptor of the processor.
+    pub(super) fn descriptor(&self) -> i32 {
+        self.vcpu.as_raw_fd()
+    }
+
     /// Answers the access that KVM came back for with an external abort.
     ///
     /// # Errors
@@ -517,7 +538,10 @@ impl Guest {
             | Operation::Add { .. }
             | Operation::CompareExchange { .. }
             | Operation::Fetch { .. } => true,
-            Operation::Write { .. } | Operation::Copy { .. } | Operation::Retry => false,
+            Operation::Write { .. }
+            | Operation::Copy { .. }
+            | Operation::Retry
+            | Operation::UseTables { .. } => false,
             Operation::Arm64(Arm64Operation { instruction, .. }) => match instruction {
                 Instruction::LoadPair => {
                     let high = self.get(register::x(2))?;

@@ -6,8 +6,10 @@ use std::os::unix::net::UnixStream;
 
 use super::own_memory;
 
-/// Length of an order: whether to write, the address, what to write.
+/// Length of an order: 0 to read, 1 to write or 2 to run; the address or descriptor; what to write.
 const ORDER: usize = 17;
+/// KVM_RUN, `_IO(0xae, 0x80)`.
+const KVM_RUN: libc::Ioctl = 0xae80;
 /// Length of a reply: an errno or 0, and what was read.
 const REPLY: usize = 12;
 
@@ -42,6 +44,11 @@ impl Child {
     /// Has it write 8 bytes.
     pub(super) fn write(&mut self, address: usize, value: u64) -> io::Result<()> {
         self.ask(1, address, value).map(|_| ())
+    }
+
+    /// Has it call KVM_RUN on a processor of its parent.
+    pub(super) fn run(&mut self, vcpu: i32) -> io::Result<()> {
+        self.ask(2, vcpu as usize, 0).map(|_| ())
     }
 
     fn ask(&mut self, write: u8, address: usize, value: u64) -> io::Result<u64> {
@@ -89,11 +96,16 @@ fn serve(descriptor: i32, parents: i32) -> ! {
         };
         let address = word(1) as usize;
         let mut bytes = word(9).to_le_bytes();
-        let done = if order[0] == 0 {
-            own_memory::read(address, &mut bytes)
-        } else {
+        let done = match order[0] {
+            0 => own_memory::read(address, &mut bytes),
             // SAFETY: the parent names addresses in backings only, into which nothing refers.
-            unsafe { own_memory::write(address, &bytes) }
+            1 => unsafe { own_memory::write(address, &bytes) },
+            // SAFETY: the number is that of a descriptor for a processor, and KVM_RUN takes no
+            // argument. KVM refuses it here; if it did not, it would run the guest.
+            _ => match unsafe { libc::ioctl(address as i32, KVM_RUN, 0) } {
+                -1 => Err(io::Error::last_os_error()),
+                _ => Ok(()),
+            },
         };
         let errno = done.err().and_then(|error| error.raw_os_error()).unwrap_or(0);
         let mut reply = [0_u8; REPLY];

@@ -31,9 +31,10 @@ use kvm_bindings::{
 use kvm_ioctls::VmFd;
 use spec_model::stage2::code;
 use spec_model::stage2::scenario::{
-    Backing, BackingKind, DirtyLogMode, GuestStep, HostAddress, HostStep, Misaligned, Operation, PAGE_SIZE,
-    Protection, SERVER_PAGE, SERVER_PAGES, SERVER_SLOT, SlotRequest, Stage2, Step,
+    Backing, BackingKind, DirtyLogMode, Fill, GuestStep, HostAddress, HostStep, Misaligned, Operation,
+    PAGE_SIZE, Protection, SERVER_PAGE, SERVER_PAGES, SERVER_SLOT, SlotRequest, Stage2, Step,
 };
+use spec_model::stage2::tables::directory;
 use spec_model::stage2::transcript::{Change, End, MemoryExit, Stage2Seen, StepSeen};
 use spec_model::transcript::Transcript;
 use vmm_sys_util::errno::Error as Errno;
@@ -153,6 +154,12 @@ impl Stage2Machine {
             Area::new(backing).map_err(what)
         });
         let areas = areas.collect::<Result<Vec<Area>, Failure>>()?;
+        for (backing, area) in scenario.backings.iter().zip(&areas) {
+            let written = backing.fill != Fill::Untouched;
+            if backing.huge && written && !area.is_huge().map_err(call("read(/proc/self/smaps)"))? {
+                return Err(Failure::NoHugePages);
+            }
+        }
         let mut session = Session {
             machine: self,
             watchdog,
@@ -215,6 +222,7 @@ impl Session<'_> {
                 source: io::Error::from_raw_os_error(errno),
             })?;
         }
+        self.machine.guest.use_tables(None)?;
         let mut steps = Vec::with_capacity(self.scenario.steps.len());
         for step in &self.scenario.steps {
             let seen = match step {
@@ -295,6 +303,10 @@ impl Session<'_> {
             Operation::Retry if pending => {}
             // What should have failed was done.
             Operation::Retry => return Ok(StepSeen::default()),
+            Operation::UseTables { at } => {
+                self.machine.guest.use_tables(Some(at))?;
+                return Ok(StepSeen::default());
+            }
             operation => self.machine.guest.begin(operation, &mut self.machine.server)?,
         }
         let mut seen = StepSeen::default();
@@ -423,6 +435,20 @@ impl Session<'_> {
             HostStep::Fork => self.child = Some(Child::fork().map_err(call("fork"))?),
             HostStep::Canary => seen.value = Some(canary()?),
             HostStep::InjectAbort => self.machine.guest.inject_abort()?,
+            HostStep::WriteTables(at, bits) => {
+                for (offset, entry) in directory(bits) {
+                    let place = HostAddress { offset, ..at };
+                    done(&mut seen, self.write(place, &entry.to_le_bytes())?);
+                }
+            }
+            HostStep::ChildRun => {
+                let vcpu = self.machine.guest.descriptor();
+                done(&mut seen, self.child()?.run(vcpu));
+            }
+            HostStep::Move { range, to } => {
+                let (from, to) = (self.area(range.backing)?, self.area(to)?);
+                done(&mut seen, from.move_pages(range.page, range.pages, to));
+            }
         }
         Ok(seen)
     }

@@ -5,6 +5,8 @@
 //! through an MMX register, since 32-bit code has no other access of that size that every
 //! backend can emulate.
 
+use std::os::fd::AsRawFd;
+
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use spec_model::profile::Architecture;
@@ -145,6 +147,8 @@ pub(super) struct Guest {
     vcpu: VcpuFd,
     /// The operation that it does, and where its access is complete.
     current: Option<(Operation, u64)>,
+    /// The page tables that are in use.
+    tables: Option<GuestAddress>,
 }
 
 impl Guest {
@@ -179,7 +183,11 @@ impl Guest {
         let mut sregs = vcpu.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
         set_mode(&mut sregs);
         vcpu.set_sregs(&sregs).map_err(Failure::ioctl("KVM_SET_SREGS"))?;
-        Ok(Self { vcpu, current: None })
+        Ok(Self {
+            vcpu,
+            current: None,
+            tables: None,
+        })
     }
 
     /// Makes an operation the next thing that the processor does.
@@ -198,6 +206,44 @@ impl Guest {
         regs.map_err(Failure::ioctl("KVM_SET_REGS"))?;
         self.current = Some((operation, prepared.retired));
         Ok(())
+    }
+
+    /// Switches paging on with tables at that address, or off.
+    ///
+    /// # Errors
+    /// If KVM refuses.
+    pub(super) fn use_tables(&mut self, tables: Option<GuestAddress>) -> Result<(), Failure> {
+        if tables == self.tables {
+            return Ok(());
+        }
+        let mut sregs = self.vcpu.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+        set_mode(&mut sregs);
+        if let Some(tables) = tables {
+            const PAGING: u64 = 1 << 31;
+            const LARGE_PAGES: u64 = 1 << 4;
+            sregs.cr3 = tables.bytes();
+            sregs.cr4 |= LARGE_PAGES;
+            sregs.cr0 |= PAGING;
+        }
+        self.vcpu
+            .set_sregs(&sregs)
+            .map_err(Failure::ioctl("KVM_SET_SREGS"))?;
+        let kept = self.vcpu.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+        if kept.cr0 != sregs.cr0 {
+            return Err(Failure::NotKept {
+                vcpu: 0,
+                field: "cr0",
+                set: sregs.cr0,
+                read: kept.cr0,
+            });
+        }
+        self.tables = tables;
+        Ok(())
+    }
+
+    /// The descriptor of the processor.
+    pub(super) fn descriptor(&self) -> i32 {
+        self.vcpu.as_raw_fd()
     }
 
     /// Completes an access and lets nothing else run.
@@ -327,7 +373,7 @@ fn prepare(operation: Operation) -> Option<Prepared> {
             regs.rdi = to.bytes();
             regs.rcx = u64::from(length);
         }
-        Operation::Retry | Operation::Arm64(_) => return None,
+        Operation::Retry | Operation::UseTables { .. } | Operation::Arm64(_) => return None,
     }
     Some(Prepared {
         regs,
@@ -345,7 +391,11 @@ fn value(operation: Operation, regs: &kvm_regs) -> Option<u64> {
         Operation::Add { size, .. } | Operation::CompareExchange { size, .. } => {
             Some(low & (u64::MAX >> (64 - u32::from(size.clamp(1, 8)) * 8)))
         }
-        Operation::Write { .. } | Operation::Copy { .. } | Operation::Retry | Operation::Arm64(_) => None,
+        Operation::Write { .. }
+        | Operation::Copy { .. }
+        | Operation::Retry
+        | Operation::UseTables { .. }
+        | Operation::Arm64(_) => None,
     }
 }
 
@@ -364,7 +414,7 @@ fn number(operation: Operation) -> Option<usize> {
         Operation::CompareExchange { size, .. } => by_size(11, size),
         Operation::Copy { .. } => Some(14),
         Operation::Fetch { .. } => Some(15),
-        Operation::Retry | Operation::Arm64(_) => None,
+        Operation::Retry | Operation::UseTables { .. } | Operation::Arm64(_) => None,
     }
 }
 
