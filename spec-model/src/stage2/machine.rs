@@ -69,7 +69,10 @@ pub(crate) fn run(
     let mut steps = Vec::with_capacity(scenario.steps.len());
     for step in &scenario.steps {
         steps.push(machine.step(step)?);
-        if steps.last().is_some_and(|seen| matches!(seen.end, End::Shutdown | End::Stuck)) {
+        if steps
+            .last()
+            .is_some_and(|seen| matches!(seen.end, End::Shutdown | End::Stuck))
+        {
             break;
         }
     }
