@@ -301,6 +301,10 @@ defects! {
         "An access that begins where no slot is and crosses into memory reaches the host whole.";
     FailedCompareWritesNothing "failed-compare-writes-nothing" S2_ATOMIC_001
         "A CMPXCHG that finds another value does not write.";
+    FailedWriteMarksDirty "failed-write-marks-dirty" S2_DIRTY_006
+        "A write that fails because the host's process may not write marks its page in the dirty log.";
+    HugePageMisplaced "huge-page-misplaced" S2_HOST_009
+        "A huge page is mapped as a whole although guest and host address are not aligned alike.";
     WalkWritesReadOnlyTable "walk-writes-read-only-table" S2_WALK_002
         "A walk writes accessed and dirty bits into a page table in a read-only slot.";
     ReadOnlyTableFails "read-only-table-fails" S2_WALK_002

@@ -112,6 +112,8 @@ pub(super) enum Owner {
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     files: Vec<File>,
+    /// Which backings are to have huge pages; only a defect asks.
+    huge: Vec<bool>,
     parent: Process,
     child: Option<Process>,
     /// The page that every untouched anonymous page shows. Nothing may write to it.
@@ -123,6 +125,7 @@ impl Host {
     pub(super) fn new(backings: &[Backing], defects: DefectSet) -> Self {
         let mut host = Self {
             files: Vec::new(),
+            huge: backings.iter().map(|backing| backing.huge).collect(),
             parent: Vec::new(),
             child: None,
             zero_page: Page::default(),
@@ -189,6 +192,11 @@ impl Host {
             };
             mapped.protection == Protection::ReadWrite && has_frame
         })
+    }
+
+    /// Whether a backing is to have huge pages.
+    pub(super) fn is_huge(&self, backing: u16) -> bool {
+        self.huge.get(usize::from(backing)).is_some_and(|huge| *huge)
     }
 
     /// Whether the kernel may drop the page at any time.

@@ -243,10 +243,14 @@ impl Machine<'_> {
         match (self.slots.at(page), stale) {
             (Some((slot, found)), _) => {
                 let offset = u32::try_from(page - found.page).unwrap_or(u32::MAX);
+                let mut under = found.offset.saturating_add(offset);
+                if self.defects.has(Defect::HugePageMisplaced) && self.host.is_huge(found.backing) {
+                    under = under & !0x1ff | (page & 0x1ff) as u32;
+                }
                 There::Memory {
                     slot,
                     backing: found.backing,
-                    page: found.offset.saturating_add(offset),
+                    page: under,
                     read_only: found.read_only,
                 }
             }
@@ -428,7 +432,12 @@ impl Machine<'_> {
             match self.host.write(Owner::Parent, place, *byte) {
                 Ok(()) => {}
                 Err(_) if self.defects.has(Defect::UnreachableMemoryIsMmio) => return self.exit(exit),
-                Err(_) => return Err(End::Failed(EFAULT)),
+                Err(_) => {
+                    if self.defects.has(Defect::FailedWriteMarksDirty) {
+                        self.mark_dirty_in(slot, at.page);
+                    }
+                    return Err(End::Failed(EFAULT));
+                }
             }
         }
         self.history.mapped.insert(at.page);
