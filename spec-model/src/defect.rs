@@ -343,6 +343,8 @@ defects! {
         "An update of a table in a read-only slot is handed to the host.";
     FetchNeverSetsAccessFlag "fetch-never-sets-access-flag" A64_WALK_003
         "A fetch whose access flag is clear faults for ever.";
+    DataAccessNeverSetsAccessFlag "data-access-never-sets-access-flag" A64_WALK_003
+        "A load or store whose access flag is clear faults for ever.";
     AccessFlagNotLogged "access-flag-not-logged" A64_WALK_003
         "The processor's update of a table does not mark the table's page.";
     BeyondAddressesReachesHost "beyond-addresses-reaches-host" A64_RANGE_001

@@ -14,7 +14,7 @@ mod child;
 #[path = "x86.rs"]
 mod guest;
 #[cfg(target_arch = "aarch64")]
-#[path = "arm64.rs"]
+#[path = "arm64/mod.rs"]
 mod guest;
 mod own_memory;
 

@@ -186,7 +186,11 @@ impl Guest<'_, '_> {
             let status = self.status_of_walk(syndrome::EXTERNAL_ON_WALK);
             return Err(self.injected(purpose, status, at));
         }
-        if purpose == Purpose::Fetch && self.has(Defect::FetchNeverSetsAccessFlag) {
+        let forever = match purpose {
+            Purpose::Fetch => Defect::FetchNeverSetsAccessFlag,
+            Purpose::Read | Purpose::Write | Purpose::Maintenance => Defect::DataAccessNeverSetsAccessFlag,
+        };
+        if self.has(forever) {
             return Err(End::Stuck);
         }
         let changed = (entry | descriptor::ACCESSED).to_le_bytes();
