@@ -218,7 +218,7 @@ mod tests {
         let expected: Vec<u8> = (1..=26).chain(40..=52).collect();
         assert_eq!(numbers, expected);
         let numbers: Vec<u8> = STAGE2_BUGS.iter().map(|bug| bug.number).collect();
-        assert_eq!(numbers, (101..=140).collect::<Vec<u8>>());
+        assert_eq!(numbers, (101..=141).collect::<Vec<u8>>());
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) fn targets() -> Result<Status, Failure> {
 /// What a kernel that can be booted offers.
 fn booted(identity: &Identity) -> String {
     let what = match identity.backend {
-        Backend::Arm64Nvhe => "without VHE (Cortex-A57): for the cases of stage2",
+        Backend::Arm64Nvhe => "without VHE (Cortex-A72): for the cases of stage2",
         Backend::Arm64Vhe => "with VHE: for the cases of stage2",
         Backend::SvmNpt0 => "nested paging off (kvm_amd.npt=0), SMM included",
         _ => "SMM included",

@@ -134,4 +134,7 @@ pub static STAGE2_BUGS: &[HistoricBug] = bugs! {
     140 "A guest could write what the host may only read."
         "KVM/powerpc e500, Linux commit 71b7bf1702c9"
         defects(Defect::HostProtectionIgnored);
+    141 "On processors with erratum 834220 a fault on a walk of the guest's tables was looked up by another walk, which fails the same way, and the guest faulted for ever."
+        "KVM/arm64 since 6.15, Linux commit fb8a3eba9c81, found by the cases of stage2 on QEMU's Cortex-A57 (6.16, 6.18 and 7.2)"
+        not("the erratum belongs to Cortex-A57, and no target has one, since all of its guests would hang");
 };
