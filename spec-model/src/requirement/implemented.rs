@@ -131,7 +131,7 @@ fn mentions(documentation: &str, id: &str) -> bool {
         |character: char| character.is_ascii_uppercase() || character.is_ascii_digit() || character == '-';
     let words: Vec<&str> = documentation
         .split(|character: char| {
-            character.is_whitespace() || matches!(character, '(' | ')' | ',' | '.' | ';')
+            character.is_whitespace() || matches!(character, '(' | ')' | ',' | '.' | ';' | ':')
         })
         .filter(|word| !word.is_empty())
         .collect();
