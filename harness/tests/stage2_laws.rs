@@ -24,9 +24,9 @@ const OPTIONS: RunOptions = RunOptions {
     mode: Mode::Normal,
 };
 /// Steps of a trace.
-const STEPS: usize = 12;
+const STEPS: usize = 8;
 /// Traces over the local device.
-const LOCAL: u64 = 1000;
+const LOCAL: u64 = 4000;
 
 fn scenario(stage2: &Stage2) -> Scenario {
     Scenario {
@@ -325,7 +325,7 @@ fn laws_hold_on_the_local_device() {
         Ok(kvm) => kvm,
         Err(error) => return println!("not run: {error}"),
     };
-    for seed in 0..LOCAL / 5 {
+    for seed in 0..LOCAL / 20 {
         check_laws(seed, &mut |stage2| run_local(&mut kvm, stage2))
             .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
