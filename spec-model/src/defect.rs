@@ -343,12 +343,22 @@ defects! {
         "An update of a table in a read-only slot is handed to the host.";
     FetchNeverSetsAccessFlag "fetch-never-sets-access-flag" A64_WALK_003
         "A fetch whose access flag is clear faults for ever.";
+    DataAccessNeverSetsAccessFlag "data-access-never-sets-access-flag" A64_WALK_003
+        "A load or store whose access flag is clear faults for ever.";
     AccessFlagNotLogged "access-flag-not-logged" A64_WALK_003
         "The processor's update of a table does not mark the table's page.";
     BeyondAddressesReachesHost "beyond-addresses-reaches-host" A64_RANGE_001
         "An access beyond the guest-physical addresses is an MMIO exit.";
     LastGuestPageRefused "last-guest-page-refused" A64_RANGE_002
         "A slot that ends with the last guest-physical address is refused.";
+    SyndromeExtendsSign "syndrome-extends-sign" A64_SYNDROME_001
+        "The upper half of the syndrome of an abort that the hypervisor injects is all ones.";
+    BeyondAddressesAtPhysicalAddress "beyond-addresses-at-physical-address" A64_RANGE_001
+        "The abort of an access beyond the guest-physical addresses has the guest-physical address instead of the virtual one.";
+    DeviceAlignmentUnchecked "device-alignment-unchecked" A64_STAGE1_002
+        "An access to device memory need not be aligned.";
+    AnswerNeverExtendsSign "answer-never-extends-sign" A64_MMIO_001
+        "What the host answers to a load that extends the sign is extended with zeros.";
     AbortOfHostIgnored "abort-of-host-ignored" A64_ABORT_001
         "An access that the host answers with an abort is completed.";
 }

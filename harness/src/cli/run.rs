@@ -77,7 +77,10 @@ fn targets(arguments: &RunArguments, cache: &Cache) -> Result<Vec<Prepared>, Fai
     }
     if names.is_empty() {
         names = default_targets(cache);
-        names.extend(default_arm64_targets(cache));
+        match default_arm64_targets(cache) {
+            Ok(arm64) => names.extend(arm64),
+            Err(reason) => eprintln!("arm64 targets are left out: {reason}"),
+        }
         names.retain(|name| mode == Mode::Normal || *name != TargetName::Model);
     }
     let mut distinct: Vec<TargetName> = Vec::new();

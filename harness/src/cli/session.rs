@@ -233,17 +233,19 @@ pub fn default_targets(cache: &Cache) -> Vec<TargetName> {
 }
 
 /// The targets that run arm64 guests of a run that names none: every provisioned kernel, without
-/// and with VHE, if there is an emulator and this program was built for it from the sources that
-/// are here now.
-#[must_use]
-pub fn default_arm64_targets(cache: &Cache) -> Vec<TargetName> {
+/// and with VHE.
+///
+/// # Errors
+/// Why they are left out, if there are kernels that cannot be booted: there is no emulator, or this
+/// program was not built for them from the sources that are here now.
+pub fn default_arm64_targets(cache: &Cache) -> Result<Vec<TargetName>, ProvisionError> {
     let mut targets = Vec::new();
     for kernel in cache.kernels(Architecture::Arm64) {
-        if cache.qemu_for(Architecture::Arm64).is_ok() && cache.agent(&kernel).is_ok() {
-            targets.extend([TargetName::Arm64(kernel.clone()), TargetName::Arm64Vhe(kernel)]);
-        }
+        cache.qemu_for(Architecture::Arm64)?;
+        cache.agent(&kernel)?;
+        targets.extend([TargetName::Arm64(kernel.clone()), TargetName::Arm64Vhe(kernel)]);
     }
-    targets
+    Ok(targets)
 }
 
 /// This executable, for booted kernels to run.

@@ -46,7 +46,7 @@ pub static STAGE2_BUGS: &[HistoricBug] = bugs! {
         defects(Defect::FetchNeverSetsAccessFlag);
     111 "The same for loads and stores."
         "KVM/arm64, Linux commit 60e21a0ef54c"
-        defects(Defect::FetchNeverSetsAccessFlag, Defect::AccessFlagNotLogged);
+        defects(Defect::DataAccessNeverSetsAccessFlag, Defect::AccessFlagNotLogged);
     112 "Cache maintenance of an address without memory ended the guest."
         "KVM/arm64, Linux commit 57c841f131ef"
         defects(Defect::MaintenanceWithoutSlotFails);

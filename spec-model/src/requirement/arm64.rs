@@ -7,7 +7,7 @@ super::requirements! {
         "An access without a valid syndrome (a pair, writeback, SIMD, an exclusive, an atomic, DC ZVA) that is not in memory, or writes a read-only slot, makes KVM_RUN fail with ENOSYS, and the instruction is not executed."
         "Arm ARM D24.2.40, ESR_EL2.ISS.ISV; KVM API 7.20, KVM_CAP_ARM_NISV_TO_USER; Linux arch/arm64/kvm/mmio.c, io_mem_abort";
     A64_NISV_002 "A64-NISV-002" KvmPolicy
-        "With KVM_CAP_ARM_NISV_TO_USER such an access ends in KVM_EXIT_ARM_NISV with the address of its page, and the instruction is not executed."
+        "With KVM_CAP_ARM_NISV_TO_USER such an access ends in KVM_EXIT_ARM_NISV with its guest-physical address, and the instruction is not executed."
         "KVM API 7.20, KVM_CAP_ARM_NISV_TO_USER, and chapter 5, KVM_EXIT_ARM_NISV";
     A64_EXCL_001 "A64-EXCL-001" Architectural
         "A pair of an exclusive load and an exclusive store is a load and a store without a valid syndrome: it needs to read, and needs to write only if it stores."
@@ -66,6 +66,9 @@ super::requirements! {
     A64_RANGE_002 "A64-RANGE-002" KvmPolicy
         "A slot that ends beyond the guest-physical addresses of the virtual machine is refused with EFAULT; one that ends with them is not."
         "Linux arch/arm64/kvm/mmu.c, kvm_arch_prepare_memory_region";
+    A64_SYNDROME_001 "A64-SYNDROME-001" Architectural
+        "The upper half of the syndrome of an abort is zero unless a feature gives it a meaning."
+        "Arm ARM D24.2.37, ESR_EL1, ISS2 and RES0";
     A64_ABORT_001 "A64-ABORT-001" KvmPolicy
         "If the host answers an access with an external data abort, the guest takes it at the address of the access, and the access is not completed."
         "KVM API 4.38, KVM_SET_VCPU_EVENTS, ext_dabt_pending";

@@ -609,6 +609,7 @@ impl Machine<'_> {
             _ => 0,
         };
         let syndrome = syndrome::DATA_ABORT | syndrome::EXTERNAL;
+        let syndrome = arm64::injected_syndrome(syndrome, self.defects);
         Err(End::Exception { syndrome, address })
     }
 

@@ -69,7 +69,7 @@ pub enum End {
     Undescribed {
         /// Whether the access was a write.
         write: bool,
-        /// Guest-physical address, as far as KVM knows it: the page.
+        /// Guest-physical address.
         at: u64,
     },
 }

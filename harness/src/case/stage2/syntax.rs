@@ -219,7 +219,7 @@ pub(super) struct StepEntry {
     /// Expected: the address in that exception (FAR_EL1); `at` unless given.
     #[serde(default)]
     pub(super) fault_address: Option<Located<u64>>,
-    /// Expected: KVM_EXIT_ARM_NISV for a page at this guest-physical address.
+    /// Expected: KVM_EXIT_ARM_NISV for this access.
     #[serde(default)]
     pub(super) undescribed: Option<Located<UndescribedEntry>>,
     /// Expected: the pages in the dirty log.
@@ -231,10 +231,10 @@ pub(super) struct StepEntry {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct UndescribedEntry {
-    /// A read in the page at this guest-physical address.
+    /// A read at this guest-physical address.
     #[serde(default)]
     pub(super) read: Option<u64>,
-    /// A write in it.
+    /// A write to it.
     #[serde(default)]
     pub(super) write: Option<u64>,
 }

@@ -62,6 +62,9 @@ pub(super) enum Failure {
         allow(dead_code, reason = "what x86 scenarios need is found out in other ways")
     )]
     ProcessorLacks(&'static str),
+    /// The host has larger pages than scenarios are made for.
+    #[error("pages of this host have {0} bytes, and scenarios about stage-2 mappings count in pages of 4096")]
+    PageSize(libc::c_long),
     /// There is no machine code for an operation.
     #[error("the guest has no machine code here for {0}")]
     NoGuestCode(String),
@@ -152,6 +155,7 @@ impl From<Failure> for Run {
             | Failure::HostRisk
             | Failure::NoSavedStage2
             | Failure::NoGuestCode(_)
+            | Failure::PageSize(_)
             | Failure::NoHugePages
             | Failure::ProcessorLacks(_)
             | Failure::PvmGaveUp(_) => Self::Unsupported(failure.to_string()),

@@ -4,6 +4,7 @@ use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, KVM_MEM_READONLY, kvm_userspace_memory
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 
 use super::device::Device;
+use super::el1::{BLOCK, EL1H_MASKED, MEMORY_TYPES, SIMD, TRANSLATION_CONTROL, TRANSLATION_ON};
 use super::mapping::Mapping;
 use super::watchdog::Watchdog;
 use super::{Failure, register};
@@ -29,20 +30,6 @@ pub(super) const HOLE: u64 = 0x2000_0000;
 const END: u64 = 0x1000_0000;
 const EXCEPTION_TAKEN: u64 = 0x1000_1000;
 
-/// PSTATE of EL1 with its own stack pointer, and all interrupts masked (Arm ARM C5.2.18).
-const EL1H_MASKED: u64 = 0x3c5;
-/// CPACR_EL1.FPEN: no access to SIMD registers traps.
-const SIMD: u64 = 3 << 20;
-/// MAIR_EL1: attribute 0 is normal memory, write-back in both levels.
-const NORMAL_MEMORY: u64 = 0xff;
-/// TCR_EL1: 39 bits of virtual addresses (T0SZ 25), 4 KiB granule, walks through write-back
-/// inner-shareable memory, 40 bits of physical addresses, no walks through TTBR1.
-const TRANSLATION_CONTROL: u64 = 25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | 2 << 32;
-/// SCTLR_EL1: MMU and both caches on.
-const TRANSLATION_ON: u64 = 1 | 1 << 2 | 1 << 12;
-/// A block descriptor of 1 GiB: valid, attribute 0, EL1 may read and write, inner shareable,
-/// access flag set, not executable at EL0 (Arm ARM D8.3.1).
-const BLOCK: u64 = 1 | 3 << 8 | 1 << 10 | 1 << 54;
 const GIB: u64 = 1 << 30;
 
 /// What a machine is like.
@@ -129,7 +116,7 @@ impl<'a> Machine<'a> {
         machine.set(register::x(27), END)?;
         machine.set(register::x(28), EXCEPTION_TAKEN)?;
         if shape.translation {
-            machine.set(register::MAIR_EL1, NORMAL_MEMORY)?;
+            machine.set(register::MAIR_EL1, MEMORY_TYPES)?;
             machine.set(register::TCR_EL1, TRANSLATION_CONTROL)?;
             machine.set(register::TTBR0_EL1, PROGRAM + TABLE as u64)?;
             let reset = machine.get(register::SCTLR_EL1)?;
@@ -249,7 +236,7 @@ fn write_program(memory: &mut [u8]) {
         }
     };
     for block in 0..4_u64 {
-        write(TABLE + 8 * block as usize, &(block * GIB | BLOCK).to_le_bytes());
+        write(TABLE + 8 * block as usize, &((block * GIB) | BLOCK).to_le_bytes());
     }
     let vector = EXCEPTION.map(u32::to_le_bytes).concat();
     for number in 0..16 {

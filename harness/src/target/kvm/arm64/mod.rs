@@ -7,6 +7,7 @@
 
 mod device;
 mod effect;
+mod el1;
 #[allow(dead_code, reason = "some failures are of x86 only")]
 #[path = "../failure.rs"]
 mod failure;

@@ -14,7 +14,7 @@ mod child;
 #[path = "x86.rs"]
 mod guest;
 #[cfg(target_arch = "aarch64")]
-#[path = "arm64.rs"]
+#[path = "arm64/mod.rs"]
 mod guest;
 mod own_memory;
 
@@ -87,6 +87,11 @@ pub(super) fn run(
     }
     if options.mode != Mode::Normal {
         return Err(Failure::NoSavedStage2);
+    }
+    // SAFETY: asks for a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    if u64::try_from(page) != Ok(PAGE_SIZE) {
+        return Err(Failure::PageSize(page));
     }
     let fitting = kept
         .take()

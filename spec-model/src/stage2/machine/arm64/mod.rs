@@ -1,19 +1,20 @@
-//! The guest's accesses on arm64: its own translation, what a syndrome describes and what not,
-//! and the exceptions that it takes.
+//! The guest's accesses on arm64: what a syndrome describes and what not, and the exceptions that it
+//! takes. Its own translation comes first (`stage1`).
+
+mod stage1;
 
 use super::{Machine, Stop, There, mask};
-use crate::defect::Defect;
+use crate::defect::{Defect, DefectSet};
 use crate::error::ModelError;
 use crate::profile::{Architecture, Choice};
 use crate::requirement::{A64_CROSS_002, A64_MAINT_003};
-use crate::stage2::arm64::{
-    Arm64, Arm64Operation, BLOCK_SIZE, Instruction, WINDOW, WINDOW_SIZE, ZERO_BLOCK, syndrome,
-};
+use crate::stage2::arm64::{Arm64, Arm64Operation, Instruction, ZERO_BLOCK, syndrome};
 use crate::stage2::code;
 use crate::stage2::errno::{EFAULT, ENOSYS};
 use crate::stage2::host::Owner;
 use crate::stage2::scenario::{GuestAddress, GuestStep, HostAddress, Operation, PAGE_SIZE};
 use crate::stage2::transcript::End;
+use stage1::Translated;
 
 /// What an access is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,28 +46,14 @@ impl Purpose {
     }
 }
 
-/// Where an access goes after stage 1.
-#[derive(Clone, Copy, Debug)]
-struct Translated {
-    at: GuestAddress,
-    device: bool,
-}
-
-/// Bits of a descriptor of level 2 (Arm ARM D8.3.1 and D8.3.2).
-mod descriptor {
-    pub(super) const VALID: u64 = 1;
-    pub(super) const TABLE: u64 = 2;
-    /// AP[2].
-    pub(super) const READ_ONLY: u64 = 1 << 7;
-    pub(super) const ACCESSED: u64 = 1 << 10;
-    /// PXN.
-    pub(super) const NOT_EXECUTABLE: u64 = 1 << 53;
-    /// The output address of a block.
-    pub(super) const ADDRESS: u64 = 0xff_ffe0_0000;
-
-    /// Whether the memory is a device: attribute 1 of those that targets set.
-    pub(super) fn is_device(descriptor: u64) -> bool {
-        descriptor >> 2 & 7 == 1
+/// The syndrome of an abort that the hypervisor injects.
+///
+/// A64-SYNDROME-001: there is nothing in the upper half.
+pub(super) fn injected_syndrome(syndrome: u64, defects: DefectSet) -> u64 {
+    if defects.has(Defect::SyndromeExtendsSign) {
+        syndrome | 0xffff_ffff << 32
+    } else {
+        syndrome
     }
 }
 
@@ -131,167 +118,10 @@ impl Guest<'_, '_> {
         }
     }
 
-    /// Stage 1.
-    ///
-    /// A64-STAGE1-001: what the guest's own translation forbids is an exception of the guest,
-    /// whatever lies behind it. A64-STAGE1-002: an access to device memory that is not aligned
-    /// is one, too. A64-RANGE-001: an address that the virtual machine cannot have is an external
-    /// abort.
-    fn translate(&mut self, at: GuestAddress, size: u8, purpose: Purpose) -> Result<Translated, Stop> {
-        let address = at.bytes();
-        let in_window = (WINDOW..WINDOW + WINDOW_SIZE).contains(&address);
-        let translated = match self.setup.table {
-            Some(table) if in_window && self.setup.translation => self.walk(table, at, purpose)?,
-            _ => Translated {
-                at,
-                device: !self.setup.translation,
-            },
-        };
-        let aligned = size == 0 || address.is_multiple_of(u64::from(size));
-        let as_device = translated.device || self.mapped_as_device(translated.at.page);
-        let data = matches!(purpose, Purpose::Read | Purpose::Write);
-        if data && as_device && !aligned {
-            return Err(Self::exception(purpose.syndrome(syndrome::ALIGNMENT), at));
-        }
-        let beyond = translated.at.bytes() >> self.setup.address_bits != 0;
-        if beyond && purpose != Purpose::Maintenance && !self.has(Defect::BeyondAddressesReachesHost) {
-            return Err(Self::exception(purpose.injected(syndrome::EXTERNAL), at));
-        }
-        Ok(translated)
-    }
-
-    /// A64-STAGE1-003: a slot is normal memory, whatever lies under it. The other half of what
-    /// was reported in 2014 was that the page of zeros was taken for a device.
-    fn mapped_as_device(&self, page: u64) -> bool {
-        match self.machine.there(page) {
-            There::Memory {
-                backing,
-                page,
-                read_only,
-                ..
-            } => {
-                self.has(Defect::ZeroPageIsDevice)
-                    && read_only
-                    && self.machine.host.is_untouched(backing, page)
-            }
-            There::Nothing => false,
-        }
-    }
-
-    /// Reads the table of the scenario.
-    ///
-    /// A64-WALK-001: a table that is not in memory is an external abort on the walk.
-    /// A64-WALK-002: one in a read-only slot is read like any memory.
-    fn walk(&mut self, table: u64, at: GuestAddress, purpose: Purpose) -> Result<Translated, Stop> {
-        let index = (at.bytes() - WINDOW) / BLOCK_SIZE;
-        let place = GuestAddress::of_bytes(table * PAGE_SIZE + index * 8);
-        let There::Memory {
-            backing,
-            page,
-            read_only,
-            ..
-        } = self.machine.there(place.page)
-        else {
-            let status = self.status_of_walk(syndrome::EXTERNAL_ON_WALK);
-            return Err(Self::exception(purpose.injected(status), at));
-        };
-        if read_only && self.has(Defect::WalkCountsAsWrite) {
-            return Err(Self::exception(purpose.injected(syndrome::EXTERNAL), at));
-        }
-        let mut bytes = [0; 8];
-        for (byte, offset) in bytes.iter_mut().zip(place.offset..) {
-            let read = self.machine.host.read(
-                Owner::Parent,
-                HostAddress {
-                    backing,
-                    page,
-                    offset,
-                },
-            );
-            *byte = read.map_err(|_| End::Failed(EFAULT))?;
-        }
-        let entry = u64::from_le_bytes(bytes);
-        if entry & descriptor::VALID == 0 {
-            return Err(Self::exception(purpose.syndrome(syndrome::TRANSLATION), at));
-        }
-        if entry & descriptor::TABLE != 0 {
-            self.unknown =
-                Some("the model knows no tables below level 2; write a block descriptor".to_owned());
-        }
-        if entry & descriptor::ACCESSED == 0 {
-            self.set_access_flag(place, at, entry, purpose)?;
-        }
-        let forbidden = match purpose {
-            Purpose::Write => entry & descriptor::READ_ONLY != 0,
-            Purpose::Fetch => entry & descriptor::NOT_EXECUTABLE != 0,
-            Purpose::Read | Purpose::Maintenance => false,
-        };
-        if forbidden {
-            return Err(Self::exception(purpose.syndrome(syndrome::PERMISSION), at));
-        }
-        let output = entry & descriptor::ADDRESS | at.bytes() & (BLOCK_SIZE - 1);
-        Ok(Translated {
-            at: GuestAddress::of_bytes(output),
-            device: descriptor::is_device(entry),
-        })
-    }
-
-    /// What status an abort of a walk has, which a hypervisor that injects it may not say.
-    fn status_of_walk(&self, exact: u64) -> u64 {
-        if self.has(Defect::WalkAbortWithoutLevel) {
-            syndrome::EXTERNAL
-        } else {
-            exact
-        }
-    }
-
-    /// A64-WALK-003: without the processor's help an access flag that is clear is an exception;
-    /// with it the flag is set in the table, which counts as a write of the table's page.
-    /// A64-WALK-004: where the table cannot be written that is an external abort on the walk, and
-    /// never reaches the host.
-    fn set_access_flag(
-        &mut self,
-        place: GuestAddress,
-        at: GuestAddress,
-        entry: u64,
-        purpose: Purpose,
-    ) -> Result<(), Stop> {
-        if !self.setup.hardware_access_flag {
-            return Err(Self::exception(purpose.syndrome(syndrome::ACCESS_FLAG), at));
-        }
-        let There::Memory {
-            slot,
-            backing,
-            page,
-            read_only,
-        } = self.machine.there(place.page)
-        else {
-            return Ok(());
-        };
-        if read_only {
-            if self.has(Defect::WalkWriteReachesHost) {
-                return Err(End::Failed(ENOSYS));
-            }
-            let status = self.status_of_walk(syndrome::EXTERNAL_ON_WALK);
-            return Err(Self::exception(purpose.injected(status), at));
-        }
-        if purpose == Purpose::Fetch && self.has(Defect::FetchNeverSetsAccessFlag) {
-            return Err(End::Stuck);
-        }
-        let changed = (entry | descriptor::ACCESSED).to_le_bytes();
-        for (byte, offset) in changed.into_iter().zip(place.offset..) {
-            let place = HostAddress {
-                backing,
-                page,
-                offset,
-            };
-            let written = self.machine.host.write(Owner::Parent, place, byte);
-            written.map_err(|_| End::Failed(EFAULT))?;
-        }
-        if !self.has(Defect::AccessFlagNotLogged) {
-            self.machine.mark_dirty_in(slot, place.page);
-        }
-        Ok(())
+    /// An abort that the hypervisor injects.
+    fn injected(&self, purpose: Purpose, status: u64, address: GuestAddress) -> Stop {
+        let syndrome = injected_syndrome(purpose.injected(status), self.machine.defects);
+        Self::exception(syndrome, address)
     }
 
     /// The page that an access cannot be made in, if any: without a slot, or read-only.
@@ -395,7 +225,7 @@ impl Guest<'_, '_> {
         if self.setup.undescribed_exits && !self.has(Defect::UndescribedExitsIgnored) {
             return Err(End::Undescribed {
                 write,
-                at: at.page * PAGE_SIZE,
+                at: at.bytes(),
             });
         }
         Err(End::Failed(ENOSYS))
@@ -484,7 +314,7 @@ impl Guest<'_, '_> {
                 if self.has(Defect::FetchWithoutSlotFails) {
                     return Err(End::Failed(EFAULT));
                 }
-                return Err(Self::exception(Purpose::Fetch.injected(syndrome::EXTERNAL), at));
+                return Err(self.injected(Purpose::Fetch, syndrome::EXTERNAL, at));
             };
             self.machine.settle_freed(backing, page);
             let place = HostAddress {
@@ -541,6 +371,10 @@ impl Guest<'_, '_> {
     /// further than its register goes.
     fn signed(&mut self, at: GuestAddress, instruction: Instruction) -> Result<(), Stop> {
         let byte = self.read(at, 1)?;
+        if self.has(Defect::AnswerNeverExtendsSign) && !self.machine.seen.exits.is_empty() {
+            self.machine.seen.value = Some(byte);
+            return Ok(());
+        }
         let extended = i64::from(byte.to_le_bytes()[0].cast_signed()).cast_unsigned();
         let word = instruction == Instruction::LoadSignedWord && !self.has(Defect::SignExtendedPastWord);
         self.machine.seen.value = Some(if word { extended & mask(4) } else { extended });
