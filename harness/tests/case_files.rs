@@ -50,3 +50,28 @@ fn every_case_prints_as_a_case_that_reads_the_same() {
         }
     }
 }
+
+/// The table in `stage2/README.md` has every scenario once, with cases that exist or a reason.
+#[test]
+fn the_table_of_stage2_scenarios_is_complete() {
+    let text = std::fs::read_to_string(cases().join("stage2/README.md")).expect("the table is there");
+    let rows: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| P")?.strip_suffix(" |")?.split_once(" | "))
+        .collect();
+    let numbers: Vec<u32> = rows
+        .iter()
+        .filter_map(|(number, _)| number.parse().ok())
+        .collect();
+    assert_eq!(numbers, (1..=90).collect::<Vec<u32>>());
+    for (number, covered) in rows {
+        if let Some(reason) = covered.strip_prefix("none: ") {
+            assert!(reason.len() > 20, "P{number} says too little");
+            continue;
+        }
+        for case in covered.split(", ") {
+            let file = cases().join(format!("stage2/{case}.yaml"));
+            assert!(file.exists(), "P{number}: there is no case stage2/{case}");
+        }
+    }
+}

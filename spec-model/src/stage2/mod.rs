@@ -18,6 +18,7 @@ mod machine;
 pub mod scenario;
 mod slots;
 pub mod tables;
+pub mod trace;
 pub mod transcript;
 
 pub(crate) use machine::run;
