@@ -301,6 +301,10 @@ defects! {
         "An access that begins where no slot is and crosses into memory reaches the host whole.";
     FailedCompareWritesNothing "failed-compare-writes-nothing" S2_ATOMIC_001
         "A CMPXCHG that finds another value does not write.";
+    RingNotRearmed "ring-not-rearmed" S2_RING_001
+        "A page that was in the dirty ring once is not listed again.";
+    LogBesideRing "log-beside-ring" S2_RING_002
+        "A virtual machine with a dirty ring also has dirty logs.";
     FailedWriteMarksDirty "failed-write-marks-dirty" S2_DIRTY_006
         "A write that fails because the host's process may not write marks its page in the dirty log.";
     HugePageMisplaced "huge-page-misplaced" S2_HOST_009

@@ -211,6 +211,7 @@ fn step_text(step: &Step) -> String {
             HostStep::InjectAbort => "inject-abort".to_owned(),
             HostStep::WriteTables(..) => "write-tables".to_owned(),
             HostStep::ChildRun => "child-run".to_owned(),
+            HostStep::TakeRing { id, .. } => format!("dirty-ring {id}"),
             HostStep::Move { .. } => "move".to_owned(),
         },
     }

@@ -86,6 +86,12 @@ super::requirements! {
     S2_HOST_010 "S2-HOST-010" KvmPolicy
         "A virtual machine is run by the process that made it; in a child KVM_RUN fails with EIO."
         "KVM API, chapter 1 (\"ioctls must be issued from the same process\"); Linux virt/kvm/kvm_main.c, kvm_vcpu_ioctl";
+    S2_RING_001 "S2-RING-001" KvmPolicy
+        "The dirty ring has each page of a logged slot that was written since the ring was reset, and after the reset writes to it are listed again."
+        "KVM API, KVM_CAP_DIRTY_LOG_RING";
+    S2_RING_002 "S2-RING-002" KvmPolicy
+        "In a virtual machine with a dirty ring KVM_GET_DIRTY_LOG fails with ENXIO."
+        "KVM API, KVM_CAP_DIRTY_LOG_RING";
     S2_WALK_001 "S2-WALK-001" Architectural
         "A walk of page tables sets the accessed bit of an entry, and one for a write its dirty bit, and marks the table's page in the dirty log if it changes it."
         "Intel SDM vol. 3A, \"Accessed and Dirty Flags\"; AMD APM vol. 2, 5.4.2; KVM API, KVM_GET_DIRTY_LOG";

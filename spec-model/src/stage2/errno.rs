@@ -6,6 +6,8 @@ pub const ENOENT: i32 = 2;
 pub const EINTR: i32 = 4;
 /// Input or output error.
 pub const EIO: i32 = 5;
+/// No such device or address.
+pub const ENXIO: i32 = 6;
 /// Bad address.
 pub const EFAULT: i32 = 14;
 /// Exists already.

@@ -732,6 +732,7 @@ impl Machine<'_> {
                     self.host_write(Owner::Parent, place, &entry.to_le_bytes());
                 }
             }
+            HostStep::TakeRing { id, space } => self.seen.dirty = Some(self.slots.take_ring((space, id))),
             // S2-HOST-010, in the doc comment of `child_run`.
             HostStep::ChildRun => self.seen.end = self.child_run(),
             HostStep::Move { range, to } => self.host.move_pages(range, to),

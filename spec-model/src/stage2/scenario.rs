@@ -256,6 +256,8 @@ pub enum DirtyLogMode {
     Manual,
     /// The same, and every page counts as dirty at first (KVM_DIRTY_LOG_INITIALLY_SET).
     ManualInitiallySet,
+    /// Pages are listed in a ring (KVM_CAP_DIRTY_LOG_RING), and there are no logs.
+    Ring,
 }
 
 /// One thing that happens.
@@ -416,6 +418,13 @@ pub enum HostStep {
     WriteTables(HostAddress, u32),
     /// The child calls KVM_RUN.
     ChildRun,
+    /// Takes everything from the dirty ring and resets it; shows the pages of this slot.
+    TakeRing {
+        /// The slot.
+        id: u16,
+        /// Its address space.
+        space: u16,
+    },
     /// Moves pages to the same places of another backing (mremap).
     Move {
         /// Which.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::arm64::Arm64;
-use super::errno::{EEXIST, EFAULT, EINVAL, ENOENT};
+use super::errno::{EEXIST, EFAULT, EINVAL, ENOENT, ENXIO};
 use super::scenario::{DirtyLogMode, PAGE_SIZE, SlotRequest};
 use crate::defect::{Defect, DefectSet};
 
@@ -54,6 +54,8 @@ pub(super) enum Change {
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     slots: BTreeMap<SlotName, Slot>,
+    /// Pages that were taken from the dirty ring, which only a defect looks at.
+    taken: BTreeSet<(SlotName, u64)>,
     spaces: u16,
     mode: DirtyLogMode,
     /// Guest pages that the virtual machine can have, if that is fewer than can be numbered.
@@ -65,6 +67,7 @@ impl Slots {
     pub(super) fn new(spaces: u16, mode: DirtyLogMode, arm64: Option<&Arm64>, defects: DefectSet) -> Self {
         Self {
             slots: BTreeMap::new(),
+            taken: BTreeSet::new(),
             spaces,
             mode,
             guest_pages: arm64.map(|arm64| (1 << arm64.address_bits) / PAGE_SIZE),
@@ -198,12 +201,31 @@ impl Slots {
     /// The errno.
     pub(super) fn dirty(&mut self, name: SlotName) -> Result<Vec<u64>, i32> {
         let mode = self.mode;
+        if mode == DirtyLogMode::Ring && !self.defects.has(Defect::LogBesideRing) {
+            return Err(ENXIO);
+        }
         let log = self.log(name)?;
         let pages = log.iter().copied().collect();
         if mode == DirtyLogMode::ReadClears {
             log.clear();
         }
         Ok(pages)
+    }
+
+    /// Takes what is in the dirty ring.
+    ///
+    /// S2-RING-001: the ring has each page that was written since it was reset, and its reset makes writes count
+    /// again. S2-RING-002: a machine with a ring has no logs.
+    pub(super) fn take_ring(&mut self, name: SlotName) -> Vec<u64> {
+        let log = self.slots.get(&name).and_then(|slot| slot.dirty.as_ref());
+        let mut pages: Vec<u64> = log.map(|log| log.iter().copied().collect()).unwrap_or_default();
+        if self.defects.has(Defect::RingNotRearmed) {
+            pages.retain(|page| self.taken.insert((name, *page)));
+        }
+        for log in self.slots.values_mut().filter_map(|slot| slot.dirty.as_mut()) {
+            log.clear();
+        }
+        pages
     }
 
     /// KVM_CLEAR_DIRTY_LOG with every bit set.

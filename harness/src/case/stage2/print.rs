@@ -14,6 +14,7 @@ pub(in crate::case) fn print(text: &mut String, scenario: &Stage2) -> fmt::Resul
         DirtyLogMode::ReadClears => {}
         DirtyLogMode::Manual => writeln!(text, "dirty-log: manual")?,
         DirtyLogMode::ManualInitiallySet => writeln!(text, "dirty-log: manual-initially-set")?,
+        DirtyLogMode::Ring => writeln!(text, "dirty-log: ring")?,
     }
     if scenario.host_risk {
         writeln!(text, "host-risk: true")?;
@@ -206,6 +207,7 @@ fn host(step: &HostStep, names: &[Backing]) -> String {
             name(names, at.backing),
             at.page
         ),
+        HostStep::TakeRing { id, space } => format!("do: dirty-ring, id: {id}, space: {space}"),
         HostStep::ChildRun => "do: child-run".to_owned(),
         HostStep::Move { range: over, to } => {
             format!("do: move, {}, target: {}", range(over), name(names, *to))

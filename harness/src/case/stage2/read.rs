@@ -76,6 +76,7 @@ fn build(name: String, file: &Path, written: &Stage2File, mistakes: &mut Mistake
             None => DirtyLogMode::ReadClears,
             Some(DirtyLogWord::Manual) => DirtyLogMode::Manual,
             Some(DirtyLogWord::ManualInitiallySet) => DirtyLogMode::ManualInitiallySet,
+            Some(DirtyLogWord::Ring) => DirtyLogMode::Ring,
         },
         host_risk: written.host_risk.unwrap_or(false),
         arm64: written.arm64.as_ref().map(|entry| arm64::setup(entry, mistakes)),
@@ -337,6 +338,7 @@ impl Reader<'_, '_> {
                 HostStep::WriteTables(at, number(&entry.flags, 0))
             }
             ActionWord::ChildRun => HostStep::ChildRun,
+            ActionWord::DirtyRing => HostStep::TakeRing { id, space },
             ActionWord::Move => HostStep::Move {
                 range: self.range(entry, range),
                 to: entry.target.as_ref().map_or(backing, |name| self.backing(name)),
@@ -513,6 +515,7 @@ fn keys(action: ActionWord) -> (&'static [&'static str], &'static [&'static str]
         ActionWord::UseTables => (&["at"], &[]),
         ActionWord::WriteTables => (&["backing", "flags"], &["page"]),
         ActionWord::ChildRun => (&[], &["errno"]),
+        ActionWord::DirtyRing => (&[], &["id", "space", "dirty"]),
         ActionWord::Move => (&["backing", "target"], &["page", "pages"]),
         ActionWord::LoadPair
         | ActionWord::LoadIndexed
@@ -601,6 +604,7 @@ fn expect(step: usize, entry: &Located<StepEntry>, expected: &mut Vec<StepExpect
             ErrnoWord::Enoent => errno::ENOENT,
             ErrnoWord::Efault => errno::EFAULT,
             ErrnoWord::Eio => errno::EIO,
+            ErrnoWord::Enxio => errno::ENXIO,
             ErrnoWord::Enosys => errno::ENOSYS,
         };
         add("end", errno.at, Value::Text(end_text(End::Failed(number))));

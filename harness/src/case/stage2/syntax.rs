@@ -294,6 +294,8 @@ words! {
         Manual,
         /// The same, and all pages are in it at first.
         ManualInitiallySet,
+        /// There are none: pages are listed in the dirty ring.
+        Ring,
     }
     /// A member of a slot request.
     MisalignedWord {
@@ -371,6 +373,8 @@ words! {
         UseTables,
         /// The host writes such tables: `backing`, `page`, and their accessed and dirty bits as `flags`.
         WriteTables,
+        /// The host takes everything from the dirty ring and resets it: `id`, `space`.
+        DirtyRing,
         /// The child calls KVM_RUN.
         ChildRun,
         /// The host moves `page`, `pages` of a backing to the same pages of `target` (mremap).
@@ -428,6 +432,8 @@ pub(super) enum ErrnoWord {
     Efault,
     /// Input or output error.
     Eio,
+    /// No such device or address.
+    Enxio,
     /// Function not implemented.
     Enosys,
 }

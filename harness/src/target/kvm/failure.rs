@@ -68,6 +68,9 @@ pub(super) enum Failure {
     /// There is no machine code for an operation.
     #[error("the guest has no machine code here for {0}")]
     NoGuestCode(String),
+    /// There is no dirty ring.
+    #[error("KVM_CAP_DIRTY_LOG_RING is 0; Linux 5.11 has it on x86, 6.2 on arm64")]
+    NoDirtyRing,
     /// MADV_HUGEPAGE had no effect.
     #[error("the kernel gives this process no pages of 2 MiB (/sys/kernel/mm/transparent_hugepage/enabled)")]
     NoHugePages,
@@ -157,6 +160,7 @@ impl From<Failure> for Run {
             | Failure::NoGuestCode(_)
             | Failure::PageSize(_)
             | Failure::NoHugePages
+            | Failure::NoDirtyRing
             | Failure::ProcessorLacks(_)
             | Failure::PvmGaveUp(_) => Self::Unsupported(failure.to_string()),
             Failure::Backing { .. }

@@ -17,6 +17,7 @@ mod guest;
 #[path = "arm64/mod.rs"]
 mod guest;
 mod own_memory;
+mod ring;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -47,6 +48,7 @@ use crate::target::{Mode, Run, RunOptions};
 use area::Area;
 use child::Child;
 use guest::Guest;
+use ring::Ring;
 
 vmm_sys_util::ioctl_iowr_nr!(KVM_CLEAR_DIRTY_LOG, KVMIO, 0xc0, kvm_clear_dirty_log);
 
@@ -57,6 +59,7 @@ const PAGE: usize = PAGE_SIZE as usize;
 
 /// A virtual machine for scenarios about stage-2 mappings. The members are dropped in this order.
 pub(super) struct Stage2Machine {
+    ring: Option<Ring>,
     guest: Guest,
     vm: VmFd,
     server: Mapping,
@@ -128,7 +131,14 @@ impl Stage2Machine {
         // SAFETY: the mapping is the machine's own and is unmapped after the machine is gone.
         unsafe { vm.set_user_memory_region(region) }.map_err(Failure::ioctl("KVM_SET_USER_MEMORY_REGION"))?;
         let guest = Guest::new(device, &vm, scenario, &mut server)?;
+        let ring = match mode {
+            DirtyLogMode::Ring => {
+                Some(Ring::map(guest.descriptor()).map_err(call("mmap of the dirty ring"))?)
+            }
+            _ => None,
+        };
         Ok(Self {
+            ring,
             guest,
             vm,
             server,
@@ -183,6 +193,7 @@ impl Stage2Machine {
 fn set_dirty_log_mode(vm: &VmFd, mode: DirtyLogMode) -> Result<(), Failure> {
     let bits = match mode {
         DirtyLogMode::ReadClears => return Ok(()),
+        DirtyLogMode::Ring => return Ring::enable(vm),
         DirtyLogMode::Manual => KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE,
         DirtyLogMode::ManualInitiallySet => KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET,
     };
@@ -223,6 +234,11 @@ impl Session<'_> {
             })?;
         }
         self.machine.guest.use_tables(None)?;
+        if let Some(ring) = &mut self.machine.ring {
+            // What the last scenario has left there.
+            ring.take(&self.machine.vm)
+                .map_err(call("KVM_RESET_DIRTY_RINGS"))?;
+        }
         let mut steps = Vec::with_capacity(self.scenario.steps.len());
         for step in &self.scenario.steps {
             let seen = match step {
@@ -440,6 +456,16 @@ impl Session<'_> {
                     let place = HostAddress { offset, ..at };
                     done(&mut seen, self.write(place, &entry.to_le_bytes())?);
                 }
+            }
+            HostStep::TakeRing { id, space } => {
+                let machine = &mut *self.machine;
+                let missing = || Failure::BadScenario("this virtual machine has no dirty ring".to_owned());
+                let ring = machine.ring.as_mut().ok_or_else(missing)?;
+                let taken = ring.take(&machine.vm).map_err(call("KVM_RESET_DIRTY_RINGS"))?;
+                let wanted = u32::from(space) << 16 | u32::from(id);
+                let pages = taken.into_iter().filter(|(slot, _)| *slot == wanted);
+                let pages: BTreeSet<u64> = pages.map(|(_, page)| page).collect();
+                seen.dirty = Some(pages.into_iter().collect());
             }
             HostStep::ChildRun => {
                 let vcpu = self.machine.guest.descriptor();
