@@ -8,6 +8,9 @@
 //! * Event sequences per second of the model in a tree that shares prefixes, against single
 //!   scenarios: at least 200,000 per second is the goal.
 //!
+//! * Random scenarios about stage-2 mappings per second on the local `/dev/kvm`: at least 1,000 is the
+//!   goal.
+//!
 //! Nothing is asserted: a machine that is busy must not fail a build.
 
 use std::hint::black_box;
@@ -27,6 +30,7 @@ use spec_model::defect::DefectSet;
 use spec_model::profile::KVM_SVM;
 use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
+use spec_model::stage2::trace::trace;
 use spec_model::transcript::Stop;
 
 /// Works on every backend, PVM's emulator included.
@@ -42,10 +46,12 @@ path: [here, halted]
 ";
 
 const REUSED: RunOptions = RunOptions {
+    allow_host_risk: false,
     fresh_vm: false,
     mode: Mode::Normal,
 };
 const FRESH: RunOptions = RunOptions {
+    allow_host_risk: false,
     fresh_vm: true,
     mode: Mode::Normal,
 };
@@ -83,7 +89,33 @@ fn measure(criterion: &mut Criterion) -> Result<Vec<String>, String> {
     };
     ratios.extend(sync_point(criterion, &mut kvm)?);
     ratios.extend(throughput(criterion, &mut kvm)?);
+    ratios.extend(traces(criterion, &mut kvm)?);
     Ok(ratios)
+}
+
+/// Random scenarios about stage-2 mappings.
+fn traces(criterion: &mut Criterion, kvm: &mut Kvm) -> Result<Option<String>, String> {
+    const STEPS: usize = 8;
+    let mut seed = 0;
+    let mut failed = None;
+    let time = median(criterion, "stage2/random trace", || {
+        let scenario = Scenario {
+            stage2: Some(Box::new(trace(seed, STEPS))),
+            ..Scenario::default()
+        };
+        seed += 1;
+        match kvm.run_one(&scenario, REUSED) {
+            Run::Done(transcript) => drop(black_box(transcript)),
+            other => failed = Some(format!("a trace did not run: {other:?}")),
+        }
+    });
+    match failed {
+        Some(reason) => Err(reason),
+        None => Ok(time.map(|time| {
+            let rate = 1.0 / time.as_secs_f64();
+            format!("stage-2 traces of {STEPS} steps: {rate:.0} per second (goal: at least 1,000)")
+        })),
+    }
 }
 
 /// Measures and also keeps the median time of one iteration; none if the filter on the

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use harness::case::{Case, case_schema, load_folder, print};
+use harness::case::{Case, case_schema, load_folder, print, stage2_schema};
 
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../cases")
@@ -21,14 +21,19 @@ fn all_cases_are_without_mistakes() {
 
 /// Editors complete and check cases with this file. `UPDATE_EXPECT=1` writes it anew.
 #[test]
-fn the_schema_file_is_up_to_date() {
-    let file = cases().join("case.schema.json");
+fn the_schema_files_are_up_to_date() {
+    is_up_to_date("case.schema.json", &case_schema());
+    is_up_to_date("stage2.schema.json", &stage2_schema());
+}
+
+fn is_up_to_date(name: &str, schema: &str) {
+    let file = cases().join(name);
     if std::env::var_os("UPDATE_EXPECT").is_some_and(|value| value == "1") {
-        std::fs::write(&file, case_schema()).expect("the schema can be written");
+        std::fs::write(&file, schema).expect("the schema can be written");
     }
     let written = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(
-        written == case_schema(),
+        written == schema,
         "{} is stale: run this test with UPDATE_EXPECT=1 and commit the file",
         file.display()
     );
@@ -43,6 +48,31 @@ fn every_case_of_a_whole_machine_prints_as_a_case_that_reads_the_same() {
         match again {
             Ok(again) => assert_eq!(again.scenario, case.scenario, "{}\n{text}", case.name),
             Err(mistakes) => panic!("{}: {}\n{text}", case.name, mistakes[0]),
+        }
+    }
+}
+
+/// The table in `stage2/README.md` has every scenario once, with cases that exist or a reason.
+#[test]
+fn the_table_of_stage2_scenarios_is_complete() {
+    let text = std::fs::read_to_string(cases().join("stage2/README.md")).expect("the table is there");
+    let rows: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| P")?.strip_suffix(" |")?.split_once(" | "))
+        .collect();
+    let numbers: Vec<u32> = rows
+        .iter()
+        .filter_map(|(number, _)| number.parse().ok())
+        .collect();
+    assert_eq!(numbers, (1..=90).collect::<Vec<u32>>());
+    for (number, covered) in rows {
+        if let Some(reason) = covered.strip_prefix("none: ") {
+            assert!(reason.len() > 20, "P{number} says too little");
+            continue;
+        }
+        for case in covered.split(", ") {
+            let file = cases().join(format!("stage2/{case}.yaml"));
+            assert!(file.exists(), "P{number}: there is no case stage2/{case}");
         }
     }
 }

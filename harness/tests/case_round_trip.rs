@@ -224,6 +224,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
                         },
                         watches,
                         chipset,
+                        stage2: None,
                     },
                 )
         })

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use harness::case::Case;
-use harness::cli::session::{Kind, Prepared, default_targets};
+use harness::cli::session::{Kind, Prepared, default_arm64_targets, default_targets};
 use harness::cli::suite::Suite;
 use harness::cli::target_name::TargetName;
 use harness::deviation::Deviation;
@@ -75,13 +75,29 @@ fn trials(wanted: &Wanted) -> Result<Vec<Trial>, String> {
             }
         });
     }
+    if !named && let Some(reason) = why_no_arm64(&cache) {
+        let trial = ignorable("arm64".to_owned(), "arm64".to_owned(), Some(reason), || Ok(()));
+        trials.push(trial);
+    }
     Ok(trials)
+}
+
+/// Why no case runs on arm64, if so.
+fn why_no_arm64(cache: &Cache) -> Option<String> {
+    match default_arm64_targets(cache) {
+        Ok(targets) if targets.is_empty() => Some(
+            "no kernel for arm64 is provisioned: `conform provision arm64:debian:6.12` does that".to_owned(),
+        ),
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// The targets, and whether somebody named them.
 fn targets(cache: &Cache) -> Result<(Vec<TargetName>, bool), String> {
     let Ok(named) = std::env::var(TARGETS) else {
         let mut targets = default_targets(cache);
+        targets.extend(default_arm64_targets(cache).unwrap_or_default());
         // Without a device the trials are still listed, ignored and with the reason.
         if !targets.contains(&TargetName::Kvm) {
             targets.insert(1, TargetName::Kvm);

@@ -32,10 +32,12 @@ use provisioned::Kernel;
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
 const FRESH: RunOptions = RunOptions {
+    allow_host_risk: false,
     fresh_vm: true,
     mode: Mode::Normal,
 };
 const REUSED: RunOptions = RunOptions {
+    allow_host_risk: false,
     fresh_vm: false,
     mode: Mode::Normal,
 };

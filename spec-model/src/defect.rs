@@ -419,6 +419,112 @@ defects! {
         "SWAPGS in the guest kernel of Xen swaps the GS bases.";
     XenPvSyscallMasksFlagsWithStack "xen-pv-syscall-masks-flags-with-stack" XENPV_CALL_004
         "SYSCALL in a program of a Xen PV guest leaves those flags set that are set in the lower half of the new stack pointer, too.";
+    ZeroPageWritable "zero-page-writable" S2_RO_004
+        "Once untouched memory was read through a read-only slot, writes go to the zero page of the host.";
+    ReadOnlySlotWritable "read-only-slot-writable" S2_RO_002
+        "A write to a read-only slot changes the memory.";
+    ZeroPageIsMmio "zero-page-is-mmio" S2_RO_001
+        "Memory that was never written counts as a device, and reads of it reach the host.";
+    ReadOnlyWriteHidesMemory "read-only-write-hides-memory" S2_RO_004
+        "Once a write to a read-only slot has reached the host, reads of that page do so too.";
+    MmioCachedAcrossCreation "mmio-cached-across-creation" S2_SLOT_007
+        "A page that was a hole when it was accessed stays one when a slot is created there.";
+    DeletedSlotStaysMapped "deleted-slot-stays-mapped" S2_SLOT_004
+        "Pages that the guest has accessed stay where they were when their slot is deleted or moved.";
+    OverlapAccepted "overlap-accepted" S2_SLOT_002
+        "A slot may overlap another one.";
+    MissingSlotDeleted "missing-slot-deleted" S2_SLOT_004
+        "A slot that is not there can be deleted.";
+    MisalignedSlotAccepted "misaligned-slot-accepted" S2_SLOT_001
+        "Addresses and sizes of slots are not checked for whole pages.";
+    AddressSpacesOverlap "address-spaces-overlap" S2_SLOT_008
+        "Slots of different address spaces may not overlap.";
+    SlotAtZeroMissed "slot-at-zero-missed" S2_MMIO_001
+        "A slot that starts at guest address 0 is not found.";
+    HostProtectionIgnored "host-protection-ignored" S2_HOST_006
+        "A guest can write memory that the host's process may only read.";
+    HostChangeUnseen "host-change-unseen" S2_HOST_004
+        "A page that the guest has accessed stays under the slot when the host maps something else or drops it.";
+    PrivateFileWrittenThrough "private-file-written-through" S2_HOST_002
+        "A write to a private mapping of a file changes the file.";
+    ForkSharesPages "fork-shares-pages" S2_HOST_007
+        "After fork the child sees what the guest writes.";
+    ReadMarksDirty "read-marks-dirty" S2_DIRTY_001
+        "A read marks its page in the dirty log.";
+    ExitMarksDirty "exit-marks-dirty" S2_DIRTY_006
+        "A write that reaches the host marks its page in the dirty log.";
+    DirtyOnlyAtFirstWrite "dirty-only-at-first-write" S2_DIRTY_002
+        "A page that the guest has accessed before is not marked in the dirty log when it is written.";
+    MmioRetiredLate "mmio-retired-late" S2_MMIO_002
+        "KVM_RUN with `immediate_exit` does not complete the access that reached the host.";
+    CrossingAccessNotSplit "crossing-access-not-split" S2_CROSS_001
+        "An access that begins where no slot is and crosses into memory reaches the host whole.";
+    FailedCompareWritesNothing "failed-compare-writes-nothing" S2_ATOMIC_001
+        "A CMPXCHG that finds another value does not write.";
+    RingNotRearmed "ring-not-rearmed" S2_RING_001
+        "A page that was in the dirty ring once is not listed again.";
+    LogBesideRing "log-beside-ring" S2_RING_002
+        "A virtual machine with a dirty ring also has dirty logs.";
+    FailedWriteMarksDirty "failed-write-marks-dirty" S2_DIRTY_006
+        "A write that fails because the host's process may not write marks its page in the dirty log.";
+    HugePageMisplaced "huge-page-misplaced" S2_HOST_009
+        "A huge page is mapped as a whole although guest and host address are not aligned alike.";
+    WalkWritesReadOnlyTable "walk-writes-read-only-table" S2_WALK_002
+        "A walk writes accessed and dirty bits into a page table in a read-only slot.";
+    ReadOnlyTableFails "read-only-table-fails" S2_WALK_002
+        "A guest whose page table is in a read-only slot shuts down.";
+    WalkSetsNothing "walk-sets-nothing" S2_WALK_001
+        "Walks set no accessed and dirty bits.";
+    WalkNotLogged "walk-not-logged" S2_WALK_001
+        "A walk that writes a page table does not mark it in the dirty log.";
+    AnyProcessRuns "any-process-runs" S2_HOST_010
+        "A child process can run the virtual machine of its parent.";
+    FirstReadMarksDirty "first-read-marks-dirty" S2_DIRTY_001
+        "A read through which a page is mapped that the host's process can write marks it in the dirty log.";
+    UnreachableMemoryIsMmio "unreachable-memory-is-mmio" S2_HOST_005
+        "An access to host memory that cannot be accessed ends in KVM_EXIT_MMIO, and a locked one in KVM_EXIT_INTERNAL_ERROR.";
+    UndescribedAccessSkipped "undescribed-access-skipped" A64_NISV_001
+        "An access without a valid syndrome that is not in memory counts as done.";
+    UndescribedExitsIgnored "undescribed-exits-ignored" A64_NISV_002
+        "KVM_CAP_ARM_NISV_TO_USER changes nothing.";
+    SignExtendedPastWord "sign-extended-past-word" A64_MMIO_001
+        "The sign of an answer to a load into a 32-bit register is extended to 64 bits.";
+    FetchWithoutSlotFails "fetch-without-slot-fails" A64_FETCH_001
+        "Executing a page without a slot makes KVM_RUN fail instead of being an exception of the guest.";
+    MaintenanceWithoutSlotFails "maintenance-without-slot-fails" A64_MAINT_001
+        "Cache maintenance of a page without a slot makes KVM_RUN fail.";
+    MaintenanceNeedsWritable "maintenance-needs-writable" A64_MAINT_002
+        "Cache maintenance of a page of a read-only slot that was not read yet makes KVM_RUN fail.";
+    DeviceAttributeGrantsWrite "device-attribute-grants-write" A64_ATTR_001
+        "A page that is mapped as a device can be written, read-only slot or not.";
+    ZeroPageIsDevice "zero-page-is-device" A64_STAGE1_003
+        "Untouched memory of a read-only slot is mapped as a device.";
+    WalkAbortWithoutLevel "walk-abort-without-level" A64_WALK_001
+        "An external abort on a walk is reported as one of the access itself.";
+    WalkCountsAsWrite "walk-counts-as-write" A64_WALK_002
+        "A walk through a table in a read-only slot is taken for a write, and aborts.";
+    WalkWriteReachesHost "walk-write-reaches-host" A64_WALK_004
+        "An update of a table in a read-only slot is handed to the host.";
+    FetchNeverSetsAccessFlag "fetch-never-sets-access-flag" A64_WALK_003
+        "A fetch whose access flag is clear faults for ever.";
+    DataAccessNeverSetsAccessFlag "data-access-never-sets-access-flag" A64_WALK_003
+        "A load or store whose access flag is clear faults for ever.";
+    AccessFlagNotLogged "access-flag-not-logged" A64_WALK_003
+        "The processor's update of a table does not mark the table's page.";
+    BeyondAddressesReachesHost "beyond-addresses-reaches-host" A64_RANGE_001
+        "An access beyond the guest-physical addresses is an MMIO exit.";
+    LastGuestPageRefused "last-guest-page-refused" A64_RANGE_002
+        "A slot that ends with the last guest-physical address is refused.";
+    SyndromeExtendsSign "syndrome-extends-sign" A64_SYNDROME_001
+        "The upper half of the syndrome of an abort that the hypervisor injects is all ones.";
+    BeyondAddressesAtPhysicalAddress "beyond-addresses-at-physical-address" A64_RANGE_001
+        "The abort of an access beyond the guest-physical addresses has the guest-physical address instead of the virtual one.";
+    DeviceAlignmentUnchecked "device-alignment-unchecked" A64_STAGE1_002
+        "An access to device memory need not be aligned.";
+    AnswerNeverExtendsSign "answer-never-extends-sign" A64_MMIO_001
+        "What the host answers to a load that extends the sign is extended with zeros.";
+    AbortOfHostIgnored "abort-of-host-ignored" A64_ABORT_001
+        "An access that the host answers with an abort is completed.";
 }
 
 impl fmt::Display for Defect {

@@ -61,7 +61,16 @@ macro_rules! bugs {
     (@not $what:expr) => { Expression::Not($what) };
 }
 
-/// The bugs, in the order of their numbers.
+mod stage2;
+
+pub use stage2::STAGE2_BUGS;
+
+/// All of them.
+pub fn all() -> impl Iterator<Item = &'static HistoricBug> {
+    HISTORIC_BUGS.iter().chain(STAGE2_BUGS)
+}
+
+/// The bugs of SMM, NMI and exceptions, in the order of their numbers.
 pub static HISTORIC_BUGS: &[HistoricBug] = bugs! {
     1 "An SMI in the shadow of STI or MOV SS left the shadow in force in SMM, where VMX refuses to enter the guest, and lost it at RSM."
         "KVM before 6.2, Linux commit fb28875fd7da"
@@ -255,11 +264,13 @@ mod tests {
         let numbers: Vec<u8> = HISTORIC_BUGS.iter().map(|bug| bug.number).collect();
         let expected: Vec<u8> = (1..=55).collect();
         assert_eq!(numbers, expected);
+        let numbers: Vec<u8> = STAGE2_BUGS.iter().map(|bug| bug.number).collect();
+        assert_eq!(numbers, (101..=141).collect::<Vec<u8>>());
     }
 
     #[test]
     fn each_is_expressed_or_says_why_not() {
-        for bug in HISTORIC_BUGS {
+        for bug in all() {
             match bug.expression {
                 Expression::Defects(defects) => assert!(!defects.is_empty(), "{}", bug.number),
                 // A reason that only points elsewhere explains nothing.

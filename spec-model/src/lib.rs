@@ -12,6 +12,7 @@
 //!
 //! * [`x86`]: the processor, one module per chapter of the manuals;
 //! * [`chipset`]: the host bridge that opens, closes and locks SMRAM;
+//! * [`stage2`]: memory slots, the host memory under them, and accesses of the guest to it;
 //! * [`requirement`]: every rule as one sentence with its clause;
 //! * [`profile`]: the choices that the manuals leave to an implementation;
 //! * [`defect`]: named ways to break one requirement;
@@ -33,5 +34,6 @@ pub mod profile;
 pub mod requirement;
 pub mod run;
 pub mod scenario;
+pub mod stage2;
 pub mod transcript;
 pub mod x86;

@@ -160,6 +160,15 @@ pub enum FetchWithoutMemory {
     GivesUp,
 }
 
+/// What guests are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Architecture {
+    /// x86, 32 and 64 bits.
+    X86,
+    /// 64-bit Arm.
+    Arm64,
+}
+
 /// The formats of the state-save area (SMM-SAVE-002).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SaveAreas {
@@ -174,6 +183,8 @@ pub struct SaveAreas {
 pub struct Profile {
     /// Name, for instance `kvm-svm`.
     pub name: &'static str,
+    /// What its guests are made of. What follows is about x86.
+    pub architecture: Architecture,
     /// Whether there is system-management mode at all.
     pub smm: bool,
     /// SMM-SAVE-002.
@@ -263,10 +274,19 @@ pub static XEN_PV: Profile = Profile {
     ..kvm_like()
 };
 
+/// KVM on arm64, with and without VHE. It runs scenarios about stage-2 mappings only.
+pub static KVM_ARM64: Profile = Profile {
+    name: "kvm-arm64",
+    architecture: Architecture::Arm64,
+    smm: false,
+    ..kvm_like()
+};
+
 /// What KVM does whatever the hardware.
 const fn kvm_like() -> Profile {
     Profile {
         name: "",
+        architecture: Architecture::X86,
         smm: true,
         save_areas: KVM_SAVE_AREAS,
         nmi_mask_after_rsm: Choice::Always(NmiMaskAfterRsm::KeptInsideNmi),
@@ -304,6 +324,7 @@ const EITHER_SHADOW_IN_SHADOW: Choice<ShadowInShadow> =
 /// Intel's processors, as far as the manual tells.
 pub static INTEL: Profile = Profile {
     name: "intel",
+    architecture: Architecture::X86,
     smm: true,
     save_areas: SaveAreas {
         long_mode: &INTEL_64,
@@ -339,6 +360,7 @@ pub static INTEL: Profile = Profile {
 /// AMD's processors with long mode, as far as the manual tells.
 pub static AMD: Profile = Profile {
     name: "amd",
+    architecture: Architecture::X86,
     smm: true,
     // The manual knows one format for them, whatever the mode.
     save_areas: SaveAreas {
@@ -373,6 +395,7 @@ pub static AMD: Profile = Profile {
 /// that machine is not among the two.
 pub static QEMU_TCG: Profile = Profile {
     name: "qemu-tcg",
+    architecture: Architecture::X86,
     smm: true,
     save_areas: SaveAreas {
         long_mode: &QEMU_64,
@@ -405,6 +428,7 @@ pub static QEMU_TCG: Profile = Profile {
 /// Bochs with x86-64 support, and without it where CPUID has no long mode.
 pub static BOCHS: Profile = Profile {
     name: "bochs",
+    architecture: Architecture::X86,
     smm: true,
     save_areas: SaveAreas {
         long_mode: &BOCHS_64,
@@ -436,7 +460,7 @@ pub static BOCHS: Profile = Profile {
 
 /// Every profile.
 pub static PROFILES: &[&Profile] = &[
-    &KVM_SVM, &KVM_VMX, &KVM_PVM, &INTEL, &AMD, &QEMU_TCG, &BOCHS, &XEN_PV,
+    &KVM_SVM, &KVM_VMX, &KVM_PVM, &INTEL, &AMD, &QEMU_TCG, &BOCHS, &XEN_PV, &KVM_ARM64,
 ];
 
 impl Profile {

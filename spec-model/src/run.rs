@@ -6,6 +6,8 @@ use crate::error::ModelError;
 use crate::outcome::Outcome;
 use crate::profile::Profile;
 use crate::scenario::Scenario;
+use crate::stage2;
+use crate::transcript::Transcript;
 use crate::x86::machine::{Finished, Machine, TraceLine};
 use crate::x86::memory::Image;
 use crate::x86::processor::Rules;
@@ -22,24 +24,44 @@ pub fn outcomes(
     profile: &'static Profile,
     defects: DefectSet,
 ) -> Result<Vec<Outcome>, ModelError> {
+    if let Some(stage2) = &scenario.stage2 {
+        return every_way(|script| {
+            let mut choices = Choices::scripted(script);
+            let seen = stage2::run(stage2, profile, defects, &mut choices)?;
+            let next = choices.next_script();
+            let outcome = Outcome {
+                transcript: Transcript::of_stage2(seen),
+                choices: choices.into_made(),
+                allowances: Vec::new(),
+                facilities: Vec::new(),
+            };
+            Ok((outcome, next))
+        });
+    }
     let image = Image::new(scenario)?;
-    let mut outcomes: Vec<Outcome> = Vec::new();
-    let mut script = Some(Vec::new());
-    while let Some(current) = script {
-        let finished = Machine::new(
-            scenario,
-            &image,
-            rules(scenario, profile, defects, current),
-            false,
-        )?
-        .run()?;
-        script = finished.rules.choices.next_script();
+    every_way(|script| {
+        let rules = rules(scenario, profile, defects, script);
+        let finished = Machine::new(scenario, &image, rules, false)?.run()?;
+        let next = finished.rules.choices.next_script();
         let outcome = Outcome {
             transcript: finished.transcript,
             choices: finished.rules.choices.into_made(),
             allowances: finished.allowances,
             facilities: finished.rules.facilities,
         };
+        Ok((outcome, next))
+    })
+}
+
+/// Runs for every combination of open choices. `run` follows a script and gives the next one.
+fn every_way(
+    mut run: impl FnMut(Vec<usize>) -> Result<(Outcome, Option<Vec<usize>>), ModelError>,
+) -> Result<Vec<Outcome>, ModelError> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut script = Some(Vec::new());
+    while let Some(current) = script {
+        let (outcome, next) = run(current)?;
+        script = next;
         if outcomes
             .iter()
             .all(|known| known.transcript != outcome.transcript)

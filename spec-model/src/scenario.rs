@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chipset::Chipset;
 use crate::chipset::register::Register;
+use crate::stage2::scenario::Stage2;
 use crate::x86::state::{Shadow, VcpuState};
 
 /// First I/O port of the sync points. `OUT imm8, AL` to port `SYNC_PORT + n` reports
@@ -43,6 +44,8 @@ pub struct Scenario {
     pub watches: Vec<Watch>,
     /// The chipset that controls SMRAM. Without one, regions alone say who sees what.
     pub chipset: Option<Chipset>,
+    /// The run is about stage-2 mappings: then this says all of it, and the rest is not used.
+    pub stage2: Option<Box<Stage2>>,
 }
 
 impl Scenario {

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Blob, PointId};
+use crate::stage2::transcript::Stage2Seen;
 use crate::x86::state::VcpuState;
 
 /// Number of stack slots that an observation records.
 pub const STACK_SLOTS: usize = 8;
 
 /// Everything observed in one run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Transcript {
     /// One per stop, in the order in which they happened. The last one says how the run
     /// ended.
@@ -20,6 +21,19 @@ pub struct Transcript {
     pub memory_changes: Vec<Blob>,
     /// The same for regions in [`crate::scenario::AddressSpace::Smm`].
     pub smm_memory_changes: Vec<Blob>,
+    /// What a scenario about stage-2 mappings showed; then the rest is empty.
+    pub stage2: Option<Box<Stage2Seen>>,
+}
+
+impl Transcript {
+    /// What a scenario about stage-2 mappings showed.
+    #[must_use]
+    pub fn of_stage2(seen: Stage2Seen) -> Self {
+        Self {
+            stage2: Some(Box::new(seen)),
+            ..Self::default()
+        }
+    }
 }
 
 /// What was seen when the host regained control.

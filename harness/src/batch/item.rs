@@ -1,4 +1,4 @@
-//! Running the scenarios of a family on a KVM, wherever it is.
+//! What travels between a host and a target that runs the scenarios of a family.
 //!
 //! A target is told what is allowed for each as fingerprints of whole transcripts, so that
 //! almost nothing travels back: which of them was seen. Only a run that is none of them comes
@@ -7,12 +7,9 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use spec_model::scenario::Scenario;
 
-use super::digest::fingerprint;
-use super::{BadPayload, Family};
-use crate::gates;
-use crate::sequences::Symbol;
+use crate::gates::row::Row;
+use crate::sequences::symbol::Symbol;
 use crate::target::Run;
 
 /// A scenario to run.
@@ -32,7 +29,7 @@ pub enum Work<'a> {
     /// Event sequences.
     Sequences(Vec<Cow<'a, Item<Vec<Symbol>>>>),
     /// Combinations of the gate sweep.
-    Gates(Vec<Cow<'a, Item<gates::Row>>>),
+    Gates(Vec<Cow<'a, Item<Row>>>),
 }
 
 /// What came of an item.
@@ -44,39 +41,4 @@ pub enum Seen {
     Other(Box<Run>),
     /// Something else again: so much of it came back in full that this did not.
     Untold,
-}
-
-/// Runs one item after the other.
-pub struct Runner<F> {
-    payload: F,
-    scenario: Scenario,
-}
-
-impl<F: Family> Runner<F> {
-    /// With the host's events as they are on a machine with or without SMM.
-    ///
-    /// # Errors
-    /// If the payload cannot be put together.
-    pub fn new(smm: bool) -> Result<Self, BadPayload> {
-        let payload = F::payload(smm)?;
-        Ok(Self {
-            scenario: payload.template(),
-            payload,
-        })
-    }
-
-    /// Runs an item with `run`.
-    pub fn run(&mut self, item: &Item<F::Row>, run: impl FnOnce(&Scenario) -> Run) -> Seen {
-        self.payload.set(&mut self.scenario, &item.row);
-        let run = run(&self.scenario);
-        let Run::Done(transcript) = &run else {
-            return Seen::Other(Box::new(run));
-        };
-        let seen = fingerprint(transcript);
-        let index = item.known.iter().position(|known| *known == seen);
-        match index.and_then(|index| u8::try_from(index).ok()) {
-            Some(index) => Seen::Known(index),
-            None => Seen::Other(Box::new(run)),
-        }
-    }
 }

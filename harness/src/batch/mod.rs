@@ -3,7 +3,7 @@
 //! A [`Family`] says how one of its scenarios differs from the next; everything else is the same
 //! for all families:
 //!
-//! * [`item`]: running them on a KVM, wherever it is;
+//! * [`runner`]: running them on a KVM, wherever it is, and [`item`]: what travels there and back;
 //! * [`digest`]: what happened, and all that was observed, in a number;
 //! * [`expected`]: what is allowed;
 //! * [`tally`]: judging and counting;
@@ -15,6 +15,7 @@ pub mod expected;
 pub mod item;
 pub mod processor_time;
 pub mod report;
+pub mod runner;
 pub mod tally;
 
 use std::borrow::Cow;

@@ -6,6 +6,8 @@ use spec_model::transcript::STACK_SLOTS;
 use spec_model::x86::field::Field;
 use spec_model::x86::save_area::{Layout, Row};
 
+use crate::judge::value::Value;
+
 /// All expectations of one case.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expectations {
@@ -13,6 +15,23 @@ pub struct Expectations {
     pub paths: Vec<Vec<PathStep>>,
     /// What is observed there.
     pub fields: Vec<FieldExpectation>,
+    /// What is seen at the steps of a scenario about stage-2 mappings.
+    pub steps: Vec<StepExpectation>,
+}
+
+/// One fact at one step of a scenario about stage-2 mappings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepExpectation {
+    /// Number of the step, from 0.
+    pub step: usize,
+    /// Name of the fact, as [`crate::judge::stage2`] has it.
+    pub fact: &'static str,
+    /// What must be seen.
+    pub allowed: Value,
+    /// Line in the case file, counted from 1.
+    pub line: usize,
+    /// Column in the case file, counted from 1.
+    pub column: usize,
 }
 
 /// One stop on a path.

@@ -28,6 +28,7 @@ mod raise;
 mod reach;
 mod resolve;
 mod schema;
+mod stage2;
 mod syntax;
 mod tree;
 mod value;
@@ -41,11 +42,13 @@ use spec_model::requirement::{self, Requirement};
 use spec_model::scenario::{Cpuid, Limits, Point, PointKind, Scenario, Watch};
 
 pub use claim::{Claim, PointClaim};
-pub use expectation::{AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep};
+pub use expectation::{
+    AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, StepExpectation,
+};
 pub use folder::load_folder;
 pub use mistake::{Mistake, Position};
 pub use print::print;
-pub use schema::case_schema;
+pub use schema::{case_schema, stage2_schema};
 
 use code::Code;
 use document::{Entries, Misfit};
@@ -124,6 +127,10 @@ impl Case {
 fn read(name: String, file: &Path, bytes: &[u8], mistakes: &mut Mistakes) -> Option<Case> {
     let source = text(bytes, mistakes)?;
     let tree = tree::parse(source, mistakes)?;
+    let is_stage2 = matches!(&tree.value, Value::Map(map) if map.iter().any(|(key, _)| key.text == "steps"));
+    if is_stage2 {
+        return stage2::read(name, file, &tree, mistakes);
+    }
     let tree = schema::check(&tree, mistakes);
     match CaseFile::deserialize(&tree) {
         Ok(written) => Some(build(name, file, source, &tree, written, mistakes)),
@@ -274,6 +281,7 @@ fn build(
         limits: limits(written.limits.as_ref()),
         watches,
         chipset,
+        stage2: None,
     };
     profiles::check_rows(&written.profiles, &profiles, &scenario, &expectations, mistakes);
     let checks = written

@@ -50,7 +50,11 @@ pub(super) fn expectations(
     if all_known {
         check_host(host, &paths, observable, resolver);
     }
-    Expectations { paths, fields }
+    Expectations {
+        paths,
+        fields,
+        steps: Vec::new(),
+    }
 }
 
 /// Reads one path, and says whether all its steps are known. A misspelled step stands for

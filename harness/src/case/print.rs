@@ -35,6 +35,11 @@ pub fn print(scenario: &Scenario) -> String {
 }
 
 fn write_case(text: &mut String, scenario: &Scenario) -> fmt::Result {
+    if let Some(stage2) = &scenario.stage2 {
+        writeln!(text, "# yaml-language-server: $schema=../stage2.schema.json")?;
+        writeln!(text, "title: {}", quoted(&scenario.name))?;
+        return super::stage2::print(text, stage2);
+    }
     writeln!(text, "# yaml-language-server: $schema=../case.schema.json")?;
     writeln!(text, "title: {}", quoted(&scenario.name))?;
     writeln!(text, "machine:")?;

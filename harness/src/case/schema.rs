@@ -9,15 +9,31 @@ use std::sync::OnceLock;
 use serde_json::Value as Json;
 
 use super::mistake::{Mistakes, Position, nearest, suggest};
+use super::stage2::Stage2File;
 use super::syntax::CaseFile;
 use super::tree::{Key, Node, Value};
 
 /// The JSON Schema of case files, as `cases/case.schema.json` holds it.
 #[must_use]
 pub fn case_schema() -> String {
-    let mut text = serde_json::to_string_pretty(generate()).unwrap_or_default();
+    printed(generate())
+}
+
+/// The JSON Schema of case files about stage-2 mappings, as `cases/stage2.schema.json` holds it.
+#[must_use]
+pub fn stage2_schema() -> String {
+    printed(generate_stage2())
+}
+
+fn printed(schema: &Json) -> String {
+    let mut text = serde_json::to_string_pretty(schema).unwrap_or_default();
     text.push('\n');
     text
+}
+
+fn generate_stage2() -> &'static Json {
+    static SCHEMA: OnceLock<Json> = OnceLock::new();
+    SCHEMA.get_or_init(|| schemars::schema_for!(Stage2File).to_value())
 }
 
 fn generate() -> &'static Json {
@@ -30,7 +46,15 @@ fn generate() -> &'static Json {
 /// becomes the one that it resembles, at a place that is doubted from then on; a value that
 /// is unusable or missing becomes a stand-in at [`Position::NOWHERE`]; other keys go.
 pub(super) fn check(tree: &Node, mistakes: &mut Mistakes) -> Node {
-    let schema = generate();
+    check_against(generate(), tree, mistakes)
+}
+
+/// The same for a file about stage-2 mappings.
+pub(super) fn check_stage2(tree: &Node, mistakes: &mut Mistakes) -> Node {
+    check_against(generate_stage2(), tree, mistakes)
+}
+
+fn check_against(schema: &'static Json, tree: &Node, mistakes: &mut Mistakes) -> Node {
     let tree = Checker { root: schema }.node(schema, tree, mistakes);
     mistakes.structure_is_checked();
     tree
@@ -268,6 +292,7 @@ impl<'s> Checker<'s> {
         let bound = |key: &str| schema.get(key).and_then(Json::as_u64).map(i128::from);
         let by_format = match schema.get("format").and_then(Json::as_str) {
             Some("uint8") => i128::from(u8::MAX),
+            Some("uint16") => i128::from(u16::MAX),
             Some("uint32") => i128::from(u32::MAX),
             _ => i128::from(u64::MAX),
         };

@@ -52,9 +52,18 @@ pub(super) enum Command {
     },
     /// Say which targets there are, and what would help where one cannot be used.
     Targets,
+    /// Boot targets, say what they turn out to be, and try them out without any case.
+    ///
+    /// On arm64 every kind of memory access is made to memory, to a read-only slot over
+    /// untouched pages and to no memory. Exit status 1 if something else came of it than must.
+    Probe {
+        /// For instance `arm64@debian:6.12`; every provisioned kernel if absent.
+        targets: Vec<TargetName>,
+    },
     /// Find or fetch QEMU, and kernels or Xen to boot.
     Provision {
-        /// `debian:X.Y`, for instance `debian:6.12`, which is the default, or `xen`.
+        /// `debian:X.Y`, for instance `debian:6.12`, which is the default, `arm64:debian:X.Y`, or
+        /// `xen`.
         #[arg(value_name = "KERNEL")]
         wanted: Vec<Bootable>,
     },
@@ -92,7 +101,7 @@ pub(super) struct RunArguments {
     /// Only these cases, for instance `nmi` or `smm/rsm-*`, or a case file anywhere.
     pub(super) globs: Vec<String>,
     /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`. Repeatable.
-    /// The default is the model, the local device and every kernel that is provisioned.
+    /// The default is the model, the local device and every x86 kernel that is provisioned.
     #[arg(long = "target", short, value_name = "T")]
     pub(super) targets: Vec<TargetName>,
     /// Fetch what the targets need; without --target also the kernel debian:6.12.
@@ -104,6 +113,9 @@ pub(super) struct RunArguments {
     /// A new virtual machine for every case, rather than one that is reset.
     #[arg(long)]
     pub(super) fresh_vm: bool,
+    /// Run on the local device also what harms this host if it has the bug in question.
+    #[arg(long)]
+    pub(super) allow_host_risk: bool,
     /// At every point, read the whole state through the KVM API and go on with it in a new
     /// virtual machine. Nothing may change by that.
     #[arg(long, conflicts_with = "userspace_rewrite")]

@@ -49,6 +49,17 @@ impl Status {
         }
     }
 
+    /// Of two things that came of one command, the one that counts more: a deviation, then
+    /// what is missing.
+    #[must_use]
+    pub(super) fn max_with(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Deviates, _) | (_, Self::Deviates) => Self::Deviates,
+            (Self::Conforms, other) => other,
+            (own, _) => own,
+        }
+    }
+
     /// The status because of a signal, if one came.
     pub(super) fn of_signal() -> Option<Self> {
         interrupt::received().map(|signal| match signal {

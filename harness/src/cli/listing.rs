@@ -9,8 +9,11 @@ use super::exit::{Failure, Status};
 use super::session::{Kind, Prepared, cached_kernels, own_executable};
 use super::suite::Suite;
 use super::target_name::TargetName;
-use crate::provision::Cache;
+use crate::provision::{Architecture, Cache};
 use crate::target::{Backend, Identity};
+
+/// Columns that the name of a target takes.
+const WIDTH: usize = 21;
 
 pub(super) fn targets() -> Result<Status, Failure> {
     let cache = Cache::open(None).map_err(Failure::incomplete)?;
@@ -18,7 +21,12 @@ pub(super) fn targets() -> Result<Status, Failure> {
     let mut names = vec![TargetName::Model, TargetName::Kvm];
     let kernels = cached_kernels(&cache);
     let has_kernels = !kernels.is_empty();
-    names.extend(kernels.into_iter().map(TargetName::Svm));
+    names.extend(kernels.iter().cloned().map(TargetName::Svm));
+    names.extend(kernels.into_iter().map(TargetName::SvmNpt0));
+    for kernel in cache.kernels(Architecture::Arm64) {
+        names.push(TargetName::Arm64(kernel.clone()));
+        names.push(TargetName::Arm64Vhe(kernel));
+    }
     names.push(TargetName::XenPv);
     let mut out = String::new();
     for name in names {
@@ -26,12 +34,7 @@ pub(super) fn targets() -> Result<Status, Failure> {
         let line = match &target.kind {
             Kind::Model => "usable: the reference model, SMM included".to_owned(),
             Kind::Kvm(identity) => describe(identity),
-            Kind::Booted { identity, .. } => {
-                format!(
-                    "usable: Linux {} booted under QEMU, SMM included",
-                    identity.kernel
-                )
-            }
+            Kind::Booted { identity, .. } => booted(identity),
             Kind::XenPv { identity, .. } => {
                 format!(
                     "usable: Xen {} booted under QEMU, paravirtual guests only",
@@ -41,26 +44,43 @@ pub(super) fn targets() -> Result<Status, Failure> {
             Kind::Unusable(reason) => format!("cannot be used: {reason}"),
         };
         let name = name.to_string();
-        out += &format!("{name:18} {line}\n");
+        out += &format!("{name:WIDTH$} {line}\n");
     }
     if !has_kernels {
-        out += "svm@debian:6.12    not there yet: `conform provision` fetches QEMU and the kernel\n";
+        let name = "svm@debian:6.12";
+        out += &format!("{name:WIDTH$} not there yet: `conform provision` fetches QEMU and the kernel\n");
     }
-    match cache.qemu() {
-        Ok(qemu) => out += &format!("QEMU {}\n", qemu.version()),
-        Err(error) => out += &format!("QEMU: {error}\n"),
+    for architecture in [Architecture::X86, Architecture::Arm64] {
+        match cache.qemu_for(architecture) {
+            Ok(qemu) => out += &format!("QEMU {} for {architecture}\n", qemu.version()),
+            Err(error) => out += &format!("QEMU for {architecture}: {error}\n"),
+        }
     }
     out += &format!("cache {}\n", cache.folder().display());
     print(&out)?;
     Ok(Status::Conforms)
 }
 
+/// What a kernel that can be booted offers.
+fn booted(identity: &Identity) -> String {
+    let what = match identity.backend {
+        Backend::Arm64Nvhe => "without VHE (Cortex-A72): for the cases of stage2",
+        Backend::Arm64Vhe => "with VHE: for the cases of stage2",
+        Backend::SvmNpt0 => "nested paging off (kvm_amd.npt=0), SMM included",
+        _ => "SMM included",
+    };
+    format!("usable: Linux {} booted under QEMU, {what}", identity.kernel)
+}
+
 fn describe(identity: &Identity) -> String {
     let backend = match identity.backend {
         Backend::Svm => "SVM",
+        Backend::SvmNpt0 => "SVM without nested paging",
         Backend::Vmx => "VMX",
         Backend::Pvm => "PVM, without hardware virtualization",
         Backend::XenPv => "Xen",
+        Backend::Arm64Nvhe => "arm64 without VHE",
+        Backend::Arm64Vhe => "arm64 with VHE",
         Backend::Unknown => "an unknown backend, for which the model has no profile",
     };
     let smm = if identity.smm {

@@ -12,6 +12,7 @@ mod gates;
 mod glob;
 mod layout;
 mod listing;
+mod probe;
 mod provision;
 mod run;
 mod sequences;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         Command::Sequences(arguments) => sequences::sequences(&arguments),
         Command::Check { path } => check::check(path.as_deref()),
         Command::Targets => listing::targets(),
+        Command::Probe { targets } => probe::probe(&targets),
         Command::Provision { wanted } => provision::provision(&wanted),
         Command::Explain { requirement, cases } => explain::explain(requirement.as_deref(), &cases),
         Command::Defects => listing::defects(),

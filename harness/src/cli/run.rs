@@ -14,7 +14,7 @@ use spec_model::transcript::Transcript;
 use super::args::RunArguments;
 use super::console::Progress;
 use super::exit::{Failure, Status};
-use super::session::{Event, Events, Kind, Prepared, default_targets, own_executable};
+use super::session::{Event, Events, Kind, Prepared, default_arm64_targets, default_targets, own_executable};
 use super::shuffle::shuffle;
 use super::suite::Suite;
 use super::target_name::TargetName;
@@ -80,6 +80,10 @@ fn targets(arguments: &RunArguments, cache: &Cache) -> Result<Vec<Prepared>, Fai
     }
     if names.is_empty() {
         names = default_targets(cache);
+        match default_arm64_targets(cache) {
+            Ok(arm64) => names.extend(arm64),
+            Err(reason) => eprintln!("arm64 targets are left out: {reason}"),
+        }
         names.retain(|name| mode == Mode::Normal || *name != TargetName::Model);
     }
     let mut distinct: Vec<TargetName> = Vec::new();
@@ -97,10 +101,7 @@ fn kernels_to_provision(targets: &[TargetName]) -> Result<Vec<KernelName>, Failu
     if targets.is_empty() {
         return Ok(vec![DEFAULT_KERNEL.parse().map_err(Failure::wrong)?]);
     }
-    let kernel = |target: &TargetName| match target {
-        TargetName::Svm(kernel) => Some(kernel.clone()),
-        TargetName::Model | TargetName::Kvm | TargetName::XenPv => None,
-    };
+    let kernel = |target: &TargetName| target.booted().map(|(_, kernel)| kernel.clone());
     Ok(targets.iter().filter_map(kernel).collect())
 }
 
@@ -175,6 +176,7 @@ impl Runner<'_> {
         let options = RunOptions {
             fresh_vm: self.arguments.fresh_vm,
             mode: self.arguments.mode(),
+            allow_host_risk: self.arguments.allow_host_risk,
         };
         self.progress.show(&format!("{}: starting", summary.target));
         let events = target.start(scenarios, options);

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use spec_model::scenario::Scenario;
 
 use super::target_name::TargetName;
-use crate::provision::{Cache, Kernel, KernelName, ProvisionError, Qemu, Xen};
-use crate::target::booted::{Booted, BootedConfig};
+use crate::provision::{Architecture, Cache, KernelName, ProvisionError, Qemu, Xen};
+use crate::target::booted::{Booted, BootedConfig, Platform};
 use crate::target::kvm::Kvm;
 use crate::target::xen_pv::{XenPvConfig, XenPvTarget};
 use crate::target::{Backend, Identity, Processor, Run, RunOptions, Target};
@@ -78,10 +78,10 @@ impl Prepared {
                 Ok(kvm) => Kind::Kvm(kvm.identity().clone()),
                 Err(error) => Kind::Unusable(error.to_string()),
             },
-            TargetName::Svm(kernel) => match parts(cache, kernel) {
-                Ok((qemu, kernel)) => booted(name, cache, executable, qemu, kernel),
-                Err(error) => Kind::Unusable(error.to_string()),
-            },
+            TargetName::Svm(kernel) => booted(name, Platform::Svm, kernel, cache, executable),
+            TargetName::SvmNpt0(kernel) => booted(name, Platform::SvmNpt0, kernel, cache, executable),
+            TargetName::Arm64(kernel) => booted(name, Platform::Arm64Nvhe, kernel, cache, executable),
+            TargetName::Arm64Vhe(kernel) => booted(name, Platform::Arm64Vhe, kernel, cache, executable),
             TargetName::XenPv => match xen_parts(cache) {
                 Ok((qemu, xen)) => xen_pv(name, cache, qemu, xen),
                 Err(error) => Kind::Unusable(error.to_string()),
@@ -166,24 +166,51 @@ impl Drop for Events {
     }
 }
 
-fn parts(cache: &Cache, kernel: &KernelName) -> Result<(Qemu, Kernel), ProvisionError> {
-    Ok((cache.qemu()?, cache.kernel(kernel)?))
+fn booted(
+    name: &TargetName,
+    platform: Platform,
+    kernel: &KernelName,
+    cache: &Cache,
+    executable: &Path,
+) -> Kind {
+    match booted_config(name, platform, kernel, cache, executable) {
+        Ok(config) => Kind::Booted {
+            identity: Identity {
+                name: name.to_string(),
+                backend: match platform {
+                    Platform::Svm => Backend::Svm,
+                    Platform::SvmNpt0 => Backend::SvmNpt0,
+                    Platform::Arm64Nvhe => Backend::Arm64Nvhe,
+                    Platform::Arm64Vhe => Backend::Arm64Vhe,
+                },
+                processor: Processor::QemuTcg,
+                kernel: config.kernel.release.clone(),
+                smm: platform.architecture() == Architecture::X86,
+            },
+            config: Box::new(config),
+        },
+        Err(error) => Kind::Unusable(error.to_string()),
+    }
 }
 
-fn booted(name: &TargetName, cache: &Cache, executable: &Path, qemu: Qemu, kernel: Kernel) -> Kind {
-    let identity = Identity {
-        name: name.to_string(),
-        backend: Backend::Svm,
-        processor: Processor::QemuTcg,
-        kernel: kernel.release.clone(),
-        smm: true,
+fn booted_config(
+    name: &TargetName,
+    platform: Platform,
+    kernel: &KernelName,
+    cache: &Cache,
+    executable: &Path,
+) -> Result<BootedConfig, ProvisionError> {
+    let architecture = platform.architecture();
+    let qemu = cache.qemu_for(architecture)?;
+    let found = cache.kernel(kernel)?;
+    let executable = match architecture {
+        Architecture::X86 => executable.to_owned(),
+        Architecture::Arm64 => cache.agent(kernel)?.executable,
     };
     let logs = cache.folder().join(LOGS);
-    let config = BootedConfig::new(name.to_string(), qemu, kernel, executable.to_owned(), logs);
-    Kind::Booted {
-        identity,
-        config: Box::new(config),
-    }
+    let mut config = BootedConfig::new(name.to_string(), qemu, found, executable, logs);
+    config.platform = platform;
+    Ok(config)
 }
 
 fn xen_parts(cache: &Cache) -> Result<(Qemu, Xen), ProvisionError> {
@@ -224,30 +251,14 @@ fn run(kind: Kind, scenarios: &[Scenario], options: RunOptions, sender: &SyncSen
     }
 }
 
-/// The Debian kernels in the cache, oldest first.
+/// The Debian kernels for x86-64 in the cache, oldest first.
 #[must_use]
 pub fn cached_kernels(cache: &Cache) -> Vec<KernelName> {
-    let entries = std::fs::read_dir(cache.folder().join("kernels"));
-    let entries = entries.into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        let series = name.strip_prefix("debian-")?;
-        format!("debian:{series}").parse::<KernelName>().ok()
-    });
-    let mut names: Vec<KernelName> = names.filter(|name| cache.kernel(name).is_ok()).collect();
-    names.sort_by_cached_key(series_numbers);
-    names
+    cache.kernels(Architecture::X86)
 }
 
-fn series_numbers(name: &KernelName) -> Vec<u32> {
-    match name {
-        KernelName::Debian { series } => series.split('.').filter_map(|part| part.parse().ok()).collect(),
-        KernelName::Path(_) => Vec::new(),
-    }
-}
-
-/// The targets of a run that names none: the model, the local device if it can be opened,
-/// and every provisioned kernel and Xen if there is an emulator.
+/// The targets that run x86 guests of a command that names none: the model, the local device if it
+/// can be opened, and every provisioned kernel and Xen if there is an emulator.
 #[must_use]
 pub fn default_targets(cache: &Cache) -> Vec<TargetName> {
     let mut targets = vec![TargetName::Model];
@@ -262,6 +273,22 @@ pub fn default_targets(cache: &Cache) -> Vec<TargetName> {
         targets.push(TargetName::XenPv);
     }
     targets
+}
+
+/// The targets that run arm64 guests of a run that names none: every provisioned kernel, without
+/// and with VHE.
+///
+/// # Errors
+/// Why they are left out, if there are kernels that cannot be booted: there is no emulator, or this
+/// program was not built for them from the sources that are here now.
+pub fn default_arm64_targets(cache: &Cache) -> Result<Vec<TargetName>, ProvisionError> {
+    let mut targets = Vec::new();
+    for kernel in cache.kernels(Architecture::Arm64) {
+        cache.qemu_for(Architecture::Arm64)?;
+        cache.agent(&kernel)?;
+        targets.extend([TargetName::Arm64(kernel.clone()), TargetName::Arm64Vhe(kernel)]);
+    }
+    Ok(targets)
 }
 
 /// This executable, for booted kernels to run.

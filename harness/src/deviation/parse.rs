@@ -15,7 +15,7 @@ use crate::target::{Backend, Mode, Processor};
 /// A known deviation: what targets are known to do against the manuals.
 // Field names are the keys, and the comments become the schema's descriptions.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(rename = "Known deviation")]
 struct File {
     /// What happens, in one sentence.
@@ -24,6 +24,9 @@ struct File {
     /// The KVM backends that do it.
     #[schemars(with = "Vec<BackendName>", length(min = 1))]
     targets: Spanned<Vec<Spanned<String>>>,
+    /// Only with nested paging, or only without it.
+    #[serde(default)]
+    nested_paging: Option<bool>,
     /// The processor whose deviation it is rather than KVM's.
     processor: Option<ProcessorName>,
     /// The only modes of a run in which it shows; every mode if absent.
@@ -55,10 +58,13 @@ struct File {
 #[expect(dead_code, reason = "only its schema is used")]
 enum BackendName {
     Svm,
+    SvmNpt0,
     Vmx,
     Pvm,
     #[serde(rename = "xen-pv")]
     XenPv,
+    Arm64Nvhe,
+    Arm64Vhe,
 }
 
 /// The names of [`Mode::ALL`], for the schema.
@@ -121,11 +127,14 @@ impl Mistake {
     }
 }
 
-const BACKENDS: [(&str, Backend); 4] = [
+const BACKENDS: [(&str, Backend); 7] = [
     ("svm", Backend::Svm),
+    ("svm-npt0", Backend::SvmNpt0),
     ("vmx", Backend::Vmx),
     ("pvm", Backend::Pvm),
     ("xen-pv", Backend::XenPv),
+    ("arm64-nvhe", Backend::Arm64Nvhe),
+    ("arm64-vhe", Backend::Arm64Vhe),
 ];
 
 /// Reads one file's contents. `file` is its name in messages.
@@ -213,6 +222,7 @@ impl Reader<'_> {
             title: written.title.value,
             targets,
             processor: written.processor.map(|ProcessorName::QemuTcg| Processor::QemuTcg),
+            nested_paging: written.nested_paging,
             modes: modes.unwrap_or_default(),
             kernels,
             defects,

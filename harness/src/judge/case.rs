@@ -3,23 +3,24 @@
 use spec_model::defect::DefectSet;
 use spec_model::error::ModelError;
 use spec_model::outcome::Outcome;
-use spec_model::profile::{KVM_PVM, KVM_SVM, KVM_VMX, Profile, XEN_PV};
+use spec_model::profile::{KVM_ARM64, KVM_PVM, KVM_SVM, KVM_VMX, Profile, XEN_PV};
 use spec_model::run::outcomes;
 use spec_model::transcript::Transcript;
 
 use super::{AllowedOutcomes, CaseView, Verdict, judge, judge_model, layout};
 use crate::case::{Case, Expectations};
 use crate::deviation::{self, Deviation};
-use crate::target::{Backend, Identity, Mode, Run};
+use crate::target::{Backend, Identity, Mode, Run, other_architecture};
 
 /// The choices that a backend of KVM makes; none are known for an unknown one.
 #[must_use]
 pub fn profile(backend: Backend) -> Option<&'static Profile> {
     match backend {
-        Backend::Svm => Some(&KVM_SVM),
+        Backend::Svm | Backend::SvmNpt0 => Some(&KVM_SVM),
         Backend::Vmx => Some(&KVM_VMX),
         Backend::Pvm => Some(&KVM_PVM),
         Backend::XenPv => Some(&XEN_PV),
+        Backend::Arm64Nvhe | Backend::Arm64Vhe => Some(&KVM_ARM64),
         Backend::Unknown => None,
     }
 }
@@ -28,6 +29,7 @@ pub fn profile(backend: Backend) -> Option<&'static Profile> {
 static NOTHING_EXPECTED: Expectations = Expectations {
     paths: Vec::new(),
     fields: Vec::new(),
+    steps: Vec::new(),
 };
 
 /// Why a case says nothing about a target, if it does not.
@@ -37,6 +39,9 @@ pub fn not_about(case: &Case, target: &Identity) -> Option<String> {
         return Some(reason.to_owned());
     }
     let profile = profile(target.backend)?;
+    if let Some(reason) = other_architecture(&case.scenario, profile.architecture) {
+        return Some(reason);
+    }
     if case.is_about(profile) {
         return None;
     }
@@ -100,6 +105,9 @@ pub fn judge_own(
     profile: &'static Profile,
     defects: DefectSet,
 ) -> (Verdict<'static>, Option<Transcript>) {
+    if let Some(reason) = other_architecture(&case.scenario, profile.architecture) {
+        return (Verdict::Unsupported(reason), None);
+    }
     if let Some(row) = case.row_missing_in(profile) {
         let layout = layout(&case.scenario, profile);
         let reason = format!(

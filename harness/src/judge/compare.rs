@@ -42,6 +42,12 @@ impl Comparison {
 
 /// Compares `seen` with one outcome.
 pub(super) fn compare(case: &CaseView<'_>, outcome: &Outcome, seen: &Transcript) -> Comparison {
+    if let (Some(allowed), Some(seen)) = (&outcome.transcript.stage2, &seen.stage2) {
+        return Comparison {
+            differences: super::stage2::compare(case, allowed, seen),
+            parted: None,
+        };
+    }
     let mut comparer = Comparer {
         case,
         outcome,

@@ -7,6 +7,7 @@
 //! * [`observed`]: reads what a person can expect of a run;
 //! * [`allowed`]: what the model allows, with and without known deviations;
 //! * `compare`, `memory`: one run against one outcome, field by field;
+//! * [`stage2`]: the same for runs about stage-2 mappings;
 //! * `nearest`: one run against all of them;
 //! * [`verdict`]: what it is worth;
 //! * [`case`]: all of it for a loaded case and a target.
@@ -20,6 +21,7 @@ mod expected;
 mod memory;
 mod nearest;
 pub mod observed;
+pub mod stage2;
 pub mod stop;
 pub mod value;
 pub mod verdict;

@@ -60,6 +60,13 @@ pub enum Place {
         /// The processor.
         vcpu: u8,
     },
+    /// At a step of a scenario about stage-2 mappings.
+    Step {
+        /// Its number, from 0.
+        index: usize,
+        /// What is done there, in a word and an address.
+        what: String,
+    },
     /// In memory after the end of the run.
     End,
 }
@@ -88,7 +95,7 @@ impl Place {
     #[must_use]
     pub fn index(&self) -> usize {
         match self {
-            Self::At { index, .. } => *index,
+            Self::At { index, .. } | Self::Step { index, .. } => *index,
             Self::End => usize::MAX,
         }
     }
@@ -103,6 +110,7 @@ impl std::fmt::Display for Place {
             Self::At { point, nth, vcpu, .. } => {
                 write!(formatter, "at `{point}`, time {nth} (vCPU {vcpu})")
             }
+            Self::Step { index, what } => write!(formatter, "at step {}, `{what}`", index + 1),
             Self::End => formatter.write_str("in memory at the end"),
         }
     }

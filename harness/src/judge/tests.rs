@@ -80,6 +80,7 @@ fn transcript() -> Transcript {
         ],
         memory_changes: Vec::new(),
         smm_memory_changes: Vec::new(),
+        stage2: None,
     }
 }
 
@@ -156,6 +157,7 @@ fn rip_at_smi(allowed: AllowedValue) -> Expectations {
             line: 12,
             column: 5,
         }],
+        steps: Vec::new(),
     }
 }
 

@@ -112,7 +112,7 @@ pub fn judge<'d>(case: &CaseView<'_>, allowed: &AllowedOutcomes<'d>, run: &Run) 
         Run::Unsupported(reason) => return Verdict::Unsupported(reason.clone()),
         Run::Broken(reason) => return Verdict::Broken(reason.clone()),
     };
-    if seen.observations.is_empty() {
+    if seen.observations.is_empty() && seen.stage2.is_none() {
         return Verdict::Broken("the target observed nothing".to_owned());
     }
     let Some(pure) = nearest(case, &allowed.pure, seen) else {

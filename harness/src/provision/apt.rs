@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{ProvisionError, command};
+use super::{Architecture, ProvisionError, command};
 
 /// Which packages count as installed when dependencies are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub struct Package {
 pub struct Apt {
     folder: PathBuf,
     installed: Installed,
+    architecture: Architecture,
 }
 
 /// The machine's hooks may delete caches or write logs, and its translations and icons
@@ -50,11 +51,17 @@ Acquire::IndexTargets::deb::CNF::DefaultEnabled \"false\";
 ";
 
 impl Apt {
-    /// Prepares the state below `folder` for sources given as the text of a sources.list.
+    /// Prepares the state below `folder` for sources given as the text of a sources.list, and
+    /// for packages of one architecture.
     ///
     /// # Errors
     /// If the folder cannot be written.
-    pub fn open(folder: PathBuf, sources: &str, installed: Installed) -> Result<Self, ProvisionError> {
+    pub fn open(
+        folder: PathBuf,
+        sources: &str,
+        installed: Installed,
+        architecture: Architecture,
+    ) -> Result<Self, ProvisionError> {
         for part in ["lists/partial", "cache/archives/partial", "state", "log"] {
             let path = folder.join(part);
             fs::create_dir_all(&path).map_err(|source| ProvisionError::io("create", &path, source))?;
@@ -63,7 +70,11 @@ impl Apt {
             let path = folder.join(name);
             fs::write(&path, text).map_err(|source| ProvisionError::io("write", &path, source))?;
         }
-        Ok(Self { folder, installed })
+        Ok(Self {
+            folder,
+            installed,
+            architecture,
+        })
     }
 
     /// Where [`Self::download_with_dependencies`] puts packages.
@@ -93,7 +104,10 @@ impl Apt {
         if self.installed == Installed::Nothing {
             option("Dir::State::status", Path::new("/dev/null"));
         }
-        command.args(["-o", "APT::Architecture=amd64", "-o", "APT::Architectures=amd64"]);
+        for option in ["APT::Architecture", "APT::Architectures"] {
+            let value = format!("{option}={}", self.architecture.debian());
+            command.arg("-o").arg(value);
+        }
         // The user `_apt` may not reach into a home folder. The locks are those of the
         // package system, which is not changed; the cache folder has its own.
         command.args(["-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=1"]);

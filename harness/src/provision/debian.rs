@@ -9,7 +9,7 @@ use super::apt::{self, Apt, Installed, Package};
 use super::kernel::{Kernel, KernelName, MANIFEST, Manifest};
 use super::module::{self, Reach};
 use super::sources::Archives;
-use super::{Cache, ProvisionError};
+use super::{Architecture, Cache, ProvisionError};
 
 /// Releases and the kernel series that each came with, newest first.
 const RELEASES: [(&str, &str); 3] = [("trixie", "6.12"), ("bookworm", "6.1"), ("bullseye", "5.10")];
@@ -18,14 +18,15 @@ const RELEASES: [(&str, &str); 3] = [("trixie", "6.12"), ("bookworm", "6.1"), ("
 /// empty and the other two hold the files; before, only the image package exists.
 const PARTS: [&str; 3] = ["linux-image", "linux-binary", "linux-modules"];
 
-/// Flavour: the smallest one, with few drivers built in and so quick to boot.
-const FLAVOUR: &str = "cloud-amd64";
+/// Flavour, before the architecture: the smallest one, with few drivers built in and so quick
+/// to boot.
+const FLAVOUR: &str = "cloud";
 
 /// Looks into suites; each suite's lists are brought up to date once at most.
 pub(super) struct Suites<'a> {
     cache: &'a Cache,
     archives: &'a Archives,
-    open: BTreeMap<String, Result<Apt, String>>,
+    open: BTreeMap<(Architecture, String), Result<Apt, String>>,
 }
 
 impl<'a> Suites<'a> {
@@ -42,6 +43,7 @@ impl<'a> Suites<'a> {
     /// or an interruption ends it all.
     fn suite(
         &mut self,
+        architecture: Architecture,
         suite: &str,
         progress: &mut dyn FnMut(&str),
     ) -> Result<&Result<Apt, String>, ProvisionError> {
@@ -50,17 +52,20 @@ impl<'a> Suites<'a> {
             archives,
             open,
         } = self;
-        let vacant = match open.entry(suite.to_owned()) {
+        let vacant = match open.entry((architecture, suite.to_owned())) {
             Entry::Occupied(known) => return Ok(known.into_mut()),
             Entry::Vacant(vacant) => vacant,
         };
-        progress(&format!("{suite}: reading package lists"));
+        progress(&format!("{suite} ({architecture}): reading package lists"));
         let source = match (&archives.security, suite.ends_with("-security")) {
             (Some(security), true) => security,
             _ => &archives.main,
         };
-        let folder = cache.folder().join("apt").join(suite);
-        let apt = Apt::open(folder, &source.line_for(suite), Installed::Nothing);
+        let folder = match architecture {
+            Architecture::X86 => cache.folder().join("apt").join(suite),
+            Architecture::Arm64 => cache.folder().join("apt/arm64").join(suite),
+        };
+        let apt = Apt::open(folder, &source.line_for(suite), Installed::Nothing, architecture);
         let updated = apt.and_then(|apt| apt.update().map(|()| apt));
         let known = match updated {
             Ok(apt) => Ok(apt),
@@ -75,11 +80,13 @@ impl<'a> Suites<'a> {
     /// Downloads and unpacks the newest build of a series.
     pub(super) fn fetch(
         &mut self,
+        architecture: Architecture,
         series: &str,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Kernel, ProvisionError> {
         let cache = self.cache;
         let name = KernelName::Debian {
+            architecture,
             series: series.to_owned(),
         };
         let mut failures = Vec::new();
@@ -87,7 +94,7 @@ impl<'a> Suites<'a> {
         for group in self.groups(series) {
             let mut best: Option<(String, Build)> = None;
             for suite in group {
-                let apt = match self.suite(&suite, progress)? {
+                let apt = match self.suite(architecture, &suite, progress)? {
                     Ok(apt) => apt,
                     Err(error) => {
                         failures.push(format!("\n{error}"));
@@ -95,7 +102,7 @@ impl<'a> Suites<'a> {
                     }
                 };
                 searched.push(suite.clone());
-                for build in builds(&apt.matching(&pattern(series))?) {
+                for build in builds(&apt.matching(&pattern(architecture, series))?) {
                     let newer = match &best {
                         Some((_, best)) => apt::later(&build.version, &best.version)?,
                         None => true,
@@ -106,7 +113,7 @@ impl<'a> Suites<'a> {
                 }
             }
             if let Some((suite, build)) = best
-                && let Ok(apt) = self.suite(&suite, progress)?
+                && let Ok(apt) = self.suite(architecture, &suite, progress)?
             {
                 return install(cache, apt, &name, &build, progress);
             }
@@ -159,9 +166,9 @@ struct Build {
 }
 
 /// Extended regular expression for the packages of a series.
-fn pattern(series: &str) -> String {
-    let series = series.replace('.', r"\.");
-    format!("^({})-{series}\\..*-{FLAVOUR}$", PARTS.join("|"))
+fn pattern(architecture: Architecture, series: &str) -> String {
+    let (series, parts) = (series.replace('.', r"\."), PARTS.join("|"));
+    format!("^({parts})-{series}\\..*-{FLAVOUR}-{}$", architecture.debian())
 }
 
 /// Groups packages into builds; only those with an image package count.

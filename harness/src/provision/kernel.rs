@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ProvisionError;
 use super::module::{self, Reach};
+use super::{Architecture, ProvisionError};
 
 /// File in a provisioned kernel's folder that says what is in it. It is there exactly if
 /// the folder is complete.
@@ -18,8 +18,11 @@ pub(super) const MANIFEST: &str = "kernel.json";
 /// How a kernel is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KernelName {
-    /// `debian:X.Y`: the newest build of that series in any Debian release.
+    /// `debian:X.Y`, or `arm64:debian:X.Y`: the newest build of that series in any Debian
+    /// release.
     Debian {
+        /// What it runs on.
+        architecture: Architecture,
         /// `X.Y`, for instance `6.12`.
         series: String,
     },
@@ -29,15 +32,22 @@ pub enum KernelName {
 
 /// This is not the name of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no kernel: give `debian:X.Y`, for instance `debian:6.12`, or the path of a kernel image")]
+#[error(
+    "`{0}` is no kernel: give `debian:X.Y`, for instance `debian:6.12`, `arm64:debian:X.Y`, or the path of a \
+     kernel image for x86-64"
+)]
 pub struct BadKernelName(String);
 
 impl FromStr for KernelName {
     type Err = BadKernelName;
     fn from_str(text: &str) -> Result<Self, BadKernelName> {
         let bad = || BadKernelName(text.to_owned());
-        let Some(series) = text.strip_prefix("debian:") else {
-            return if text.is_empty() {
+        let (architecture, name) = match text.strip_prefix(Architecture::Arm64.prefix()) {
+            Some(name) => (Architecture::Arm64, name),
+            None => (Architecture::X86, text),
+        };
+        let Some(series) = name.strip_prefix("debian:") else {
+            return if text.is_empty() || architecture != Architecture::X86 {
                 Err(bad())
             } else {
                 Ok(Self::Path(PathBuf::from(text)))
@@ -49,15 +59,37 @@ impl FromStr for KernelName {
             return Err(bad());
         }
         Ok(Self::Debian {
+            architecture,
             series: series.to_owned(),
         })
+    }
+}
+
+impl KernelName {
+    /// What the kernel runs on. An image that is named by its path is for x86-64.
+    #[must_use]
+    pub const fn architecture(&self) -> Architecture {
+        match self {
+            Self::Debian { architecture, .. } => *architecture,
+            Self::Path(_) => Architecture::X86,
+        }
+    }
+
+    /// The numbers of a Debian series, to sort by.
+    pub(super) fn series_numbers(&self) -> Vec<u32> {
+        match self {
+            Self::Debian { series, .. } => series.split('.').filter_map(|part| part.parse().ok()).collect(),
+            Self::Path(_) => Vec::new(),
+        }
     }
 }
 
 impl fmt::Display for KernelName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Debian { series } => write!(formatter, "debian:{series}"),
+            Self::Debian { architecture, series } => {
+                write!(formatter, "{}debian:{series}", architecture.prefix())
+            }
             Self::Path(path) => write!(formatter, "{}", path.display()),
         }
     }
@@ -72,7 +104,7 @@ pub struct Kernel {
     pub release: String,
     /// Version of the package that it comes from.
     pub package: Option<String>,
-    /// The image, a bzImage.
+    /// The image: a bzImage on x86-64, an Image on arm64.
     pub image: PathBuf,
     /// The modules that KVM needs, in the order in which they load; [`module::read`]
     /// opens them. Empty if KVM is built in.
@@ -231,10 +263,12 @@ mod tests {
 
     #[test]
     fn names() {
-        let debian = KernelName::Debian {
+        let debian = |architecture| KernelName::Debian {
+            architecture,
             series: "6.12".to_owned(),
         };
-        assert_eq!("debian:6.12".parse(), Ok(debian));
+        assert_eq!("debian:6.12".parse(), Ok(debian(Architecture::X86)));
+        assert_eq!("arm64:debian:6.12".parse(), Ok(debian(Architecture::Arm64)));
         assert_eq!("./vmlinuz".parse(), Ok(KernelName::Path("./vmlinuz".into())));
         for bad in [
             "",
@@ -243,10 +277,13 @@ mod tests {
             "debian:6.x",
             "debian:6.12.3",
             "debian:/../x",
+            "arm64:",
+            "arm64:debian:6",
+            "arm64:/boot/vmlinuz",
         ] {
             assert!(bad.parse::<KernelName>().is_err(), "{bad}");
         }
-        for text in ["debian:6.12", "/boot/vmlinuz"] {
+        for text in ["debian:6.12", "arm64:debian:6.12", "/boot/vmlinuz"] {
             assert_eq!(text.parse::<KernelName>().unwrap().to_string(), text);
         }
     }

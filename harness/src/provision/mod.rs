@@ -3,7 +3,9 @@
 //! Everything is kept in one cache folder and nothing else on the machine changes: no
 //! package is installed and apt's own lists and configuration stay as they are.
 
+mod agent;
 mod apt;
+mod architecture;
 mod command;
 mod debian;
 pub(crate) mod elf;
@@ -19,6 +21,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+pub use agent::Agent;
+pub use architecture::Architecture;
 pub use command::last_lines;
 pub use kernel::{BadKernelName, Kernel, KernelName};
 pub use qemu::Qemu;
@@ -32,9 +36,38 @@ const PART: &str = "part-";
 pub enum ProvisionError {
     /// There is no QEMU.
     #[error(
-        "there is no working qemu-system-x86_64: install it, or let `conform provision` fetch it where apt is"
+        "there is no working {}: install it, or let `conform provision` fetch it where apt is",
+        .0.qemu_program()
     )]
-    QemuMissing,
+    QemuMissing(Architecture),
+    /// This program was not built yet for kernels of another architecture.
+    #[error("{problem}: `conform provision {kernel}` builds it")]
+    AgentMissing {
+        /// What is missing or stale.
+        problem: String,
+        /// The kernel whose provisioning builds it.
+        kernel: KernelName,
+    },
+    /// The sources of this program are not where it was built.
+    #[error(
+        "{folder} does not hold the sources of this program any more, and what runs in an arm64 kernel is \
+         built from them: run `cargo conform` in a checkout"
+    )]
+    NoSources {
+        /// The folder of the workspace.
+        folder: PathBuf,
+    },
+    /// There is no Rust standard library for another architecture.
+    #[error(
+        "there is no Rust standard library for {target} and rustup cannot add it ({problem}): \
+         `rustup target add {target}` does it where there is a network"
+    )]
+    NoCrossStandardLibrary {
+        /// Rust's name of the target.
+        target: &'static str,
+        /// Why.
+        problem: String,
+    },
     /// The kernel was not fetched yet.
     #[error("kernel {name} is not in the cache: fetch it with `conform provision {name}`")]
     KernelMissing {
@@ -215,8 +248,11 @@ impl Cache {
         &self.folder
     }
 
-    fn qemu_folder(&self) -> PathBuf {
-        self.folder.join("qemu")
+    fn qemu_folder(&self, architecture: Architecture) -> PathBuf {
+        self.folder.join(match architecture {
+            Architecture::X86 => "qemu",
+            Architecture::Arm64 => "qemu-arm64",
+        })
     }
 
     fn xen_folder(&self) -> PathBuf {
@@ -237,15 +273,47 @@ impl Cache {
             .join(name.to_string().replace(':', "-"))
     }
 
-    /// The QEMU that is installed, else the one in the cache. Nothing is fetched.
+    /// The QEMU for x86-64 that is installed, else the one in the cache. Nothing is fetched.
     ///
     /// # Errors
     /// If there is none that runs.
     pub fn qemu(&self) -> Result<Qemu, ProvisionError> {
-        let installed = Qemu::installed();
+        self.qemu_for(Architecture::X86)
+    }
+
+    /// The same for any architecture.
+    ///
+    /// # Errors
+    /// If there is none that runs.
+    pub fn qemu_for(&self, architecture: Architecture) -> Result<Qemu, ProvisionError> {
+        let installed = Qemu::installed(architecture);
         installed
-            .or_else(|_| Qemu::unpacked(&self.qemu_folder()))
-            .map_err(|_| ProvisionError::QemuMissing)
+            .or_else(|_| Qemu::unpacked(architecture, &self.qemu_folder(architecture)))
+            .map_err(|_| ProvisionError::QemuMissing(architecture))
+    }
+
+    /// This program for arm64, as it was built for `kernel`. Nothing is built.
+    ///
+    /// # Errors
+    /// If it was not built yet, or from other sources.
+    pub fn agent(&self, kernel: &KernelName) -> Result<Agent, ProvisionError> {
+        Agent::in_folder(&self.folder.join(agent::FOLDER), kernel)
+    }
+
+    /// Debian kernels of an architecture in the cache, oldest series first.
+    #[must_use]
+    pub fn kernels(&self, architecture: Architecture) -> Vec<KernelName> {
+        let start = format!("{}debian:", architecture.prefix());
+        let entries = fs::read_dir(self.folder.join("kernels"));
+        let entries = entries.into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| {
+            let file = entry.file_name().into_string().ok()?;
+            let series = file.strip_prefix(&start.replace(':', "-"))?;
+            format!("{start}{series}").parse::<KernelName>().ok()
+        });
+        let mut names: Vec<KernelName> = names.filter(|name| self.kernel(name).is_ok()).collect();
+        names.sort_by_cached_key(KernelName::series_numbers);
+        names
     }
 
     /// A kernel by path, or one in the cache. Nothing is fetched.
@@ -307,10 +375,24 @@ fn workspace() -> Option<PathBuf> {
 /// Everything that booting needs.
 #[derive(Clone, Debug)]
 pub struct Provisioned {
-    /// The emulator.
-    pub qemu: Qemu,
+    /// An emulator for each architecture that a kernel is for; that for x86-64 if none was
+    /// asked for.
+    pub qemus: Vec<Qemu>,
     /// The kernels, in the order in which they were asked for.
     pub kernels: Vec<Kernel>,
+    /// This program for arm64, if there is a kernel for it.
+    pub agent: Option<Agent>,
+}
+
+/// The architectures of kernels, each once.
+fn architectures(kernels: &[KernelName]) -> Vec<Architecture> {
+    let mut architectures: Vec<Architecture> = kernels.iter().map(KernelName::architecture).collect();
+    if architectures.is_empty() {
+        architectures.push(Architecture::X86);
+    }
+    architectures.sort_unstable();
+    architectures.dedup();
+    architectures
 }
 
 /// Finds or fetches QEMU and the kernels. What is there already is not fetched again, so
@@ -335,11 +417,14 @@ pub fn provision(
     let _lock = cache.lock()?;
     space::check(cache.folder(), space::NEEDED)?;
     let archives = sources::Archives::of_machine(Path::new("/")).ok_or(ProvisionError::NoArchive);
-    let qemu = match (cache.qemu(), &archives) {
-        (Ok(qemu), _) => qemu,
-        (Err(_), Ok(archives)) => qemu::fetch(cache, archives, progress)?,
-        (Err(_), Err(_)) => return Err(ProvisionError::NoArchive),
-    };
+    let mut qemus = Vec::new();
+    for architecture in architectures(kernels) {
+        qemus.push(match (cache.qemu_for(architecture), &archives) {
+            (Ok(qemu), _) => qemu,
+            (Err(_), Ok(archives)) => qemu::fetch(cache, archives, architecture, progress)?,
+            (Err(_), Err(_)) => return Err(ProvisionError::NoArchive),
+        });
+    }
     let mut suites = archives
         .as_ref()
         .ok()
@@ -349,17 +434,40 @@ pub fn provision(
         let kernel = match (cache.kernel(name), name, &mut suites) {
             (Ok(kernel), _, _) => kernel,
             (Err(error), KernelName::Path(_), _) => return Err(error),
-            (Err(_), KernelName::Debian { series }, Some(suites)) => suites.fetch(series, progress)?,
+            (Err(_), KernelName::Debian { architecture, series }, Some(suites)) => {
+                suites.fetch(*architecture, series, progress)?
+            }
             (Err(_), KernelName::Debian { .. }, None) => return Err(ProvisionError::NoArchive),
         };
         found.push(kernel);
     }
-    Ok(Provisioned { qemu, kernels: found })
+    let agent = match kernels.iter().find(|name| needs_agent(name)) {
+        Some(name) => Some(cache.agent(name).or_else(|_| agent::build(cache, progress))?),
+        None => None,
+    };
+    Ok(Provisioned {
+        qemus,
+        kernels: found,
+        agent,
+    })
+}
+
+/// Whether this executable is none for the kernel.
+fn needs_agent(name: &KernelName) -> bool {
+    name.architecture() != Architecture::X86
 }
 
 fn find(cache: &Cache, kernels: &[KernelName]) -> Result<Provisioned, ProvisionError> {
     Ok(Provisioned {
-        qemu: cache.qemu()?,
+        qemus: architectures(kernels)
+            .into_iter()
+            .map(|architecture| cache.qemu_for(architecture))
+            .collect::<Result<_, _>>()?,
+        agent: kernels
+            .iter()
+            .find(|name| needs_agent(name))
+            .map(|name| cache.agent(name))
+            .transpose()?,
         kernels: kernels
             .iter()
             .map(|name| cache.kernel(name))

@@ -7,12 +7,8 @@ use std::process::Command;
 
 use super::apt::{self, Apt, Installed};
 use super::sources::Archives;
-use super::{Cache, ProvisionError, command};
+use super::{Architecture, Cache, ProvisionError, command};
 
-/// Name of the program.
-const PROGRAM: &str = "qemu-system-x86_64";
-/// Name of the Debian package.
-const PACKAGE: &str = "qemu-system-x86";
 /// Folders below the root of an unpacked package that hold its shared libraries.
 const LIBRARY_FOLDERS: [&str; 3] = [
     "usr/lib/x86_64-linux-gnu",
@@ -25,6 +21,7 @@ const DATA_FOLDERS: [&str; 2] = ["usr/share/qemu", "usr/share/seabios"];
 /// A QEMU that was seen to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Qemu {
+    architecture: Architecture,
     program: PathBuf,
     /// Root of the unpacked packages, if it is not installed.
     root: Option<PathBuf>,
@@ -33,17 +30,23 @@ pub struct Qemu {
 
 impl Qemu {
     /// The one that is installed.
-    pub(super) fn installed() -> Result<Self, ProvisionError> {
-        Self::checked(PathBuf::from(PROGRAM), None)
+    pub(super) fn installed(architecture: Architecture) -> Result<Self, ProvisionError> {
+        Self::checked(architecture, PathBuf::from(architecture.qemu_program()), None)
     }
 
     /// The one that was unpacked below `root`.
-    pub(super) fn unpacked(root: &Path) -> Result<Self, ProvisionError> {
-        Self::checked(root.join("usr/bin").join(PROGRAM), Some(root.to_owned()))
+    pub(super) fn unpacked(architecture: Architecture, root: &Path) -> Result<Self, ProvisionError> {
+        let program = root.join("usr/bin").join(architecture.qemu_program());
+        Self::checked(architecture, program, Some(root.to_owned()))
     }
 
-    fn checked(program: PathBuf, root: Option<PathBuf>) -> Result<Self, ProvisionError> {
+    fn checked(
+        architecture: Architecture,
+        program: PathBuf,
+        root: Option<PathBuf>,
+    ) -> Result<Self, ProvisionError> {
         let mut qemu = Self {
+            architecture,
             program,
             root,
             version: String::new(),
@@ -54,6 +57,12 @@ impl Qemu {
             .trim_start_matches("QEMU emulator version ")
             .clone_into(&mut qemu.version);
         Ok(qemu)
+    }
+
+    /// What it emulates.
+    #[must_use]
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
     }
 
     /// Version, for instance `10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)`.
@@ -92,35 +101,39 @@ impl Qemu {
 pub(super) fn fetch(
     cache: &Cache,
     archives: &Archives,
+    architecture: Architecture,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Qemu, ProvisionError> {
     let release = &archives.release;
     let backports = format!("{release}-backports");
     let suites = [release.clone(), format!("{release}-updates"), backports.clone()];
     let sources: String = suites.iter().map(|suite| archives.main.line_for(suite)).collect();
-    let apt = Apt::open(cache.folder().join("apt/qemu"), &sources, Installed::AsOnMachine)?;
+    // Its own packages are for this machine, whatever it emulates.
+    let folder = cache.folder().join("apt/qemu");
+    let apt = Apt::open(folder, &sources, Installed::AsOnMachine, Architecture::X86)?;
+    let package = architecture.qemu_package();
     // What an interrupted call downloaded may be of another version by now.
     remove_packages(&apt.archives())?;
     progress("qemu: reading package lists");
     apt.update()?;
-    progress("qemu: downloading");
-    if apt.download_with_dependencies(PACKAGE, None).is_err() {
+    progress(&format!("qemu: downloading {package}"));
+    if apt.download_with_dependencies(package, None).is_err() {
         // A machine that carries parts of QEMU from backports cannot take the rest from
         // the release. If this fails, too, it is the error that matters.
         progress("qemu: the release's version does not fit this machine; trying backports");
-        apt.download_with_dependencies(PACKAGE, Some(&backports))?;
+        apt.download_with_dependencies(package, Some(&backports))?;
     }
     progress("qemu: unpacking");
     let part = cache.part()?;
     let root = part.path().join("root");
     apt::unpack_all(&apt.archives(), &root)?;
-    let before = Qemu::unpacked(&root)?;
-    let home = cache.qemu_folder();
+    let before = Qemu::unpacked(architecture, &root)?;
+    let home = cache.qemu_folder(architecture);
     super::replace(&root, &home)?;
-    progress(&format!("qemu: {}", before.version));
+    progress(&format!("qemu for {architecture}: {}", before.version));
     // The packages are as large as what came out of them, and never needed again.
     remove_packages(&apt.archives())?;
-    Qemu::unpacked(&home)
+    Qemu::unpacked(architecture, &home)
 }
 
 fn remove_packages(folder: &Path) -> Result<(), ProvisionError> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apt::{self, Apt, Installed, Package};
 use super::sources::Archives;
-use super::{BadKernelName, Cache, KernelName, ProvisionError, command, space};
+use super::{Architecture, BadKernelName, Cache, KernelName, ProvisionError, command, space};
 
 /// File in the folder that says what is in it. It is there exactly if the folder is complete.
 const MANIFEST: &str = "xen.json";
@@ -92,7 +92,12 @@ fn fetch(cache: &Cache, archives: &Archives, progress: &mut dyn FnMut(&str)) -> 
     let suite = &archives.release;
     progress(&format!("{suite}: reading package lists"));
     let folder = cache.folder().join("apt").join(suite);
-    let apt = Apt::open(folder, &archives.main.line_for(suite), Installed::Nothing)?;
+    let apt = Apt::open(
+        folder,
+        &archives.main.line_for(suite),
+        Installed::Nothing,
+        Architecture::X86,
+    )?;
     apt.update()?;
     let mut newest: Option<Package> = None;
     for package in apt.matching(PACKAGES)? {

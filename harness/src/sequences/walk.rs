@@ -321,6 +321,7 @@ impl<'s> Walk<'s> {
                 observations,
                 memory_changes: without_slots(memory_changes),
                 smm_memory_changes,
+                stage2: None,
             };
             if !transcripts.contains(&transcript) {
                 transcripts.push(transcript);

@@ -1,10 +1,29 @@
 //! Things that run scenarios.
 
+pub mod arm64_operation;
+#[cfg(feature = "suite")]
 pub mod booted;
+#[cfg(target_arch = "x86_64")]
 pub mod kvm;
+#[cfg(target_arch = "aarch64")]
+#[path = "kvm/arm64/mod.rs"]
+pub mod kvm;
+pub mod probe;
+#[cfg(feature = "suite")]
 pub mod xen_pv;
 
+/// Booted kernels: this program as their init, and what it tells the host.
+#[cfg(not(feature = "suite"))]
+pub mod booted {
+    mod agent;
+    #[allow(dead_code, reason = "the host's half of it is not called here")]
+    mod frame;
+
+    pub use agent::agent_main;
+}
+
 use serde::{Deserialize, Serialize};
+use spec_model::profile::Architecture;
 use spec_model::scenario::Scenario;
 use spec_model::transcript::Transcript;
 
@@ -39,10 +58,17 @@ pub enum Processor {
 pub enum Backend {
     /// AMD's SVM (`kvm_amd`).
     Svm,
+    /// The same without nested paging: KVM makes shadow page tables (`kvm_amd.npt=0`).
+    SvmNpt0,
     /// Intel's VMX (`kvm_intel`).
     Vmx,
     /// The software backend without hardware virtualization (`kvm_pvm`).
     Pvm,
+    /// arm64 without the Virtualization Host Extensions: the kernel runs at EL1, and a small
+    /// part of KVM at EL2.
+    Arm64Nvhe,
+    /// arm64 with the Virtualization Host Extensions: the whole kernel runs at EL2.
+    Arm64Vhe,
     /// Not KVM but Xen, whose guest is paravirtual.
     XenPv,
     /// None of the above.
@@ -57,6 +83,27 @@ impl Backend {
             (true, false) => Some("Xen runs paravirtual guests here, and the scenario is a whole machine"),
             (false, true) => Some("the scenario is a paravirtual guest of Xen; `xen-pv@debian` can run it"),
             _ => None,
+        }
+    }
+}
+
+/// Why guests of an architecture cannot run a scenario, if so. The scenario itself says it, by
+/// what it is made of.
+#[must_use]
+pub fn other_architecture(scenario: &Scenario, guests: Architecture) -> Option<String> {
+    match (&scenario.stage2, guests) {
+        (None, Architecture::X86) => None,
+        (None, Architecture::Arm64) => Some(
+            "the scenario is made of x86 instructions, registers and events, and this KVM runs arm64 guests"
+                .to_owned(),
+        ),
+        (Some(stage2), guests) => {
+            let (only, what) = stage2.only_on()?;
+            let name = match guests {
+                Architecture::X86 => "x86",
+                Architecture::Arm64 => "arm64",
+            };
+            (only != guests).then(|| format!("the scenario {what}, and this KVM runs {name} guests"))
         }
     }
 }
@@ -79,6 +126,8 @@ pub struct RunOptions {
     pub fresh_vm: bool,
     /// What the host does at every point, beside observing and what the scenario says.
     pub mode: Mode,
+    /// Run also what may harm this host, if it has the bug in question.
+    pub allow_host_risk: bool,
 }
 
 /// What the host does with the whole state at every point, once it has observed and acted.
@@ -115,6 +164,6 @@ impl Mode {
 pub trait Target {
     /// Runs all scenarios and hands each result to `sink` with the scenario's index, as
     /// soon as it is there, in any order and exactly once. A target that was told to stop (see
-    /// [`booted::BootedConfig`]) leaves out those that have not run.
+    /// `booted::BootedConfig`) leaves out those that have not run.
     fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run));
 }

@@ -13,11 +13,13 @@ use spec_model::x86::state::{RSP, VcpuState};
 pub const CODE: u64 = 0x1000;
 /// On a machine that ran another scenario before.
 pub const REUSED: RunOptions = RunOptions {
+    allow_host_risk: false,
     fresh_vm: false,
     mode: Mode::Normal,
 };
 /// On a new machine.
 pub const FRESH: RunOptions = RunOptions {
+    allow_host_risk: false,
     fresh_vm: true,
     mode: Mode::Normal,
 };

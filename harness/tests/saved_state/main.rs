@@ -70,6 +70,7 @@ fn ignored(name: &str, reason: &str) -> Trial {
 
 fn options(mode: Mode) -> RunOptions {
     RunOptions {
+        allow_host_risk: false,
         fresh_vm: false,
         mode,
     }

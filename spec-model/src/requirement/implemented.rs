@@ -25,6 +25,12 @@ static SOURCES: &[(&str, &str)] = sources![
     "chipset/register.rs",
     "chipset/window.rs",
     "profile.rs",
+    "stage2/host.rs",
+    "stage2/machine.rs",
+    "stage2/machine/arm64/mod.rs",
+    "stage2/machine/arm64/stage1.rs",
+    "stage2/machine/walk.rs",
+    "stage2/slots.rs",
     "x86/control.rs",
     "x86/debug/breakpoint.rs",
     "x86/debug/choices.rs",
@@ -135,7 +141,7 @@ fn mentions(documentation: &str, id: &str) -> bool {
         |character: char| character.is_ascii_uppercase() || character.is_ascii_digit() || character == '-';
     let words: Vec<&str> = documentation
         .split(|character: char| {
-            character.is_whitespace() || matches!(character, '(' | ')' | ',' | '.' | ';')
+            character.is_whitespace() || matches!(character, '(' | ')' | ',' | '.' | ';' | ':')
         })
         .filter(|word| !word.is_empty())
         .collect();

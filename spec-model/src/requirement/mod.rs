@@ -4,6 +4,7 @@
 //! survives the renumbering between editions.
 
 mod apic;
+mod arm64;
 mod chipset;
 mod debug;
 mod exceptions;
@@ -16,10 +17,12 @@ mod saved_state;
 mod smm;
 mod smm_formats;
 mod smm_image;
+mod stage2;
 mod system_call;
 mod xen_pv;
 
 pub use apic::*;
+pub use arm64::*;
 pub use chipset::*;
 pub use debug::*;
 pub use exceptions::*;
@@ -32,6 +35,7 @@ pub use saved_state::*;
 pub use smm::*;
 pub use smm_formats::*;
 pub use smm_image::*;
+pub use stage2::*;
 pub use system_call::*;
 pub use xen_pv::*;
 
@@ -107,6 +111,8 @@ pub fn all() -> impl Iterator<Item = &'static Requirement> {
         INIT,
         MACHINE_CHECK,
         XEN_PV,
+        STAGE2,
+        ARM64,
     ]
     .into_iter()
     .flatten()

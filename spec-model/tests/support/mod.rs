@@ -93,6 +93,7 @@ pub fn scenario(code: &[(u64, &[u8])], points: usize, events: Vec<HostEvent>) ->
         schedule: Vec::new(),
         limits: Limits::default(),
         watches: Vec::new(),
+        stage2: None,
         chipset: None,
     }
 }

@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 
 use crate::batch::Family;
-use crate::batch::item::{Item, Runner, Seen};
+use crate::batch::item::{Item, Seen};
+use crate::batch::runner::Runner;
 use crate::cli::session::{Kind, Prepared};
 use crate::interrupt;
 use crate::target::RunOptions;

@@ -66,6 +66,7 @@ fn an_expected_path_is_one_of_several() {
         let expectations = Expectations {
             paths,
             fields: Vec::new(),
+            steps: Vec::new(),
         };
         with_view(&expectations, |case| {
             judge(case, &allowed, &Run::Done(transcript()))
@@ -121,6 +122,7 @@ fn runs_that_did_not_happen_are_no_deviations() {
             observations: Vec::new(),
             memory_changes: Vec::new(),
             smm_memory_changes: Vec::new(),
+            stage2: None,
         });
         assert_eq!(judge(case, &allowed, &nothing).kind(), VerdictKind::Broken);
         let no_model = judge(case, &pure(Vec::new()), &Run::Done(transcript()));
@@ -132,6 +134,7 @@ fn deviation(title: &str, defect: Defect) -> Deviation {
     Deviation {
         title: title.to_owned(),
         targets: vec![Backend::Svm],
+        nested_paging: None,
         processor: None,
         modes: Vec::new(),
         kernels: KernelRange::default(),

@@ -1,6 +1,6 @@
 //! This program as the init program of a booted kernel.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,19 +11,27 @@ use rustix::system::{RebootCommand, finit_module, reboot};
 use rustix::termios::{OptionalActions, tcdrain, tcgetattr, tcsetattr};
 use spec_model::scenario::Scenario;
 
+#[cfg(feature = "suite")]
 use super::batch;
-use super::frame::{Job, Message, encode};
-use super::initramfs::{JOB, MODULES};
+use super::frame::{JOB, Job, MODULES, Message, encode};
 use crate::target::kvm::Kvm;
+use crate::target::probe::Probe;
 use crate::target::{Identity, Run, RunOptions};
 
-/// The serial port that carries frames to the host; the first one is the console.
-const CHANNEL: &str = "/dev/ttyS1";
+/// The serial port that carries frames to the host. On x86-64 the first one is the console; on
+/// arm64 the console is of another kind, with names of its own.
+const CHANNEL: &str = if cfg!(target_arch = "aarch64") {
+    "/dev/ttyS0"
+} else {
+    "/dev/ttyS1"
+};
 
 /// Something that runs scenarios one by one, with the identity that it has by itself.
 pub(super) trait Executor {
     fn identity(&self) -> Identity;
     fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Run;
+    /// Tries out what the target does without any scenario.
+    fn probe(&mut self, _told: &mut dyn FnMut(Probe)) {}
 }
 
 impl Executor for Kvm {
@@ -32,6 +40,10 @@ impl Executor for Kvm {
     }
     fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Run {
         Kvm::run_one(self, scenario, options)
+    }
+    #[cfg(target_arch = "aarch64")]
+    fn probe(&mut self, told: &mut dyn FnMut(Probe)) {
+        Kvm::probe(self, told);
     }
 }
 
@@ -80,6 +92,15 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
         }
     };
     channel.send(&Message::Hello(executor.identity()))?;
+    if job.probe {
+        let mut sent = Ok(());
+        executor.probe(&mut |probe| {
+            if sent.is_ok() {
+                sent = channel.send(&Message::Probed(probe));
+            }
+        });
+        sent?;
+    }
     for (index, scenario) in &job.scenarios {
         channel.send(&Message::Starting(*index))?;
         let run = catch_unwind(AssertUnwindSafe(|| executor.run_one(scenario, job.options)));
@@ -93,10 +114,12 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
         };
         channel.send(&Message::Result(*index, run))?;
     }
+    #[cfg(feature = "suite")]
     batch::run(&job, &mut executor, &open, &mut channel)?;
     channel.send(&Message::Finished)
 }
 
+/// What a panic said.
 pub(super) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
@@ -113,21 +136,35 @@ fn load_modules() -> io::Result<Vec<String>> {
         }
     }
     paths.sort();
+    let command_line = fs::read_to_string("/proc/cmdline")?;
     let mut refused = Vec::new();
     for path in paths {
         if Path::new("/dev/kvm").exists() {
             break;
         }
-        if let Err(error) = finit_module(File::open(&path)?, c"", 0) {
-            let name = path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let parameters = CString::new(parameters(&name, &command_line)).map_err(io::Error::other)?;
+        if let Err(error) = finit_module(File::open(&path)?, &parameters, 0) {
             refused.push(format!("{name}: {error}"));
         }
     }
     Ok(refused)
+}
+
+/// What the kernel's command line says to a module, which only built-in ones hear by themselves.
+fn parameters(module: &str, command_line: &str) -> String {
+    // Files are numbered in the order of loading, and have dashes where modules have underscores.
+    let name = module.trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == '-');
+    let name = name.replace('-', "_");
+    let own = command_line.split_whitespace().filter_map(|word| {
+        let (module, parameter) = word.split_once('.')?;
+        (module.replace('-', "_") == name).then_some(parameter)
+    });
+    own.collect::<Vec<&str>>().join(" ")
 }
 
 /// The way to the host.

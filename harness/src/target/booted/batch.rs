@@ -16,7 +16,8 @@ use super::emulator::Lost;
 use super::frame::{Job, Message};
 use super::{Booted, End, FRUITLESS_BOOTS, IDLE_BOOTS};
 use crate::batch::Family;
-use crate::batch::item::{Item, Runner, Seen, Work};
+use crate::batch::item::{Item, Seen, Work};
+use crate::batch::runner::Runner;
 use crate::gates::Payload as Gates;
 use crate::sequences::Payload as Sequences;
 use crate::target::{Run, RunOptions};
@@ -135,6 +136,7 @@ impl Booted {
     ) -> End {
         let job = Job {
             options,
+            probe: false,
             scenarios: Vec::new(),
             work: Some(F::work(left.values().map(|item| Cow::Borrowed(*item)).collect())),
             careful,
@@ -161,7 +163,7 @@ impl Booted {
                     }
                     running = None;
                 }
-                Ok(Message::Result(..)) => {}
+                Ok(Message::Result(..) | Message::Probed(_)) => {}
                 Ok(Message::Finished) => {
                     self.alarms.extend(emulator.alarm());
                     return End::Finished;

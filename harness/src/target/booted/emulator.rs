@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::frame::{Corrupt, Decoder, Job, Message};
 use super::initramfs::{Contents, InitramfsError};
+use super::platform::Platform;
 use crate::interrupt;
 use crate::provision::Qemu;
 
@@ -33,14 +34,13 @@ const ALARMS: [&str; 6] = [
     "general protection",
 ];
 
-/// A processor with SVM and long mode. Everything else that the boot does not need is left
-/// out, because probing devices takes time. The cache of translated code is small because a
-/// short run gains nothing from a large one, and memory of the whole run counts.
-const OPTIONS: &str = "-machine pc -accel tcg,tb-size=32 -cpu EPYC,+svm -m 256 -nodefaults -no-user-config -display none -no-reboot";
+/// Options for every machine. What the boot does not need is left out, because probing devices
+/// takes time. The cache of translated code is small because a short run gains nothing from a
+/// large one, and memory of the whole run counts.
+const OPTIONS: &str = "-accel tcg,tb-size=32 -m 256 -nodefaults -no-user-config -display none -no-reboot";
 
-/// The first serial port is the console, the second carries frames.
-const SERIAL_PORTS: &str =
-    "-serial chardev:console -chardev stdio,id=frames,signal=off -serial chardev:frames";
+/// Where the console goes; the frames go over standard output.
+const CONSOLE: &str = "-serial chardev:console -chardev stdio,id=frames,signal=off";
 
 /// How long a process that closed its output may take to end.
 const ENDING: Duration = Duration::from_secs(2);
@@ -76,6 +76,8 @@ pub(super) struct Machine<'a> {
     pub initramfs: &'a Contents,
     pub job: &'a Job<'a>,
     pub command_line: &'a str,
+    /// What is emulated.
+    pub platform: Platform,
 }
 
 /// A running QEMU. Dropping it ends the process.
@@ -113,6 +115,7 @@ impl Emulator {
         let console = create(&console_path)?;
         let errors = create(&folder.path().join("errors"))?;
         let mut command = machine.qemu.command(launcher());
+        command.args(machine.platform.options().split(' '));
         command.args(OPTIONS.split(' '));
         command.arg("-kernel").arg(machine.kernel);
         command.arg("-initrd").arg(&initramfs);
@@ -122,7 +125,8 @@ impl Emulator {
         command
             .arg("-chardev")
             .arg(format!("file,id=console,path={path}"));
-        command.args(SERIAL_PORTS.split(' '));
+        command.args(CONSOLE.split(' '));
+        command.args(machine.platform.frames().split(' '));
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

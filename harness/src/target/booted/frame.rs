@@ -11,7 +11,13 @@ use serde::{Deserialize, Serialize};
 use spec_model::scenario::Scenario;
 
 use crate::batch::item::{Seen, Work};
+use crate::target::probe::Probe;
 use crate::target::{Identity, Run, RunOptions};
+
+/// Where the agent finds its job.
+pub(super) const JOB: &str = "/job";
+/// Where the agent finds the modules; their names sort in the order in which they load.
+pub(super) const MODULES: &str = "/modules";
 
 /// Start of a frame. Not text, so that a stray console line is never taken for one.
 const MAGIC: [u8; 4] = [0xf5, b'C', b'F', 0x0a];
@@ -26,6 +32,8 @@ const LONGEST_MESSAGE: usize = 256 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Job<'a> {
     pub options: RunOptions,
+    /// Whether to try out what the target does, before anything else.
+    pub probe: bool,
     /// Each with the index by which its result is known.
     pub scenarios: Vec<(u32, Cow<'a, Scenario>)>,
     /// Scenarios of a family, to run after those.
@@ -40,6 +48,8 @@ pub(super) struct Job<'a> {
 pub(super) enum Message {
     /// It runs, and this is its KVM.
     Hello(Identity),
+    /// It tried something out.
+    Probed(Probe),
     /// It begins a scenario.
     Starting(u32),
     /// It is done with a scenario.

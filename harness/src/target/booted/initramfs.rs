@@ -12,14 +12,9 @@ use std::process::Command;
 
 use cpio::newc;
 
-use super::frame::Job;
+use super::frame::{JOB, Job, MODULES};
 use crate::provision::elf::{EHDR_SIZE, Elf, NotElf};
 use crate::provision::{Kernel, ProvisionError, module};
-
-/// Where the agent finds its job.
-pub(super) const JOB: &str = "/job";
-/// Where the agent finds the modules; their names sort in the order in which they load.
-pub(super) const MODULES: &str = "/modules";
 
 /// Why there is no root file system.
 #[derive(Debug, thiserror::Error)]
@@ -325,6 +320,7 @@ mod tests {
         let contents = Contents::new(&executable, &kernel).unwrap();
         let job = Job {
             options: RunOptions::default(),
+            probe: false,
             scenarios: Vec::new(),
             work: None,
             careful: false,

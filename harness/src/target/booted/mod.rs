@@ -9,6 +9,7 @@ mod batch;
 mod emulator;
 mod frame;
 mod initramfs;
+mod platform;
 #[cfg(test)]
 mod tests;
 
@@ -21,18 +22,20 @@ use std::time::{Duration, Instant};
 
 use spec_model::defect::DefectSet;
 use spec_model::outcome::Facility;
-use spec_model::profile::KVM_SVM;
+use spec_model::profile::{self, KVM_SVM};
 use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
 
-use super::{Backend, Identity, Run, RunOptions, Target};
-use crate::provision::{Kernel, Qemu};
+use super::probe::Probe;
+use super::{Backend, Identity, Run, RunOptions, Target, other_architecture};
+use crate::provision::{Architecture, Kernel, Qemu};
 
 pub use agent::agent_main;
 pub(crate) use emulator::launcher;
 use emulator::{Emulator, Lost, Machine};
 use frame::{Job, Message};
 use initramfs::Contents;
+pub use platform::Platform;
 
 use crate::interrupt;
 
@@ -43,12 +46,6 @@ const IDLE_BOOTS: u32 = 3;
 /// scenario less to run, so several cases that kill the kernel may well follow each other.
 const FRUITLESS_BOOTS: u32 = 8;
 
-/// Arguments of the guest kernel. `panic=-1` restarts at once, and QEMU ends when the
-/// guest restarts; `oops=panic` makes a crash in KVM end the run where it happened. The
-/// second line leaves out what costs time in an emulator and has nothing to do with KVM.
-const COMMAND_LINE: &str = "console=ttyS0 rdinit=/init panic=-1 oops=panic quiet mitigations=off nokaslr \
-    tsc=reliable no_timer_check lsm= audit=0 cryptomgr.notests random.trust_cpu=on";
-
 /// What to boot and how.
 #[derive(Clone, Debug)]
 pub struct BootedConfig {
@@ -58,7 +55,9 @@ pub struct BootedConfig {
     pub qemu: Qemu,
     /// The kernel whose KVM is tested.
     pub kernel: Kernel,
-    /// The `conform` executable; [`agent_main`] must be what it calls as process 1.
+    /// What is emulated, as the kernel wants it.
+    pub platform: Platform,
+    /// The `conform` executable for that kernel; [`agent_main`] must be what it calls as process 1.
     pub executable: PathBuf,
     /// Arguments that the executable gets as init, without blanks.
     pub arguments: Vec<String>,
@@ -73,13 +72,14 @@ pub struct BootedConfig {
 }
 
 impl BootedConfig {
-    /// With a patience of two minutes for the boot and 30 seconds after that.
+    /// On a PC with SVM, with a patience of two minutes for the boot and 30 seconds after that.
     #[must_use]
     pub fn new(name: String, qemu: Qemu, kernel: Kernel, executable: PathBuf, logs: PathBuf) -> Self {
         Self {
             name,
             qemu,
             kernel,
+            platform: Platform::Svm,
             executable,
             arguments: Vec::new(),
             logs,
@@ -127,13 +127,14 @@ fn ends_emulator(scenario: &Scenario) -> Option<&'static str> {
     })
 }
 
-/// A kernel booted under QEMU's emulation of a processor with SVM.
+/// A kernel booted under QEMU's emulation of a processor with virtualization.
 pub struct Booted {
     config: BootedConfig,
     identity: Option<Identity>,
     contents: Option<Contents>,
     boot_time: Option<Duration>,
     alarms: Vec<String>,
+    probes: Vec<Probe>,
 }
 
 /// How a boot ended.
@@ -162,6 +163,7 @@ impl Booted {
             contents: None,
             boot_time: None,
             alarms: Vec::new(),
+            probes: Vec::new(),
         }
     }
 
@@ -189,12 +191,36 @@ impl Booted {
     /// # Errors
     /// If it does not boot or has no usable KVM.
     pub fn identify(&mut self) -> Result<&Identity, BootError> {
-        if self.identity.is_none()
-            && let End::Unusable(reason) | End::Lost { reason, .. } =
-                self.boot(&[], &mut VecDeque::new(), RunOptions::default(), &mut |_, _| {})
-        {
-            return Err(BootError(reason));
+        if self.identity.is_none() {
+            self.boot_with(&job(&[], &VecDeque::new(), RunOptions::default()))?;
         }
+        self.known_identity()
+    }
+
+    /// Boots, and has the agent try out what the target does without any case.
+    ///
+    /// # Errors
+    /// If it does not boot, has no usable KVM, or is lost on the way.
+    pub fn probe(&mut self) -> Result<(&Identity, &[Probe]), BootError> {
+        self.probes.clear();
+        let mut job = job(&[], &VecDeque::new(), RunOptions::default());
+        job.probe = true;
+        self.boot_with(&job)?;
+        self.known_identity()?;
+        let silent = || BootError("the agent ended without saying what it is".to_owned());
+        let identity = self.identity.as_ref().ok_or_else(silent)?;
+        Ok((identity, &self.probes))
+    }
+
+    /// Boots once with a job that has no scenarios.
+    fn boot_with(&mut self, job: &Job<'_>) -> Result<(), BootError> {
+        match self.boot(job, &mut VecDeque::new(), &mut |_, _| {}) {
+            End::Unusable(reason) | End::Lost { reason, .. } => Err(BootError(reason)),
+            End::Finished | End::Stopped => Ok(()),
+        }
+    }
+
+    fn known_identity(&self) -> Result<&Identity, BootError> {
         let silent = || BootError("the agent ended without saying what it is".to_owned());
         self.identity.as_ref().ok_or_else(silent)
     }
@@ -210,7 +236,7 @@ impl Booted {
         let Some(contents) = &self.contents else {
             return Err(End::Unusable("the initramfs has no contents".to_owned()));
         };
-        let mut command_line = COMMAND_LINE.to_owned();
+        let mut command_line = self.config.platform.command_line();
         let library_folders = contents.library_folders();
         if !library_folders.is_empty() {
             // What the kernel does not know and looks like NAME=VALUE is init's environment.
@@ -226,6 +252,7 @@ impl Booted {
             initramfs: contents,
             job,
             command_line: &command_line,
+            platform: self.config.platform,
         };
         match Emulator::start(&machine) {
             Ok(emulator) => Ok((emulator, start)),
@@ -234,14 +261,8 @@ impl Booted {
     }
 
     /// Boots once and runs what is left. Each scenario with a result leaves `left`.
-    fn boot(
-        &mut self,
-        scenarios: &[Scenario],
-        left: &mut VecDeque<usize>,
-        options: RunOptions,
-        sink: &mut dyn FnMut(usize, Run),
-    ) -> End {
-        let (mut emulator, start) = match self.launch(&job(scenarios, left, options)) {
+    fn boot(&mut self, job: &Job<'_>, left: &mut VecDeque<usize>, sink: &mut dyn FnMut(usize, Run)) -> End {
+        let (mut emulator, start) = match self.launch(job) {
             Ok(launched) => launched,
             Err(end) => return end,
         };
@@ -250,6 +271,10 @@ impl Booted {
         loop {
             match emulator.next(patience, &self.config.stop) {
                 Ok(Message::Hello(identity)) => {
+                    if self.config.platform == Platform::SvmNpt0 && identity.backend != Backend::SvmNpt0 {
+                        let what = "its KVM uses nested paging although it was told `kvm_amd.npt=0`";
+                        return End::Unusable(what.to_owned());
+                    }
                     self.greeted(identity, start);
                     patience = self.config.patience;
                 }
@@ -261,6 +286,7 @@ impl Booted {
                     }
                     running = None;
                 }
+                Ok(Message::Probed(probe)) => self.probes.push(probe),
                 Ok(Message::Seen(_)) => {}
                 Ok(Message::Finished) => {
                     self.alarms.extend(emulator.alarm());
@@ -292,6 +318,14 @@ impl Booted {
         format!("{lost}{when}\n{words}")
     }
 
+    /// What guests of the kernel's KVM are made of.
+    fn guests(&self) -> profile::Architecture {
+        match self.config.platform.architecture() {
+            Architecture::X86 => profile::Architecture::X86,
+            Architecture::Arm64 => profile::Architecture::Arm64,
+        }
+    }
+
     fn stopped(&self) -> bool {
         self.config.stop.load(Ordering::Relaxed) || interrupt::interrupted()
     }
@@ -304,6 +338,7 @@ fn job<'a>(scenarios: &'a [Scenario], left: &VecDeque<usize>, options: RunOption
     });
     Job {
         options,
+        probe: false,
         scenarios: wanted.collect(),
         work: None,
         careful: false,
@@ -317,7 +352,10 @@ impl Target for Booted {
             if self.stopped() {
                 return;
             }
-            if let Some(reason) = Backend::Svm
+            // Nothing is booted only to hear this from the agent.
+            if let Some(reason) = other_architecture(scenario, self.guests()) {
+                sink(index, Run::Unsupported(reason));
+            } else if let Some(reason) = Backend::Svm
                 .cannot_run(scenario)
                 .or_else(|| ends_emulator(scenario))
             {
@@ -329,7 +367,7 @@ impl Target for Booted {
         let (mut idle, mut fruitless) = (0, 0);
         while !left.is_empty() {
             let before = left.len();
-            let end = self.boot(scenarios, &mut left, options, sink);
+            let end = self.boot(&job(scenarios, &left, options), &mut left, sink);
             let gained = left.len() < before;
             let reason = match end {
                 End::Finished => "the agent finished without a result for this scenario".to_owned(),

@@ -134,7 +134,14 @@ fn backend() -> Backend {
                 .any(|line| line.split_whitespace().next() == Some(name))
     };
     let named = modules.into_iter().find(|(name, _)| present(name));
-    named.map_or_else(backend_by_processor, |(_, backend)| backend)
+    let backend = named.map_or_else(backend_by_processor, |(_, backend)| backend);
+    let nested_paging = std::fs::read_to_string("/sys/module/kvm_amd/parameters/npt");
+    // Booleans read as Y and N; before Linux 5.12 this was an integer.
+    let off = nested_paging.is_ok_and(|value| matches!(value.trim(), "N" | "0"));
+    if backend == Backend::Svm && off {
+        return Backend::SvmNpt0;
+    }
+    backend
 }
 
 /// Whether KVM itself runs on an emulator, by the hypervisor signature in CPUID 40000000h.

@@ -51,6 +51,42 @@ pub(super) enum Failure {
     /// The software backend gave up on the guest.
     #[error("{0}: the PVM backend cannot run this")]
     PvmGaveUp(String),
+    /// The scenario may harm the host.
+    #[error(
+        "on a host with the bug in question this changes memory of other processes; run it in a booted kernel \
+         (`--target svm@debian:6.12`), or here with --allow-host-risk"
+    )]
+    HostRisk,
+    /// Modes that save and restore the state mean nothing to scenarios about stage-2 mappings.
+    #[error("a scenario about stage-2 mappings has no points at which the state could be saved")]
+    NoSavedStage2,
+    /// The processor has not what the scenario needs.
+    #[error("this processor has no {0}")]
+    #[cfg_attr(
+        target_arch = "x86_64",
+        allow(dead_code, reason = "what x86 scenarios need is found out in other ways")
+    )]
+    ProcessorLacks(&'static str),
+    /// The host has larger pages than scenarios are made for.
+    #[error("pages of this host have {0} bytes, and scenarios about stage-2 mappings count in pages of 4096")]
+    PageSize(libc::c_long),
+    /// There is no machine code for an operation.
+    #[error("the guest has no machine code here for {0}")]
+    NoGuestCode(String),
+    /// There is no dirty ring.
+    #[error("KVM_CAP_DIRTY_LOG_RING is 0; Linux 5.11 has it on x86, 6.2 on arm64")]
+    NoDirtyRing,
+    /// MADV_HUGEPAGE had no effect.
+    #[error("the kernel gives this process no pages of 2 MiB (/sys/kernel/mm/transparent_hugepage/enabled)")]
+    NoHugePages,
+    /// Host memory of a scenario cannot be made.
+    #[error("the backing `{name}` cannot be made: {source}")]
+    Backing {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The scenario contradicts itself or names what does not exist.
     #[error("the scenario is wrong: {0}")]
     BadScenario(String),
@@ -125,10 +161,18 @@ impl From<Failure> for Run {
             | Failure::ShadowNotKept
             | Failure::NotKept { .. }
             | Failure::MsrRefused { .. }
+            | Failure::HostRisk
+            | Failure::NoSavedStage2
+            | Failure::NoGuestCode(_)
+            | Failure::PageSize(_)
+            | Failure::NoHugePages
+            | Failure::NoDirtyRing
+            | Failure::ProcessorLacks(_)
             | Failure::PvmGaveUp(_) => Self::Unsupported(failure.to_string()),
-            Failure::BadScenario(_) | Failure::Call { .. } | Failure::UnexpectedExit { .. } => {
-                Self::Broken(failure.to_string())
-            }
+            Failure::Backing { .. }
+            | Failure::BadScenario(_)
+            | Failure::Call { .. }
+            | Failure::UnexpectedExit { .. } => Self::Broken(failure.to_string()),
         }
     }
 }

@@ -43,10 +43,7 @@ impl Machine {
             local_apic::create(device, &vm)?;
         }
         saved_state::keep_shutdowns(device, &vm);
-        if device.identity.backend == Backend::Vmx {
-            vm.set_tss_address(TSS_ADDRESS)
-                .map_err(Failure::ioctl("KVM_SET_TSS_ADDR"))?;
-        }
+        set_tss_address(device, &vm)?;
         let mut slots = Slots::new(device.identity.smm);
         slots.apply(&vm, &memory)?;
         let vcpus = (0..scenario.vcpus.len())
@@ -132,8 +129,20 @@ impl Machine {
     }
 }
 
+/// Gives KVM the memory that Intel processors need in real mode.
+///
+/// # Errors
+/// If KVM refuses.
+pub(super) fn set_tss_address(device: &Device, vm: &VmFd) -> Result<(), Failure> {
+    if device.identity.backend != Backend::Vmx {
+        return Ok(());
+    }
+    vm.set_tss_address(TSS_ADDRESS)
+        .map_err(Failure::ioctl("KVM_SET_TSS_ADDR"))
+}
+
 /// KVM_CREATE_VM, which a signal can interrupt.
-fn create_vm(device: &Device) -> Result<VmFd, Failure> {
+pub(super) fn create_vm(device: &Device) -> Result<VmFd, Failure> {
     loop {
         match device.kvm.create_vm() {
             Err(error) if error.errno() == libc::EINTR => {}

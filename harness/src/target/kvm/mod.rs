@@ -24,6 +24,7 @@ mod saved_state;
 mod session;
 mod slots;
 mod special_registers;
+mod stage2;
 mod state;
 mod tick;
 mod vcpu;
@@ -32,14 +33,16 @@ mod watchdog;
 
 use std::time::Duration;
 
+use spec_model::profile::Architecture;
 use spec_model::scenario::{Action, AddressSpace, SYNC_POINTS, Scenario};
 
 pub use device::OpenError;
 
-use super::{Backend, Identity, Mode, Run, RunOptions, Target};
+use super::{Backend, Identity, Mode, Run, RunOptions, Target, other_architecture};
 use device::Device;
 use failure::Failure;
 use machine::Machine;
+use stage2::Stage2Machine;
 use watchdog::Watchdog;
 
 /// Time that a guest gets to reach its next point.
@@ -56,6 +59,8 @@ pub struct Kvm {
     device: Device,
     /// Machines that ended in order, the last used one last.
     machines: Vec<Machine>,
+    /// The one that ran the last scenario about stage-2 mappings, if it ended in order.
+    stage2: Option<Stage2Machine>,
     watchdog: Watchdog,
 }
 
@@ -71,6 +76,7 @@ impl Kvm {
         Ok(Self {
             device,
             machines: Vec::new(),
+            stage2: None,
             watchdog: Watchdog::start(budget).map_err(OpenError::Watchdog)?,
         })
     }
@@ -89,6 +95,12 @@ impl Kvm {
     }
 
     fn try_run(&mut self, scenario: &Scenario, options: RunOptions) -> Result<Run, Failure> {
+        if let Some(reason) = other_architecture(scenario, Architecture::X86) {
+            return Ok(Run::Unsupported(reason));
+        }
+        if let Some(stage2) = &scenario.stage2 {
+            return stage2::run(&self.device, &self.watchdog, &mut self.stage2, stage2, options);
+        }
         check(scenario, &self.device.identity)?;
         if let Some(reason) = self.device.identity.backend.cannot_run(scenario) {
             return Ok(Run::Unsupported(reason.to_owned()));
@@ -133,7 +145,7 @@ impl Kvm {
 /// If the scenario's memory makes no sense or KVM refuses.
 fn create(device: &Device, watchdog: &Watchdog, scenario: &Scenario) -> Result<Machine, Failure> {
     let mut machine = Machine::new(device, scenario)?;
-    if device.identity.backend == Backend::Svm
+    if matches!(device.identity.backend, Backend::Svm | Backend::SvmNpt0)
         && let Some(touching) = warm_up::like(scenario)
     {
         machine.load(&touching)?;

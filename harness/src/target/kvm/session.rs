@@ -119,6 +119,7 @@ pub(super) fn run(
             observations: session.observations,
             memory_changes,
             smm_memory_changes,
+            stage2: None,
         },
         reusable: session.reusable,
     })

@@ -128,6 +128,7 @@ pub(super) fn run(
         observations,
         memory_changes: changes(&image, &memory),
         smm_memory_changes: Vec::new(),
+        stage2: None,
     };
     left.memory = Some(memory);
     for address in stops {

@@ -181,6 +181,7 @@ impl<'run> Machine<'run> {
         }
         Ok(Finished {
             transcript: Transcript {
+                stage2: None,
                 observations,
                 memory_changes,
                 smm_memory_changes,

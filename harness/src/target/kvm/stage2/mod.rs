@@ -1,0 +1,635 @@
+//! Scenarios about stage-2 mappings: one virtual processor, whose memory slots come and go.
+//!
+//! The target has a few pages of its own, with the code of `guest`; everything else in guest
+//! memory is the scenario's. A virtual machine is used again if the last run ended in order: all
+//! slots of the scenario are deleted, and registers are set for each operation anyway.
+//!
+//! Everything here but `guest` is the same on every architecture: host memory (`area`,
+//! `own_memory`), the process that fork makes (`child`), slots, dirty logs and what the host does.
+//! `guest` has the processor and its machine code, and the same functions in each of its files.
+
+mod area;
+mod child;
+#[cfg(target_arch = "x86_64")]
+#[path = "x86.rs"]
+mod guest;
+#[cfg(target_arch = "aarch64")]
+#[path = "arm64/mod.rs"]
+mod guest;
+mod own_memory;
+mod ring;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+use kvm_bindings::{
+    KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_DIRTY_LOG_INITIALLY_SET, KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE,
+    KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVMIO, kvm_clear_dirty_log, kvm_clear_dirty_log__bindgen_ty_1,
+    kvm_enable_cap, kvm_userspace_memory_region,
+};
+use kvm_ioctls::VmFd;
+use spec_model::stage2::code;
+use spec_model::stage2::scenario::{
+    Backing, BackingKind, DirtyLogMode, Fill, GuestStep, HostAddress, HostStep, Misaligned, Operation,
+    PAGE_SIZE, Protection, SERVER_PAGE, SERVER_PAGES, SERVER_SLOT, SlotRequest, Stage2, Step,
+};
+use spec_model::stage2::tables::directory;
+use spec_model::stage2::transcript::{Change, End, MemoryExit, Stage2Seen, StepSeen};
+use spec_model::transcript::Transcript;
+use vmm_sys_util::errno::Error as Errno;
+
+use super::device::Device;
+use super::failure::Failure;
+use super::mapping::Mapping;
+use super::watchdog::Watchdog;
+use crate::target::{Mode, Run, RunOptions};
+use area::Area;
+use child::Child;
+use guest::Guest;
+use ring::Ring;
+
+vmm_sys_util::ioctl_iowr_nr!(KVM_CLEAR_DIRTY_LOG, KVMIO, 0xc0, kvm_clear_dirty_log);
+
+/// Most accesses of one operation that may reach the host.
+const MOST_EXITS: usize = 10_000;
+/// Bytes of a page.
+const PAGE: usize = PAGE_SIZE as usize;
+
+/// A virtual machine for scenarios about stage-2 mappings. The members are dropped in this order.
+pub(super) struct Stage2Machine {
+    ring: Option<Ring>,
+    guest: Guest,
+    vm: VmFd,
+    server: Mapping,
+    mode: DirtyLogMode,
+}
+
+/// What a scenario did, and whether its machine can be used again.
+struct Ended {
+    seen: Stage2Seen,
+    reusable: bool,
+}
+
+/// Runs a scenario, in the machine that the last one left if it fits.
+///
+/// # Errors
+/// If the scenario cannot run here, or the host or KVM refuses something that it may not be about.
+pub(super) fn run(
+    device: &Device,
+    watchdog: &Watchdog,
+    kept: &mut Option<Stage2Machine>,
+    scenario: &Stage2,
+    options: RunOptions,
+) -> Result<Run, Failure> {
+    // A booted kernel is nobody's host.
+    let allowed = options.allow_host_risk || std::process::id() == 1;
+    if scenario.host_risk && !allowed {
+        return Err(Failure::HostRisk);
+    }
+    if options.mode != Mode::Normal {
+        return Err(Failure::NoSavedStage2);
+    }
+    // SAFETY: asks for a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    if u64::try_from(page) != Ok(PAGE_SIZE) {
+        return Err(Failure::PageSize(page));
+    }
+    let fitting = kept
+        .take()
+        .filter(|kept| !options.fresh_vm && kept.fits(scenario));
+    let mut machine = match fitting {
+        Some(machine) => machine,
+        None => Stage2Machine::new(device, scenario)?,
+    };
+    let ended = machine.run(scenario, watchdog)?;
+    *kept = ended.reusable.then_some(machine);
+    Ok(Run::Done(Transcript::of_stage2(ended.seen)))
+}
+
+impl Stage2Machine {
+    /// Creates a virtual machine for a scenario.
+    ///
+    /// # Errors
+    /// If KVM refuses.
+    fn new(device: &Device, scenario: &Stage2) -> Result<Self, Failure> {
+        let mode = scenario.dirty_log;
+        let vm = Guest::create_vm(device, scenario)?;
+        set_dirty_log_mode(&vm, mode)?;
+        let mut server = Mapping::anonymous(PAGE * SERVER_PAGES as usize).map_err(call("mmap"))?;
+        for (to, from) in server.bytes_mut().iter_mut().zip(guest::program()) {
+            *to = from;
+        }
+        let region = kvm_userspace_memory_region {
+            slot: u32::from(SERVER_SLOT),
+            flags: 0,
+            guest_phys_addr: SERVER_PAGE * PAGE_SIZE,
+            memory_size: guest::PAGES * PAGE_SIZE,
+            userspace_addr: server.host_address() as u64,
+        };
+        // SAFETY: the mapping is the machine's own and is unmapped after the machine is gone.
+        unsafe { vm.set_user_memory_region(region) }.map_err(Failure::ioctl("KVM_SET_USER_MEMORY_REGION"))?;
+        let guest = Guest::new(device, &vm, scenario, &mut server)?;
+        let ring = match mode {
+            DirtyLogMode::Ring => {
+                Some(Ring::map(guest.descriptor()).map_err(call("mmap of the dirty ring"))?)
+            }
+            _ => None,
+        };
+        Ok(Self {
+            ring,
+            guest,
+            vm,
+            server,
+            mode,
+        })
+    }
+
+    /// Whether a scenario can run here.
+    fn fits(&self, scenario: &Stage2) -> bool {
+        self.mode == scenario.dirty_log && self.guest.fits(scenario)
+    }
+
+    /// Runs a scenario.
+    ///
+    /// # Errors
+    /// If the host or KVM refuses something that a scenario may not be about.
+    fn run(&mut self, scenario: &Stage2, watchdog: &Watchdog) -> Result<Ended, Failure> {
+        let areas = scenario.backings.iter().map(|backing| {
+            let what = |source| Failure::Backing {
+                name: backing.name.clone(),
+                source,
+            };
+            Area::new(backing).map_err(what)
+        });
+        let areas = areas.collect::<Result<Vec<Area>, Failure>>()?;
+        for (backing, area) in scenario.backings.iter().zip(&areas) {
+            let written = backing.fill != Fill::Untouched;
+            if backing.huge && written && !area.is_huge().map_err(call("read(/proc/self/smaps)"))? {
+                return Err(Failure::NoHugePages);
+            }
+        }
+        let mut session = Session {
+            machine: self,
+            watchdog,
+            scenario,
+            areas,
+            child: None,
+            slots: BTreeSet::new(),
+            pending: false,
+            reusable: true,
+        };
+        let seen = session.run();
+        let deleted = session.delete_slots();
+        let reusable = session.reusable && deleted;
+        Ok(Ended {
+            seen: seen?,
+            reusable,
+        })
+    }
+}
+
+fn set_dirty_log_mode(vm: &VmFd, mode: DirtyLogMode) -> Result<(), Failure> {
+    let bits = match mode {
+        DirtyLogMode::ReadClears => return Ok(()),
+        DirtyLogMode::Ring => return Ring::enable(vm),
+        DirtyLogMode::Manual => KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE,
+        DirtyLogMode::ManualInitiallySet => KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET,
+    };
+    let mut cap = kvm_enable_cap {
+        cap: KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+        ..kvm_enable_cap::default()
+    };
+    cap.args[0] = u64::from(bits);
+    vm.enable_cap(&cap).map_err(Failure::ioctl(
+        "KVM_ENABLE_CAP(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2)",
+    ))
+}
+
+/// For `map_err` on a system call.
+fn call(call: &'static str) -> impl FnOnce(io::Error) -> Failure {
+    move |source| Failure::Call { call, source }
+}
+
+struct Session<'a> {
+    machine: &'a mut Stage2Machine,
+    watchdog: &'a Watchdog,
+    scenario: &'a Stage2,
+    areas: Vec<Area>,
+    child: Option<Child>,
+    /// The slots that are there: address space and number.
+    slots: BTreeSet<(u16, u16)>,
+    /// KVM_RUN failed in the last operation.
+    pending: bool,
+    reusable: bool,
+}
+
+impl Session<'_> {
+    fn run(&mut self) -> Result<Stage2Seen, Failure> {
+        for slot in &self.scenario.slots {
+            self.set_slot(slot)?.map_err(|errno| Failure::Call {
+                call: "KVM_SET_USER_MEMORY_REGION",
+                source: io::Error::from_raw_os_error(errno),
+            })?;
+        }
+        self.machine.guest.use_tables(None)?;
+        if let Some(ring) = &mut self.machine.ring {
+            // What the last scenario has left there.
+            ring.take(&self.machine.vm)
+                .map_err(call("KVM_RESET_DIRTY_RINGS"))?;
+        }
+        let mut steps = Vec::with_capacity(self.scenario.steps.len());
+        for step in &self.scenario.steps {
+            let seen = match step {
+                Step::Guest(guest) => self.guest(guest)?,
+                Step::Host(host) => self.host(host)?,
+            };
+            let lost = matches!(seen.end, End::Stuck | End::Shutdown);
+            steps.push(seen);
+            if lost {
+                self.reusable = false;
+                break;
+            }
+        }
+        Ok(Stage2Seen {
+            steps,
+            changes: self.changes(),
+            canary: canary()?,
+        })
+    }
+
+    /// Deletes every slot of the scenario; whether that worked.
+    fn delete_slots(&mut self) -> bool {
+        let delete = |(space, id): &(u16, u16)| {
+            let region = kvm_userspace_memory_region {
+                slot: u32::from(*space) << 16 | u32::from(*id),
+                ..kvm_userspace_memory_region::default()
+            };
+            // SAFETY: a slot of size 0 is deleted; it names no memory.
+            unsafe { self.machine.vm.set_user_memory_region(region) }.is_ok()
+        };
+        self.slots.iter().all(delete)
+    }
+
+    fn area(&self, backing: u16) -> Result<&Area, Failure> {
+        let area = self.areas.get(usize::from(backing));
+        area.ok_or_else(|| Failure::BadScenario(format!("it has no backing {backing}")))
+    }
+
+    /// KVM_SET_USER_MEMORY_REGION; an errno is a result, too.
+    fn set_slot(&mut self, request: &SlotRequest) -> Result<Result<(), i32>, Failure> {
+        let off_by = |member| u64::from(request.misaligned == Some(member));
+        let mut flags = request.other_flags;
+        if request.read_only {
+            flags |= KVM_MEM_READONLY;
+        }
+        if request.log_dirty {
+            flags |= KVM_MEM_LOG_DIRTY_PAGES;
+        }
+        let region = kvm_userspace_memory_region {
+            slot: u32::from(request.space) << 16 | u32::from(request.id),
+            flags,
+            guest_phys_addr: request.page.wrapping_mul(PAGE_SIZE) + off_by(Misaligned::Guest),
+            memory_size: request.pages.wrapping_mul(PAGE_SIZE) + off_by(Misaligned::Size),
+            userspace_addr: self.area(request.backing)?.address(request.offset) as u64
+                + off_by(Misaligned::Host),
+        };
+        // SAFETY: the slot lies in the range of an area, which nothing in this process refers to, and
+        // which is unmapped only after the slot is deleted or the machine is gone. One that is longer
+        // than its area is refused by the model's check, but for those that KVM refuses.
+        let done = unsafe { self.machine.vm.set_user_memory_region(region) };
+        Ok(match done {
+            Ok(()) => {
+                let name = (request.space, request.id);
+                if request.pages == 0 {
+                    self.slots.remove(&name);
+                } else {
+                    self.slots.insert(name);
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.errno()),
+        })
+    }
+
+    fn guest(&mut self, step: &GuestStep) -> Result<StepSeen, Failure> {
+        let pending = std::mem::take(&mut self.pending);
+        match step.operation {
+            Operation::Retry if pending => {}
+            // What should have failed was done.
+            Operation::Retry => return Ok(StepSeen::default()),
+            Operation::UseTables { at } => {
+                self.machine.guest.use_tables(Some(at))?;
+                return Ok(StepSeen::default());
+            }
+            operation => self.machine.guest.begin(operation, &mut self.machine.server)?,
+        }
+        let mut seen = StepSeen::default();
+        self.watchdog.arm();
+        let end = self.until_done(step, &mut seen);
+        self.watchdog.disarm();
+        seen.end = end?;
+        match seen.end {
+            End::Done => seen.value = self.machine.guest.value()?,
+            End::Exception { .. } => {}
+            _ => self.pending = true,
+        }
+        Ok(seen)
+    }
+
+    /// Runs the guest until its operation is done or cannot be.
+    fn until_done(&mut self, step: &GuestStep, seen: &mut StepSeen) -> Result<End, Failure> {
+        loop {
+            let exit = match self.machine.guest.enter(step.answer)? {
+                Entered::Access(exit) => exit,
+                Entered::Ended(end) => return Ok(end),
+                Entered::Again if self.watchdog.expired() => return Ok(End::Stuck),
+                Entered::Again => continue,
+            };
+            seen.exits.push(exit);
+            if seen.exits.len() > MOST_EXITS {
+                return Ok(End::Stuck);
+            }
+            if seen.exits.len() > 1 {
+                continue;
+            }
+            if step.interrupted {
+                seen.interrupted = Some(self.machine.guest.complete_only()?);
+            }
+            for host in &step.at_exit {
+                let done = self.host(host)?;
+                if done != StepSeen::default() {
+                    return Err(Failure::BadScenario(format!(
+                        "what the host does at an access must succeed and read nothing, and {host:?} gives {done:?}"
+                    )));
+                }
+            }
+        }
+    }
+
+    fn host(&mut self, step: &HostStep) -> Result<StepSeen, Failure> {
+        let mut seen = StepSeen::default();
+        match *step {
+            HostStep::SetSlot(request) => {
+                if let Err(errno) = self.set_slot(&request)? {
+                    seen.end = End::Failed(errno);
+                }
+            }
+            HostStep::DirtyLog { id, space } => self.dirty_log(id, space, &mut seen),
+            HostStep::ClearDirtyLog {
+                id,
+                space,
+                first,
+                pages,
+            } => {
+                seen.end = self.clear_dirty_log(id, space, first, pages);
+            }
+            HostStep::Read(at) => value(&mut seen, self.read(at)?),
+            HostStep::ChildRead(at) => {
+                let address = self.address(at)?;
+                value(&mut seen, self.child()?.read(address));
+            }
+            HostStep::Write(at, data) => done(&mut seen, self.write(at, &data.to_le_bytes())?),
+            HostStep::WriteCode(at, data) => {
+                let code = code::returning(guest::ARCHITECTURE, data);
+                done(&mut seen, self.write(at, &code)?);
+            }
+            HostStep::ChildWrite(at, data) => {
+                let address = self.address(at)?;
+                done(&mut seen, self.child()?.write(address, data));
+            }
+            HostStep::ReadFile(at) => {
+                let mut bytes = [0; 8];
+                let read = self.file(at.backing)?.read_exact_at(&mut bytes, in_file(at));
+                value(&mut seen, read.map(|()| u64::from_le_bytes(bytes)));
+            }
+            HostStep::WriteFile(at, data) => {
+                let written = self
+                    .file(at.backing)?
+                    .write_all_at(&data.to_le_bytes(), in_file(at));
+                done(&mut seen, written);
+            }
+            HostStep::Map {
+                range,
+                kind,
+                file,
+                protection,
+            } => {
+                let file = if kind.has_file() {
+                    Some(self.file(file)?)
+                } else {
+                    None
+                };
+                let area = self.area(range.backing)?;
+                done(
+                    &mut seen,
+                    area.map(range.page, range.pages, kind, file, protection),
+                );
+            }
+            HostStep::Unmap(range) => {
+                let area = self.area(range.backing)?;
+                let hole = area.map(range.page, range.pages, BackingKind::Hole, None, Protection::None);
+                done(&mut seen, hole);
+            }
+            HostStep::Protect(range, protection) => {
+                let area = self.area(range.backing)?;
+                done(&mut seen, area.protect(range.page, range.pages, protection));
+            }
+            HostStep::Discard(range) | HostStep::Free(range) => {
+                let at_once = matches!(step, HostStep::Discard(_));
+                let area = self.area(range.backing)?;
+                done(&mut seen, area.drop_pages(range.page, range.pages, at_once));
+            }
+            HostStep::Truncate(backing, pages) => {
+                done(
+                    &mut seen,
+                    self.file(backing)?.set_len(u64::from(pages) * PAGE_SIZE),
+                );
+            }
+            HostStep::PunchHole(range) => done(&mut seen, punch_hole(self.file(range.backing)?, range)),
+            HostStep::Fork => self.child = Some(Child::fork().map_err(call("fork"))?),
+            HostStep::Canary => seen.value = Some(canary()?),
+            HostStep::InjectAbort => self.machine.guest.inject_abort()?,
+            HostStep::WriteTables(at, bits) => {
+                for (offset, entry) in directory(bits) {
+                    let place = HostAddress { offset, ..at };
+                    done(&mut seen, self.write(place, &entry.to_le_bytes())?);
+                }
+            }
+            HostStep::TakeRing { id, space } => {
+                let machine = &mut *self.machine;
+                let missing = || Failure::BadScenario("this virtual machine has no dirty ring".to_owned());
+                let ring = machine.ring.as_mut().ok_or_else(missing)?;
+                let taken = ring.take(&machine.vm).map_err(call("KVM_RESET_DIRTY_RINGS"))?;
+                let wanted = u32::from(space) << 16 | u32::from(id);
+                let pages = taken.into_iter().filter(|(slot, _)| *slot == wanted);
+                let pages: BTreeSet<u64> = pages.map(|(_, page)| page).collect();
+                seen.dirty = Some(pages.into_iter().collect());
+            }
+            HostStep::ChildRun => {
+                let vcpu = self.machine.guest.descriptor();
+                done(&mut seen, self.child()?.run(vcpu));
+            }
+            HostStep::Move { range, to } => {
+                let (from, to) = (self.area(range.backing)?, self.area(to)?);
+                done(&mut seen, from.move_pages(range.page, range.pages, to));
+            }
+        }
+        Ok(seen)
+    }
+
+    fn dirty_log(&mut self, id: u16, space: u16, seen: &mut StepSeen) {
+        let slot = u32::from(space) << 16 | u32::from(id);
+        // Long enough for every slot that fits a backing.
+        const LONGEST: usize = 8192 * PAGE;
+        match self.machine.vm.get_dirty_log(slot, LONGEST) {
+            Ok(words) => {
+                let pages = (0_u64..).zip(words).flat_map(|(word, bits)| {
+                    (0..64_u64)
+                        .filter(move |bit| bits & 1 << bit != 0)
+                        .map(move |bit| word * 64 + bit)
+                });
+                seen.dirty = Some(pages.collect());
+            }
+            Err(error) => seen.end = End::Failed(error.errno()),
+        }
+    }
+
+    fn clear_dirty_log(&mut self, id: u16, space: u16, first: u64, pages: u32) -> End {
+        let mut bits = vec![u64::MAX; pages.div_ceil(64) as usize];
+        let request = kvm_clear_dirty_log {
+            slot: u32::from(space) << 16 | u32::from(id),
+            num_pages: pages,
+            first_page: first,
+            __bindgen_anon_1: kvm_clear_dirty_log__bindgen_ty_1 {
+                dirty_bitmap: bits.as_mut_ptr().cast(),
+            },
+        };
+        // SAFETY: the descriptor is a virtual machine's, and the request names as many bits as
+        // `bits` has, which lives until the call is over.
+        let result =
+            unsafe { vmm_sys_util::ioctl::ioctl_with_ref(&self.machine.vm, KVM_CLEAR_DIRTY_LOG(), &request) };
+        match result {
+            0.. => End::Done,
+            _ => End::Failed(Errno::last().errno()),
+        }
+    }
+
+    fn read(&self, at: HostAddress) -> Result<io::Result<u64>, Failure> {
+        let mut bytes = [0; 8];
+        let read = self.area(at.backing)?.read(at.page, at.offset, &mut bytes);
+        Ok(read.map(|()| u64::from_le_bytes(bytes)))
+    }
+
+    fn write(&self, at: HostAddress, bytes: &[u8]) -> Result<io::Result<()>, Failure> {
+        Ok(self.area(at.backing)?.write(at.page, at.offset, bytes))
+    }
+
+    fn address(&self, at: HostAddress) -> Result<usize, Failure> {
+        Ok(self.area(at.backing)?.address(at.page) + usize::from(at.offset))
+    }
+
+    fn child(&mut self) -> Result<&mut Child, Failure> {
+        let missing = || Failure::BadScenario("there is no child before a fork".to_owned());
+        self.child.as_mut().ok_or_else(missing)
+    }
+
+    fn file(&self, backing: u16) -> Result<&std::fs::File, Failure> {
+        let missing = || Failure::BadScenario(format!("backing {backing} has no file"));
+        self.area(backing)?.file().ok_or_else(missing)
+    }
+
+    /// What differs from the start.
+    fn changes(&self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for ((index, backing), area) in (0..).zip(&self.scenario.backings).zip(&self.areas) {
+            for page in 0..backing.pages {
+                let mut held = vec![0; PAGE];
+                if area.read(page, 0, &mut held).is_ok() {
+                    note(&mut changes, index, false, page, backing, &held);
+                } else if backing.kind != BackingKind::Hole {
+                    note(&mut changes, index, false, page, backing, &[]);
+                }
+                if let Some(file) = area.file() {
+                    match file.read_exact_at(&mut held, u64::from(page) * PAGE_SIZE) {
+                        Ok(()) => note(&mut changes, index, true, page, backing, &held),
+                        Err(_) => note(&mut changes, index, true, page, backing, &[]),
+                    }
+                }
+            }
+        }
+        changes.sort();
+        changes
+    }
+}
+
+/// Adds the stretches of a page that are not what it was filled with; all of it if it is empty,
+/// which says that the page cannot be read.
+fn note(changes: &mut Vec<Change>, index: u16, file: bool, page: u32, backing: &Backing, held: &[u8]) {
+    let change = |offset, bytes| Change {
+        backing: index,
+        file,
+        page,
+        offset,
+        bytes,
+    };
+    if held.is_empty() {
+        changes.push(change(0, Vec::new()));
+        return;
+    }
+    let fill = backing.fill.byte(page);
+    let mut open: Option<Change> = None;
+    for (offset, byte) in (0..).zip(held) {
+        if *byte == fill {
+            changes.extend(open.take());
+        } else {
+            open.get_or_insert_with(|| change(offset, Vec::new()))
+                .bytes
+                .push(*byte);
+        }
+    }
+    changes.extend(open);
+}
+
+/// Records how an operation of the host ended.
+fn done(seen: &mut StepSeen, result: io::Result<()>) {
+    if let Err(error) = result {
+        seen.end = End::Failed(error.raw_os_error().unwrap_or(libc::EIO));
+    }
+}
+
+/// The same for one that reads.
+fn value(seen: &mut StepSeen, result: io::Result<u64>) {
+    match result {
+        Ok(value) => seen.value = Some(value),
+        Err(error) => done(seen, Err(error)),
+    }
+}
+
+fn in_file(at: HostAddress) -> u64 {
+    u64::from(at.page) * PAGE_SIZE + u64::from(at.offset)
+}
+
+fn punch_hole(file: &std::fs::File, range: spec_model::stage2::scenario::Range) -> io::Result<()> {
+    let bytes = |pages: u32| libc::off_t::from(pages) * PAGE as libc::off_t;
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: takes integers only; the descriptor is open as long as the file is borrowed.
+    match unsafe { libc::fallocate(file.as_raw_fd(), mode, bytes(range.page), bytes(range.pages)) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Bytes that are not zero in a new anonymous page.
+fn canary() -> Result<u64, Failure> {
+    let page = Mapping::anonymous(PAGE).map_err(call("mmap"))?;
+    Ok(page.bytes().iter().filter(|byte| **byte != 0).count() as u64)
+}
+
+/// Why KVM_RUN returned.
+enum Entered {
+    Access(MemoryExit),
+    Ended(End),
+    Again,
+}
