@@ -27,8 +27,6 @@ pub struct Deviation {
     pub targets: Vec<Backend>,
     /// Only where KVM runs on this processor: the deviation is the processor's. Any if absent.
     pub processor: Option<Processor>,
-    /// Only with nested paging, or only without it; either if absent.
-    pub nested_paging: Option<bool>,
     /// The modes of a run in which it shows; all of them if empty.
     pub modes: Vec<Mode>,
     /// The kernels that do it.
@@ -55,9 +53,6 @@ impl Deviation {
         // What SVM does it does with and without nested paging.
         let svm = target.backend == Backend::SvmNpt0 && self.targets.contains(&Backend::Svm);
         (svm || self.targets.contains(&target.backend))
-            && self
-                .nested_paging
-                .is_none_or(|nested| nested == (target.backend != Backend::SvmNpt0))
             && (self.modes.is_empty() || self.modes.contains(&mode))
             && self
                 .processor

@@ -15,7 +15,7 @@ use crate::target::{Backend, Mode, Processor};
 /// A known deviation: what targets are known to do against the manuals.
 // Field names are the keys, and the comments become the schema's descriptions.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 #[schemars(rename = "Known deviation")]
 struct File {
     /// What happens, in one sentence.
@@ -24,9 +24,6 @@ struct File {
     /// The KVM backends that do it.
     #[schemars(with = "Vec<BackendName>", length(min = 1))]
     targets: Spanned<Vec<Spanned<String>>>,
-    /// Only with nested paging, or only without it.
-    #[serde(default)]
-    nested_paging: Option<bool>,
     /// The processor whose deviation it is rather than KVM's.
     processor: Option<ProcessorName>,
     /// The only modes of a run in which it shows; every mode if absent.
@@ -222,7 +219,6 @@ impl Reader<'_> {
             title: written.title.value,
             targets,
             processor: written.processor.map(|ProcessorName::QemuTcg| Processor::QemuTcg),
-            nested_paging: written.nested_paging,
             modes: modes.unwrap_or_default(),
             kernels,
             defects,

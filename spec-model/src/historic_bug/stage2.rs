@@ -33,7 +33,7 @@ pub static STAGE2_BUGS: &[HistoricBug] = bugs! {
         "KVM before 5.12, Linux commit bd2fae8da794"
         defects(Defect::HostProtectionIgnored);
     107 "A guest whose page tables are in a read-only slot ended in a triple fault."
-        "KVM/x86 before 3.12, Linux commit ba6a35415455; nested paging of SVM still"
+        "KVM/x86 before 3.12, Linux commit ba6a35415455"
         defects(Defect::ReadOnlyTableFails);
     108 "Every stage-2 fault on a walk counted as a write, which broke page tables in read-only slots."
         "KVM/arm64 before 6.2, Linux commit 406c10962a4c"

@@ -134,7 +134,6 @@ fn deviation(title: &str, defect: Defect) -> Deviation {
     Deviation {
         title: title.to_owned(),
         targets: vec![Backend::Svm],
-        nested_paging: None,
         processor: None,
         modes: Vec::new(),
         kernels: KernelRange::default(),
