@@ -452,7 +452,7 @@ table! {
     many_mistakes: "title: Delivery of an NMI blocks NMIs\nchecks: [NMI-MASK-001]\nmachine:\n  mode: real\ncode:\n  start: |\n    sync before"
         => "title: ''\nchecks: [NMI]\nmachine:\n  mode: real\n  idt: { 999: { ist: 1 } }\ncode:\n  start: |\n    sink before",
         ["1:8: the title is empty; say the fact in one sentence",
-         "2:10: `NMI` is unknown; known ones are `NMI-MASK-001`, `NMI-MASK-002`, `NMI-MASK-003`, `NMI-MASK-004`, `NMI-MASK-005`, `NMI-MASK-006`, `NMI-MASK-007`, `NMI-MASK-008`, `NMI-MASK-009`, `NMI-MASK-010`, `NMI-API-001`, `NMI-API-002`, `NMI-SMM-001`, `NMI-SMM-002`, `NMI-SMM-003`, `NMI-SMM-004` and others",
+         "2:10: `NMI` is unknown; known ones are `NMI-MASK-001`, `NMI-MASK-002`, `NMI-MASK-003`, `NMI-MASK-004`, `NMI-MASK-005`, `NMI-MASK-006`, `NMI-MASK-007`, `NMI-MASK-008`, `NMI-MASK-009`, `NMI-MASK-010`, `NMI-MASK-011`, `NMI-API-001`, `NMI-API-002`, `NMI-SMM-001`, `NMI-SMM-002`, `NMI-SMM-003` and others",
          "5:10: `999` is not a vector; vectors are `de`, `db`, `nmi`, `bp`, `of`, `br`, `ud`, `nm`, `df`, `ts`, `np`, `ss`, `gp`, `pf`, `mf`, `ac` and others; numbers from 0 to 255 are allowed too",
          "8:5: unknown instruction or directive `sink`; did you mean `in` or `inc` or `ins`?"];
 }

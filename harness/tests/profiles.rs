@@ -6,8 +6,9 @@ use harness::cli::suite::Suite;
 use harness::judge::VerdictKind;
 use harness::judge::case::judge_own;
 use harness::target::other_architecture;
+use spec_model::architecture::Architecture;
 use spec_model::defect::DefectSet;
-use spec_model::profile::{Architecture, PROFILES};
+use spec_model::profile::PROFILES;
 
 /// The model can run every case as every implementation, the hand-written expectations hold
 /// where they are meant to, and a case is left out only if the host writes a field of the

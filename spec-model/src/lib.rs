@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod architecture;
 pub mod chipset;
 pub mod choice;
 pub mod defect;

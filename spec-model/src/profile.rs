@@ -3,6 +3,7 @@
 //! What contradicts a manual is not a choice but a [`crate::defect::Defect`]. There is
 //! no default: a profile that does not make a choice does not compile.
 
+use crate::architecture::Architecture;
 use crate::scenario::Cpuid;
 use crate::x86::debug::DebugChoices;
 use crate::x86::local_apic::ApicChoices;
@@ -158,15 +159,6 @@ pub enum FetchWithoutMemory {
     AllOnes,
     /// At CPL 0 the hypervisor gives up; above, the bytes are all ones.
     GivesUp,
-}
-
-/// What guests are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Architecture {
-    /// x86, 32 and 64 bits.
-    X86,
-    /// 64-bit Arm.
-    Arm64,
 }
 
 /// The formats of the state-save area (SMM-SAVE-002).

@@ -1,15 +1,11 @@
 //! What a case says of every schedule of its processors.
 
-use spec_model::transcript::Observation;
-use spec_model::x86::save_area::Layout;
-
 use super::document::Located;
 use super::expectation::{AllowedValue, ENDS, FieldExpectation};
 use super::observe::{self, Observable};
 use super::reach::Reach;
 use super::resolve::Resolver;
 use super::syntax::{ExploreEntry, Possibility};
-use crate::judge::observed::{admits, read};
 
 /// What a case says of all its schedules.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,18 +37,6 @@ pub struct PointClaim {
     pub turns: Option<usize>,
     /// The claim as the case writes it, for reports.
     pub text: String,
-}
-
-impl PointClaim {
-    /// Whether an observation at a stop of that name is what the claim is about.
-    #[must_use]
-    pub fn is_seen(&self, stop: &str, observation: &Observation, layout: &Layout) -> bool {
-        let holds =
-            |wanted: &FieldExpectation| admits(&wanted.allowed, &read(&wanted.field, observation, layout));
-        self.at == stop
-            && self.vcpu.is_none_or(|vcpu| vcpu == observation.vcpu)
-            && self.fields.iter().all(holds)
-    }
 }
 
 /// Reads the claim of a case.

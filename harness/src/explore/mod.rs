@@ -9,8 +9,10 @@ use spec_model::error::ModelError;
 use spec_model::explore::{Exploration, Path, Sought, explore};
 use spec_model::profile::Profile;
 use spec_model::transcript::Observation;
+use spec_model::x86::save_area::Layout;
 
-use crate::case::{Case, Claim};
+use crate::case::{Case, Claim, FieldExpectation, PointClaim};
+use crate::judge::observed::{admits, read};
 use crate::judge::stop;
 
 /// A claim that does not hold.
@@ -141,12 +143,22 @@ pub fn explored(
     let seen: Vec<_> = points
         .map(|point| {
             move |observation: &Observation| {
-                point.is_seen(stop::name(&case.scenario, observation.stop), observation, layout)
+                let name = stop::name(&case.scenario, observation.stop);
+                is_about(point, name, observation, layout)
             }
         })
         .collect();
     let sought: Vec<Sought<'_>> = seen.iter().map(|seen| seen as Sought<'_>).collect();
     explore(&case.scenario, profile, defects, most_states, &sought)
+}
+
+/// Whether an observation at a stop of that name is what a claim is about.
+fn is_about(claim: &PointClaim, stop: &str, observation: &Observation, layout: &Layout) -> bool {
+    let holds =
+        |wanted: &FieldExpectation| admits(&wanted.allowed, &read(&wanted.field, observation, layout));
+    claim.at == stop
+        && claim.vcpu.is_none_or(|vcpu| vcpu == observation.vcpu)
+        && claim.fields.iter().all(holds)
 }
 
 /// The case with one schedule: what a target is to replay. Nothing but the model says what must be

@@ -23,7 +23,7 @@ pub mod booted {
 }
 
 use serde::{Deserialize, Serialize};
-use spec_model::profile::Architecture;
+use spec_model::architecture::Architecture;
 use spec_model::scenario::Scenario;
 use spec_model::transcript::Transcript;
 

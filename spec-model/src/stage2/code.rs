@@ -1,6 +1,6 @@
 //! Code that scenarios put into guest memory: it returns a number, and nothing else.
 
-use crate::profile::Architecture;
+use crate::architecture::Architecture;
 
 /// Longest such code in bytes.
 pub const LONGEST: usize = 12;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::arm64::{Arm64, Arm64Operation};
-use crate::profile::Architecture;
+use crate::architecture::Architecture;
 
 /// Bytes of a page, of the host and of the guest.
 pub const PAGE_SIZE: u64 = 4096;

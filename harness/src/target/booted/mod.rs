@@ -20,9 +20,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use spec_model::architecture;
 use spec_model::defect::DefectSet;
 use spec_model::outcome::Facility;
-use spec_model::profile::{self, KVM_SVM};
+use spec_model::profile::KVM_SVM;
 use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
 
@@ -319,10 +320,10 @@ impl Booted {
     }
 
     /// What guests of the kernel's KVM are made of.
-    fn guests(&self) -> profile::Architecture {
+    fn guests(&self) -> architecture::Architecture {
         match self.config.platform.architecture() {
-            Architecture::X86 => profile::Architecture::X86,
-            Architecture::Arm64 => profile::Architecture::Arm64,
+            Architecture::X86 => architecture::Architecture::X86,
+            Architecture::Arm64 => architecture::Architecture::Arm64,
         }
     }
 

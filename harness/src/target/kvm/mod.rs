@@ -33,7 +33,7 @@ mod watchdog;
 
 use std::time::Duration;
 
-use spec_model::profile::Architecture;
+use spec_model::architecture::Architecture;
 use spec_model::scenario::{Action, AddressSpace, SYNC_POINTS, Scenario};
 
 pub use device::OpenError;

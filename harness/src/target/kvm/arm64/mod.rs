@@ -23,7 +23,7 @@ mod watchdog;
 
 use std::time::Duration;
 
-use spec_model::profile::Architecture;
+use spec_model::architecture::Architecture;
 use spec_model::scenario::Scenario;
 
 pub use device::OpenError;

@@ -4,9 +4,10 @@
 mod stage1;
 
 use super::{Machine, Stop, There, mask};
+use crate::architecture::Architecture;
 use crate::defect::{Defect, DefectSet};
 use crate::error::ModelError;
-use crate::profile::{Architecture, Choice};
+use crate::profile::Choice;
 use crate::requirement::{A64_CROSS_002, A64_MAINT_003};
 use crate::stage2::arm64::{Arm64, Arm64Operation, Instruction, ZERO_BLOCK, syndrome};
 use crate::stage2::code;
