@@ -579,17 +579,17 @@ fn note(changes: &mut Vec<Change>, index: u16, file: bool, page: u32, backing: &
         return;
     }
     let fill = backing.fill.byte(page);
-    let mut open: Option<Change> = None;
-    for (offset, byte) in (0..).zip(held) {
-        if *byte == fill {
-            changes.extend(open.take());
-        } else {
-            open.get_or_insert_with(|| change(offset, Vec::new()))
-                .bytes
-                .push(*byte);
-        }
+    // Most pages are as they were, and whole ones are compared fast.
+    if held.iter().all(|byte| *byte == fill) {
+        return;
     }
-    changes.extend(open);
+    let mut offset = 0;
+    for stretch in held.chunk_by(|one, next| (*one == fill) == (*next == fill)) {
+        if stretch.first() != Some(&fill) {
+            changes.push(change(offset, stretch.to_vec()));
+        }
+        offset += stretch.len() as u16;
+    }
 }
 
 /// Records how an operation of the host ended.
