@@ -5,10 +5,23 @@ use iced_x86::{Instruction, Mnemonic};
 use super::operand::ones;
 use crate::defect::Defect;
 use crate::error::ModelError;
+use crate::profile::Choice;
+use crate::requirement::EXC_FRAME_006;
 use crate::x86::control::flag;
 use crate::x86::exception::{Exception, Step};
 use crate::x86::processor::{Mode, Processor};
 use crate::x86::segment::SegmentName;
+
+/// The TF with which a hypervisor steps over an IRET, in the frame of the fault that the IRET raises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StepFlag {
+    Shows,
+    /// The delivery left the guest, for instance at a page that is not mapped in the nested tables,
+    /// and the hypervisor took TF back before it injected the fault again.
+    TakenBack,
+}
+
+const STEP_FLAG: Choice<StepFlag> = Choice::AnyOf(&[StepFlag::Shows, StepFlag::TakenBack]);
 
 impl Processor<'_, '_> {
     /// IRET, IRETD and IRETQ (EXC-IRET-001 to EXC-IRET-004, NMI-MASK-002, NMI-MASK-003,
@@ -25,7 +38,10 @@ impl Processor<'_, '_> {
             || faulted && self.rules.broken(Defect::FaultingIretKeepsNmiMask);
         let was_masked = self.state().events.nmi_masked;
         let holds_nmi = was_masked && self.state().events.nmi_pending > 0;
-        self.vcpu.frame_shows_tf = faulted && holds_nmi && self.rules.broken(Defect::IretStepShowsTf);
+        self.vcpu.frame_shows_tf = faulted
+            && holds_nmi
+            && self.rules.broken(Defect::IretStepShowsTf)
+            && self.rules.choices.settle(STEP_FLAG, &EXC_FRAME_006) == StepFlag::Shows;
         if faulted && was_masked && self.rules.broken(Defect::NmiLateAfterFaultingIret) {
             self.vcpu.nmi_unblocks_at_exit = true;
         } else if !kept {
