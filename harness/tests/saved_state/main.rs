@@ -33,7 +33,7 @@ const GENERATED_LOCAL: usize = 64;
 const GENERATED_BOOTED: usize = 12;
 
 /// Areas that run on a booted kernel with a new virtual machine at every point.
-const MIGRATED_AREAS: [&str; 3] = ["smm/", "nmi/", "state/"];
+const MIGRATED_AREAS: [&str; 2] = ["nmi/", "state/"];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
