@@ -127,6 +127,10 @@ defects! {
         "Reading the event state while NMIs are blocked drops the second of two pending NMIs.";
     IretStepShowsTf "iret-step-shows-tf" EXC_FRAME_006
         "When an IRET faults while an NMI is held, the fault's frame holds RFLAGS with TF set.";
+    FaultOfSoftwareInterruptBehind "fault-of-software-interrupt-behind" EXC_FRAME_001
+        "A fault in the delivery of INT n, INT3 or INTO reports the next instruction if the hypervisor injected the event anew.";
+    InjectedExceptionForgotten "injected-exception-forgotten" EXC_DF_001
+        "A fault in the delivery of an exception that the hypervisor injected anew is delivered in its place, not as #DF or shutdown.";
     RfClearedByBranchesOnly "rf-cleared-by-branches-only" EXC_FLAGS_002
         "Only instructions that transfer control, repeated string instructions and HLT clear RF, IRET too if it was set.";
     EmulatedOutKeepsRf "emulated-out-keeps-rf" EXC_FLAGS_002

@@ -21,4 +21,7 @@ pub enum ModelError {
     /// More combinations of open choices than is sensible.
     #[error("more than {0} outcomes are allowed; the scenario leaves too much open")]
     TooManyOutcomes(usize),
+    /// The same, although few outcomes come of them.
+    #[error("more than {0} combinations of open choices are possible; the scenario leaves too much open")]
+    TooManyWays(usize),
 }

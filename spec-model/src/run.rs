@@ -15,6 +15,9 @@ use crate::x86::processor::Rules;
 /// More outcomes than this are a sign of a scenario that leaves too much open.
 const MOST_OUTCOMES: usize = 256;
 
+/// More combinations of choices than this are not tried, even if few outcomes come of them.
+const MOST_WAYS: usize = 1 << 14;
+
 /// Runs a scenario on the model under every combination of open choices.
 ///
 /// # Errors
@@ -58,8 +61,13 @@ fn every_way(
     mut run: impl FnMut(Vec<usize>) -> Result<(Outcome, Option<Vec<usize>>), ModelError>,
 ) -> Result<Vec<Outcome>, ModelError> {
     let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut ways = 0;
     let mut script = Some(Vec::new());
     while let Some(current) = script {
+        ways += 1;
+        if ways > MOST_WAYS {
+            return Err(ModelError::TooManyWays(MOST_WAYS));
+        }
         let (outcome, next) = run(current)?;
         script = next;
         if outcomes

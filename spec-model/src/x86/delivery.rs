@@ -1,29 +1,20 @@
 //! Delivery of exceptions, software interrupts and NMIs through the IVT and the IDT.
 
 use super::control::{flag, is_canonical};
-use super::exception::{
-    Class, DB, DF, Event, Exception, GP, Interruption, MC, NMI, NP, Nested, SS, Source, Step, TS, UD,
-    has_error_code, nested,
-};
+use super::exception::{DB, DF, Event, Exception, GP, MC, NMI, NP, SS, Source, Step, TS, has_error_code};
 use super::paging::Privilege;
-use super::processor::{Activity, Mode, Processor};
+use super::processor::{Mode, Processor};
 use super::segment::{Segment, SegmentName};
 use super::segmentation::{Descriptor, null_stack_segment, selector_error};
-use super::state::{RSP, Shadow};
+use super::state::RSP;
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::outcome::Facility;
 use crate::profile::StackSegmentOnIst;
 use crate::requirement::IST_006;
 
-/// The EXT bit of an error code: the event did not come from the program itself.
-const EXT: u32 = 1;
 /// The IDT bit of an error code: the index refers to the IDT.
 const IDT: u32 = 2;
-
-/// More faults than this while delivering one event, each in place of the last, are no
-/// progress.
-const MOST_NESTED: usize = 16;
 
 /// A gate of the IDT.
 #[derive(Clone, Copy, Debug)]
@@ -63,113 +54,6 @@ struct Entry {
 }
 
 impl Processor<'_, '_> {
-    /// Delivers an exception that an instruction raised.
-    ///
-    /// # Errors
-    /// If the model cannot go on.
-    pub fn raise(&mut self, exception: Exception) -> Result<(), ModelError> {
-        if self.state().xen_pv.is_some() {
-            return self.bounce_exception(exception);
-        }
-        self.note_page_fault(exception);
-        if exception.vector == DB {
-            self.note_debug_exception(exception.debug_status);
-        }
-        if exception.vector == UD && self.rules.broken(Defect::UndefinedOpcodeLeavesRf) {
-            self.state_mut().rflags |= flag::RF;
-        }
-        let event = Event {
-            vector: exception.vector,
-            error_code: exception.error_code,
-            source: Source::Hardware,
-        };
-        self.interrupt(event, Class::of(exception.vector))
-    }
-
-    /// Delivers an event, and whatever its delivery raises in turn (EXC-DF-001 to
-    /// EXC-DF-003). A software interrupt or NMI counts as benign. The NMI mask stays as it is
-    /// (NMI-MASK-010).
-    ///
-    /// # Errors
-    /// If the model cannot go on.
-    pub fn interrupt(&mut self, event: Event, class: Class) -> Result<(), ModelError> {
-        let (mut event, mut class) = (event, class);
-        self.vcpu.activity = Activity::Running;
-        self.state_mut().events.shadow = Shadow::None;
-        // With a defect that skips double faults the faults may go on for ever.
-        for _ in 0..MOST_NESTED {
-            let exception = match self.deliver(event) {
-                Ok(()) => return Ok(()),
-                Err(Interruption::Model(error)) => return Err(error),
-                Err(Interruption::Exception(exception)) => self.with_ext(exception, event.source),
-            };
-            self.note_page_fault(exception);
-            if std::mem::take(&mut self.vcpu.walk_met_nothing) {
-                let gives_up = self.rules.broken(Defect::DeliveryWithoutTablesFails);
-                self.vcpu.activity = if gives_up {
-                    Activity::Undelivered
-                } else {
-                    Activity::Looping
-                };
-                return Ok(());
-            }
-            let second = Class::of(exception.vector);
-            let escalates = class == Class::Benign && self.rules.broken(Defect::BenignNestedIsDoubleFault);
-            let outcome = if escalates {
-                Nested::DoubleFault
-            } else {
-                nested(class, second)
-            };
-            let skipped = outcome == Nested::DoubleFault && self.rules.broken(Defect::DoubleFaultSkipped);
-            (event, class) = match outcome {
-                Nested::Shutdown => {
-                    self.vcpu.activity = Activity::Shutdown;
-                    return Ok(());
-                }
-                Nested::DoubleFault if !skipped => {
-                    let double_fault = Event {
-                        vector: DF,
-                        error_code: Some(0),
-                        source: Source::Hardware,
-                    };
-                    (double_fault, Class::DoubleFault)
-                }
-                _ => {
-                    let (vector, error_code) = (exception.vector, exception.error_code);
-                    (
-                        Event {
-                            vector,
-                            error_code,
-                            source: Source::Hardware,
-                        },
-                        second,
-                    )
-                }
-            };
-        }
-        self.vcpu.activity = Activity::Shutdown;
-        Ok(())
-    }
-
-    fn note_page_fault(&mut self, exception: Exception) {
-        if let Some(address) = exception.address {
-            self.state_mut().cr2 = address;
-        }
-    }
-
-    /// Sets the EXT bit of an exception raised while an event from outside the program was
-    /// delivered (EXC-GATE-001). A page fault's error code has no such bit.
-    pub(super) fn with_ext(&self, exception: Exception, source: Source) -> Exception {
-        let has_ext = matches!(exception.vector, TS | NP | SS | GP);
-        if has_ext && source == Source::Hardware && !self.rules.broken(Defect::ErrorCodeWithoutExt) {
-            return Exception {
-                error_code: exception.error_code.map(|code| code | EXT),
-                ..exception
-            };
-        }
-        exception
-    }
-
     /// One attempt at delivery. Nothing but memory has changed if it fails.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ impl Session<'_> {
             Mode::UserspaceRewrite => rewrite(self.device, self.machine),
             Mode::Migrate => {
                 let saved = save(self.device, self.machine)?;
-                let mut target = super::create(self.device, self.watchdog, self.scenario)?;
+                let mut target = super::Machine::new(self.device, self.scenario)?;
                 restore(&saved, self.scenario, self.machine, &mut target)?;
                 // The old machine ends here.
                 *self.machine = target;

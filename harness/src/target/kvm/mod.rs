@@ -28,7 +28,6 @@ mod stage2;
 mod state;
 mod tick;
 mod vcpu;
-mod warm_up;
 mod watchdog;
 
 use std::time::Duration;
@@ -38,7 +37,7 @@ use spec_model::scenario::{Action, AddressSpace, SYNC_POINTS, Scenario};
 
 pub use device::OpenError;
 
-use super::{Backend, Identity, Mode, Run, RunOptions, Target, other_architecture};
+use super::{Backend, Identity, Run, RunOptions, Target, other_architecture};
 use device::Device;
 use failure::Failure;
 use machine::Machine;
@@ -115,7 +114,7 @@ impl Kvm {
         };
         let mut machine = match kept {
             Some(machine) => machine,
-            None => create(&self.device, &self.watchdog, scenario)?,
+            None => Machine::new(&self.device, scenario)?,
         };
         machine.load(scenario)?;
         // On any failure the machine is dropped: nobody knows what state it is in.
@@ -137,21 +136,6 @@ impl Kvm {
         }
         self.machines.push(machine);
     }
-}
-
-/// A new machine that the scenario fits into.
-///
-/// # Errors
-/// If the scenario's memory makes no sense or KVM refuses.
-fn create(device: &Device, watchdog: &Watchdog, scenario: &Scenario) -> Result<Machine, Failure> {
-    let mut machine = Machine::new(device, scenario)?;
-    if matches!(device.identity.backend, Backend::Svm | Backend::SvmNpt0)
-        && let Some(touching) = warm_up::like(scenario)
-    {
-        machine.load(&touching)?;
-        session::run(&touching, &mut machine, device, watchdog, Mode::Normal)?;
-    }
-    Ok(machine)
 }
 
 impl Target for Kvm {

@@ -19,7 +19,7 @@ use super::processor::Processor;
 use super::segment::SegmentName;
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::requirement::DBG_INT1_003;
+use crate::requirement::{DBG_INT1_003, EXC_FRAME_001};
 use crate::scenario::PointId;
 
 /// What follows an instruction.
@@ -96,7 +96,16 @@ impl Processor<'_, '_> {
         if self.rules.broken(Defect::SoftwareInterruptRetried) {
             self.state_mut().rip = instruction.ip();
         }
-        self.deliver(event)?;
+        if let Err(interruption) = self.deliver(event) {
+            let Interruption::Exception(exception) = interruption else {
+                return Err(interruption);
+            };
+            if self.rules.broken(Defect::FaultOfSoftwareInterruptBehind) && self.injected_anew(&EXC_FRAME_001)
+            {
+                return Ok(self.raise(exception)?);
+            }
+            return Err(interruption);
+        }
         // What has been pushed is no access of the program's.
         self.vcpu.debug.met = 0;
         Ok(())
