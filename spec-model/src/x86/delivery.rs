@@ -2,7 +2,7 @@
 
 use super::control::{flag, is_canonical};
 use super::exception::{DB, DF, Event, Exception, GP, MC, NMI, NP, SS, Source, Step, TS, has_error_code};
-use super::paging::Privilege;
+use super::paging::{Privilege, Purpose};
 use super::processor::{Mode, Processor};
 use super::segment::{Segment, SegmentName};
 use super::segmentation::{Descriptor, null_stack_segment, selector_error};
@@ -50,6 +50,21 @@ struct Entry {
     code: Segment,
     rip: u64,
     stack: Segment,
+    rsp: u64,
+}
+
+/// Where a gate leads in long mode.
+struct LongTarget {
+    gate: Gate,
+    /// Code segment of the handler.
+    descriptor: Descriptor,
+    /// Privilege level of the handler.
+    cpl: u8,
+    /// Whether that is an inner one.
+    inner: bool,
+    /// The IST field as far as it counts.
+    ist: u8,
+    /// Stack pointer, not aligned yet.
     rsp: u64,
 }
 
@@ -219,17 +234,16 @@ impl Processor<'_, '_> {
 
     /// Long mode (EXC-FRAME-005, EXC-GATE-006, IST-004 to IST-006).
     fn deliver_long(&mut self, event: Event) -> Step {
-        let gate = self.gate(event, 16, &[14, 15])?;
-        let (descriptor, cpl) = self.handler_segment(gate)?;
+        let LongTarget {
+            gate,
+            descriptor,
+            cpl,
+            inner,
+            ist,
+            rsp,
+        } = self.long_target(event)?;
         let old_stack = *self.segment(SegmentName::Ss);
         let old_rsp = self.state().general[RSP];
-        let inner = cpl < self.cpl();
-        let ist = if self.rules.broken(Defect::IstIgnored) {
-            0
-        } else {
-            gate.ist
-        };
-        let rsp = self.long_stack(ist, inner, cpl, old_rsp)?;
         // Only what is pushed is looked at with the defect, and the stack of a TSS as ever.
         let from_task = ist != 0 || inner;
         let looks_at_pushes = !from_task && self.rules.broken(Defect::FramePushNonCanonicalIsGp);
@@ -266,6 +280,42 @@ impl Processor<'_, '_> {
                 rsp,
             },
         );
+        Ok(())
+    }
+
+    /// What the gate of an event and the TSS say.
+    fn long_target(&mut self, event: Event) -> Step<LongTarget> {
+        let gate = self.gate(event, 16, &[14, 15])?;
+        let (descriptor, cpl) = self.handler_segment(gate)?;
+        let inner = cpl < self.cpl();
+        let ist = if self.rules.broken(Defect::IstIgnored) {
+            0
+        } else {
+            gate.ist
+        };
+        let old_rsp = self.state().general[RSP];
+        let rsp = self.long_stack(ist, inner, cpl, old_rsp)?;
+        Ok(LongTarget {
+            gate,
+            descriptor,
+            cpl,
+            inner,
+            ist,
+            rsp,
+        })
+    }
+
+    /// A delivery in long mode that is given up before anything is pushed: the page walks leave
+    /// their marks, those of the tables and perhaps that of the stack.
+    ///
+    /// # Errors
+    /// What it meets on the way.
+    pub(super) fn break_off_delivery(&mut self, event: Event, at_stack: bool) -> Step {
+        let target = self.long_target(event)?;
+        if at_stack {
+            let pushed_to = (target.rsp & !0xf).wrapping_sub(8);
+            self.translate(pushed_to, Purpose::Write, privilege(target.cpl))?;
+        }
         Ok(())
     }
 

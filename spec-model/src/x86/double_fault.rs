@@ -3,13 +3,12 @@
 
 use super::control::flag;
 use super::exception::{
-    Class, DB, DF, Event, Exception, GP, Interruption, NP, Nested, SS, Source, TS, UD, nested,
+    Class, DB, Event, Exception, GP, Interruption, NP, Nested, SS, Source, TS, UD, nested,
 };
 use super::processor::{Activity, Processor};
 use super::state::Shadow;
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::requirement::EXC_DF_001;
 
 /// The EXT bit of an error code: the event did not come from the program itself.
 const EXT: u32 = 1;
@@ -76,22 +75,13 @@ impl Processor<'_, '_> {
                 nested(class, second)
             };
             let skipped = outcome == Nested::DoubleFault && self.rules.broken(Defect::DoubleFaultSkipped);
-            let forgotten = outcome != Nested::Serial
-                && self.rules.broken(Defect::InjectedExceptionForgotten)
-                && self.injected_anew(&EXC_DF_001);
+            let forgotten = self.exception_is_forgotten(outcome)?;
             (event, class) = match outcome {
                 Nested::Shutdown if !forgotten => {
                     self.vcpu.activity = Activity::Shutdown;
                     return Ok(());
                 }
-                Nested::DoubleFault if !skipped && !forgotten => {
-                    let double_fault = Event {
-                        vector: DF,
-                        error_code: Some(0),
-                        source: Source::Hardware,
-                    };
-                    (double_fault, Class::DoubleFault)
-                }
+                Nested::DoubleFault if !skipped && !forgotten => (Event::DOUBLE_FAULT, Class::DoubleFault),
                 _ => {
                     let (vector, error_code) = (exception.vector, exception.error_code);
                     (

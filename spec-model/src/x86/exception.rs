@@ -102,6 +102,15 @@ pub struct Event {
     pub source: Source,
 }
 
+impl Event {
+    /// #DF, whose error code is always 0 (EXC-DF-001).
+    pub const DOUBLE_FAULT: Self = Self {
+        vector: DF,
+        error_code: Some(0),
+        source: Source::Hardware,
+    };
+}
+
 /// Whether an event pushes an error code in protected and long mode (EXC-FRAME-002).
 #[must_use]
 pub const fn has_error_code(vector: u8) -> bool {
