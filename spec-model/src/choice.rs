@@ -84,6 +84,13 @@ impl Choices {
         }
     }
 
+    /// How often choices that a requirement leaves open have been settled.
+    #[must_use]
+    pub fn times_settled(&self, requirement: &'static Requirement) -> usize {
+        let of_it = |made: &&ChoiceMade| made.requirement.id == requirement.id;
+        self.made.iter().filter(of_it).count()
+    }
+
     /// The script of the next run, or `None` if every combination has been tried.
     #[must_use]
     pub fn next_script(&self) -> Option<Vec<usize>> {

@@ -453,6 +453,8 @@ defects! {
         "A write to a private mapping of a file changes the file.";
     ForkSharesPages "fork-shares-pages" S2_HOST_007
         "After fork the child sees what the guest writes.";
+    MergedPagesWritable "merged-pages-writable" S2_HOST_011
+        "What a guest writes to a page that the host has merged with others changes all of them.";
     ReadMarksDirty "read-marks-dirty" S2_DIRTY_001
         "A read marks its page in the dirty log.";
     ExitMarksDirty "exit-marks-dirty" S2_DIRTY_006

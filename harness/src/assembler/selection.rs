@@ -387,6 +387,9 @@ fn keep_size(
                 hint: ": no form with these operands has that operand size",
             });
         }
+        if matches!(entry.rule, Rule::Natural | Rule::NaturalBelow64) {
+            keep_own_address_size(bits, candidates);
+        }
         return Ok(());
     }
     let sized = candidates
@@ -403,14 +406,7 @@ fn keep_size(
         }),
         Rule::Natural | Rule::NaturalBelow64 if !sized => {
             candidates.retain(|candidate| is_natural(candidate.code.op_code(), bits));
-            // LOOP counts in the register of the address size; JCXZ, JECXZ and JRCXZ name theirs.
-            let own_address = |candidate: &Candidate| {
-                let size = candidate.code.op_code().address_size();
-                size == 0 || size == bits.width()
-            };
-            if candidates.iter().any(own_address) {
-                candidates.retain(own_address);
-            }
+            keep_own_address_size(bits, candidates);
             if candidates.is_empty() {
                 let name = entry.name.clone();
                 return Err(Mistake::NotInThisMode { name, bits });
@@ -418,6 +414,18 @@ fn keep_size(
             Ok(())
         }
         _ => Ok(()),
+    }
+}
+
+/// LOOP counts in the register of the address size, which is the usual one; JCXZ, JECXZ and JRCXZ name
+/// theirs.
+fn keep_own_address_size(bits: Bits, candidates: &mut Vec<Candidate>) {
+    let own_address = |candidate: &Candidate| {
+        let size = candidate.code.op_code().address_size();
+        size == 0 || size == bits.width()
+    };
+    if candidates.iter().any(own_address) {
+        candidates.retain(own_address);
     }
 }
 

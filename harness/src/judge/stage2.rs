@@ -204,6 +204,7 @@ fn step_text(step: &Step) -> String {
             HostStep::Free(_) => "free".to_owned(),
             HostStep::Truncate(..) => "truncate".to_owned(),
             HostStep::PunchHole(_) => "punch-hole".to_owned(),
+            HostStep::Merge(_) => "merge".to_owned(),
             HostStep::Fork => "fork".to_owned(),
             HostStep::ChildRead(_) => "child-read".to_owned(),
             HostStep::ChildWrite(..) => "child-write".to_owned(),

@@ -86,6 +86,9 @@ super::requirements! {
     S2_HOST_010 "S2-HOST-010" KvmPolicy
         "A virtual machine is run by the process that made it; in a child KVM_RUN fails with EIO."
         "KVM API, chapter 1 (\"ioctls must be issued from the same process\"); Linux virt/kvm/kvm_main.c, kvm_vcpu_ioctl";
+    S2_HOST_011 "S2-HOST-011" KvmPolicy
+        "Merging pages that hold the same changes nothing that guest or host read, and a page that is written leaves the others as they were."
+        "madvise(2), MADV_MERGEABLE; Linux Documentation/admin-guide/mm/ksm.rst";
     S2_RING_001 "S2-RING-001" KvmPolicy
         "The dirty ring has each page of a logged slot that was written since the ring was reset, and after the reset writes to it are listed again."
         "KVM API, KVM_CAP_DIRTY_LOG_RING";

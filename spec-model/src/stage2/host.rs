@@ -33,6 +33,11 @@ impl Page {
         self.bytes.insert(offset, byte);
     }
 
+    /// Whether all bytes are the same, however they got there.
+    fn holds_what(&self, other: &Self) -> bool {
+        (0..PAGE_SIZE as u16).all(|offset| self.byte(offset) == other.byte(offset))
+    }
+
     /// Number of bytes that are not zero.
     fn count_nonzero(&self) -> u64 {
         let unwritten = if self.fill == 0 {
@@ -92,6 +97,24 @@ struct Mapped {
     own: Option<Page>,
     /// MADV_FREE was called, and nothing has been written since.
     freed: bool,
+    /// The kernel may merge it with others of the same contents.
+    mergeable: bool,
+    /// Number of the page frame that it shares with others since they were merged. Only a defect
+    /// lets that be seen.
+    merged: Option<usize>,
+}
+
+impl Mapped {
+    fn new(source: Source, protection: Protection, own: Option<Page>) -> Self {
+        Self {
+            source,
+            protection,
+            own,
+            freed: false,
+            mergeable: false,
+            merged: None,
+        }
+    }
 }
 
 /// A process: the pages of each backing's range.
@@ -142,11 +165,9 @@ impl Host {
                 file.pages = (0..backing.pages).map(|page| (page, filled(page))).collect();
             }
             host.files.push(file);
-            let mapped = |page| Mapped {
-                source: source(backing.kind, index, page),
-                protection: backing.protection,
-                own: (backing.kind == BackingKind::Anonymous && touched).then(|| filled(page)),
-                freed: false,
+            let mapped = |page| {
+                let own = (backing.kind == BackingKind::Anonymous && touched).then(|| filled(page));
+                Mapped::new(source(backing.kind, index, page), backing.protection, own)
             };
             host.parent.push((0..backing.pages).map(mapped).collect());
         }
@@ -190,7 +211,7 @@ impl Host {
                 Source::Anonymous | Source::File { shared: false, .. } => mapped.own.is_some(),
                 Source::File { shared: true, .. } => true,
             };
-            mapped.protection == Protection::ReadWrite && has_frame
+            mapped.protection == Protection::ReadWrite && has_frame && mapped.merged.is_none()
         })
     }
 
@@ -210,6 +231,7 @@ impl Host {
         if let Some(mapped) = self.mapped_mut(Owner::Parent, backing, page) {
             mapped.own = None;
             mapped.freed = false;
+            mapped.merged = None;
         }
     }
 
@@ -264,6 +286,7 @@ impl Host {
         };
         let mapped = self.mapped_mut(owner, at.backing, at.page).ok_or(Refused)?;
         mapped.freed = false;
+        mapped.merged = None;
         mapped.own.get_or_insert(copy).set(at.offset, byte);
         // Copies are made at fork; a page that stays shared then is a defect.
         if owner == Owner::Parent && self.defects.has(Defect::ForkSharesPages) {
@@ -319,12 +342,7 @@ impl Host {
     /// Maps something new in place of what is there (S2-HOST-004).
     pub(super) fn map(&mut self, range: Range, kind: BackingKind, file: u16, protection: Protection) {
         self.each(range, |page, mapped| {
-            *mapped = Mapped {
-                source: source(kind, file, page),
-                protection,
-                own: None,
-                freed: false,
-            };
+            *mapped = Mapped::new(source(kind, file, page), protection, None);
         });
     }
 
@@ -332,12 +350,7 @@ impl Host {
     pub(super) fn move_pages(&mut self, range: Range, to: u16) {
         let mut moved = Vec::new();
         self.each(range, |page, mapped| {
-            let gone = Mapped {
-                source: Source::Unmapped,
-                protection: Protection::None,
-                own: None,
-                freed: false,
-            };
+            let gone = Mapped::new(Source::Unmapped, Protection::None, None);
             moved.push((page, std::mem::replace(mapped, gone)));
         });
         for (page, mapped) in moved {
@@ -358,6 +371,7 @@ impl Host {
         self.each(range, |_, mapped| {
             mapped.own = None;
             mapped.freed = false;
+            mapped.merged = None;
         });
     }
 
@@ -393,6 +407,65 @@ impl Host {
     /// shared changes for both.
     pub(super) fn fork(&mut self) {
         self.child = Some(self.parent.clone());
+    }
+
+    /// Merges pages (S2-HOST-011). A page of zeros becomes the page that untouched memory shows.
+    ///
+    /// # Errors
+    /// If one of them would not be merged: it is not private memory that was written, the kernel may drop it, or no
+    /// other page that may be merged holds the same.
+    pub(super) fn merge(&mut self, range: Range) -> Result<(), Refused> {
+        self.each(range, |_, mapped| mapped.mergeable = true);
+        let mut frames: Vec<(Page, usize)> = Vec::new();
+        for mapped in self.parent.iter_mut().flatten().filter(|mapped| mapped.mergeable) {
+            let Some(own) = mapped.own.as_ref().filter(|_| !mapped.freed) else {
+                continue;
+            };
+            if own.count_nonzero() == 0 && mapped.source == Source::Anonymous {
+                mapped.own = None;
+                continue;
+            }
+            let known = frames.iter_mut().enumerate();
+            let same = known.filter(|(_, (page, _))| page.holds_what(own)).last();
+            let frame = match same {
+                Some((frame, (_, sharers))) => {
+                    *sharers += 1;
+                    frame
+                }
+                None => {
+                    frames.push((own.clone(), 1));
+                    frames.len() - 1
+                }
+            };
+            mapped.merged = Some(frame);
+        }
+        let alone = |frame: usize| frames.get(frame).is_none_or(|(_, sharers)| *sharers < 2);
+        for mapped in self.parent.iter_mut().flatten() {
+            mapped.merged = mapped.merged.filter(|frame| !alone(*frame));
+        }
+        let mut all = true;
+        self.each(range, |_, mapped| {
+            let zeros = mapped.source == Source::Anonymous && mapped.own.is_none();
+            all &= zeros || mapped.merged.is_some();
+        });
+        if all { Ok(()) } else { Err(Refused) }
+    }
+
+    /// Writes one byte to all pages that are merged with one, which only a defect does; whether there
+    /// are any.
+    pub(super) fn write_merged(&mut self, at: HostAddress, byte: u8) -> bool {
+        let mapped = self.mapped(Owner::Parent, at.backing, at.page);
+        let Some(frame) = mapped.and_then(|mapped| mapped.merged) else {
+            return false;
+        };
+        for mapped in self.parent.iter_mut().flatten() {
+            if mapped.merged == Some(frame)
+                && let Some(own) = &mut mapped.own
+            {
+                own.set(at.offset, byte);
+            }
+        }
+        true
     }
 
     /// What differs from the start.

@@ -432,4 +432,7 @@ pub enum HostStep {
         /// The other backing.
         to: u16,
     },
+    /// Merges private pages with others of the same contents for which this was done, and those of
+    /// zeros with the zero page (MADV_MERGEABLE, KSM with `use_zero_pages`).
+    Merge(Range),
 }

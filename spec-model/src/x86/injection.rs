@@ -35,19 +35,16 @@ const LEFT_AT: Choice<LeftAt> = Choice::AnyOf(&[
     LeftAt::DoubleFaultsStack,
 ]);
 
-/// Deliveries of one processor that may leave the guest. A delivery reads few pages, tables and
-/// a stack, and they are mapped after the first that needs them.
-const MOST: u8 = 3;
+/// Choices of this kind in one run. A delivery that leaves the guest reads few pages, tables and
+/// a stack, and they are mapped from then on.
+const MOST: usize = 4;
 
 impl Processor<'_, '_> {
     /// Whether the event whose delivery has faulted had been injected anew. Only defects ask: an
     /// injected event is to behave as any other, as `requirement` demands.
     pub(super) fn injected_anew(&mut self, requirement: &'static Requirement) -> bool {
-        if self.vcpu.perhaps_injected == MOST {
-            return false;
-        }
-        self.vcpu.perhaps_injected += 1;
-        self.rules.choices.settle(DELIVERY, requirement) == Delivery::InjectedAnew
+        self.rules.choices.times_settled(requirement) < MOST
+            && self.rules.choices.settle(DELIVERY, requirement) == Delivery::InjectedAnew
     }
 
     /// Whether a fault in the delivery of an exception counts as the first one, because the exception had

@@ -73,8 +73,6 @@ pub struct Vcpu {
     pub pdptes_lost: bool,
     /// The hypervisor steps over an IRET that faults, and its TF gets into the frame.
     pub frame_shows_tf: bool,
-    /// How often it has been an open choice whether the hypervisor injected an event anew.
-    pub perhaps_injected: u8,
     /// Rows of the last state-save area that hold leftovers, with the bits that mean nothing
     /// and the requirement that says so.
     pub save_area_leftovers: Vec<(&'static str, u64, &'static Requirement)>,

@@ -50,6 +50,13 @@ fn a_long_chain_of_growing_branches_settles() {
 /// With the prefix 67h the instruction would be longer, reach one byte further and count in
 /// another register.
 #[test]
+fn loop_counts_in_the_usual_register_whatever_its_operand_size() {
+    assert_eq!(bytes("data16 loopne $", Bits::Bits16), [0xe0, 0xfe]);
+    assert_eq!(bytes("data16 loopne $", Bits::Bits32), [0x66, 0xe0, 0xfd]);
+    assert_eq!(bytes("data32 loop $", Bits::Bits16), [0x66, 0xe2, 0xfd]);
+}
+
+#[test]
 fn loop_keeps_its_counter_at_the_edge_of_its_reach() {
     for bits in [Bits::Bits16, Bits::Bits32, Bits::Bits64] {
         assert_eq!(bytes("loop $ + 129", bits), [0xe2, 0x7f]);

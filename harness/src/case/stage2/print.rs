@@ -196,6 +196,7 @@ fn host(step: &HostStep, names: &[Backing]) -> String {
         HostStep::Truncate(backing, pages) => {
             format!("do: truncate, backing: {}, pages: {pages}", name(names, *backing))
         }
+        HostStep::Merge(over) => format!("do: merge, {}", range(over)),
         HostStep::PunchHole(over) => format!("do: punch-hole, {}", range(over)),
         HostStep::Fork => "do: fork".to_owned(),
         HostStep::ChildRead(at) => format!("do: child-read, {}", place(at)),

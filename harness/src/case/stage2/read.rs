@@ -338,6 +338,7 @@ impl Reader<'_, '_> {
                 let at = self.place(entry, HostAddress { offset: 0, ..place });
                 HostStep::WriteTables(at, number(&entry.flags, 0))
             }
+            ActionWord::Merge => HostStep::Merge(self.range(entry, range)),
             ActionWord::ChildRun => HostStep::ChildRun,
             ActionWord::DirtyRing => HostStep::TakeRing { id, space },
             ActionWord::Move => HostStep::Move {
@@ -505,9 +506,11 @@ fn keys(action: ActionWord) -> (&'static [&'static str], &'static [&'static str]
             (&["backing", "data"], &["page", "offset", "errno"])
         }
         ActionWord::Map => (&["backing", "kind"], &["page", "pages", "file", "protection"]),
-        ActionWord::Unmap | ActionWord::Discard | ActionWord::Free | ActionWord::PunchHole => {
-            (&["backing"], &["page", "pages"])
-        }
+        ActionWord::Unmap
+        | ActionWord::Discard
+        | ActionWord::Free
+        | ActionWord::PunchHole
+        | ActionWord::Merge => (&["backing"], &["page", "pages"]),
         ActionWord::Protect => (&["backing", "protection"], &["page", "pages"]),
         ActionWord::Truncate => (&["backing", "pages"], &[]),
         ActionWord::Fork => (&[], &[]),

@@ -379,6 +379,8 @@ words! {
         ChildRun,
         /// The host moves `page`, `pages` of a backing to the same pages of `target` (mremap).
         Move,
+        /// The host merges `page`, `pages` with others of the same contents (MADV_MERGEABLE, KSM).
+        Merge,
         /// Counts bytes that are not zero in a new anonymous page.
         Canary,
         /// The host answers the access with an external abort (arm64, in `at-exit`).

@@ -57,6 +57,15 @@ pub(super) enum Failure {
          (`--target svm@debian:6.12`), or here with --allow-host-risk"
     )]
     HostRisk,
+    /// The scenario changes a setting of the whole host.
+    #[error(
+        "merging pages (KSM) is switched on for a whole host; run this in a booted kernel \
+         (`--target svm@debian:6.12`)"
+    )]
+    HostSetting,
+    /// The kernel cannot merge pages.
+    #[error("this kernel does not merge pages (CONFIG_KSM)")]
+    NoMerging,
     /// Modes that save and restore the state mean nothing to scenarios about stage-2 mappings.
     #[error("a scenario about stage-2 mappings has no points at which the state could be saved")]
     NoSavedStage2,
@@ -162,6 +171,8 @@ impl From<Failure> for Run {
             | Failure::NotKept { .. }
             | Failure::MsrRefused { .. }
             | Failure::HostRisk
+            | Failure::HostSetting
+            | Failure::NoMerging
             | Failure::NoSavedStage2
             | Failure::NoGuestCode(_)
             | Failure::PageSize(_)

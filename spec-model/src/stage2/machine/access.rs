@@ -211,6 +211,9 @@ impl Machine<'_> {
                 page,
                 offset,
             };
+            if self.defects.has(Defect::MergedPagesWritable) && self.host.write_merged(place, *byte) {
+                continue;
+            }
             match self.host.write(Owner::Parent, place, *byte) {
                 Ok(()) => {}
                 Err(_) if self.defects.has(Defect::UnreachableMemoryIsMmio) => return self.exit(exit),

@@ -19,7 +19,7 @@ impl Machine<'_> {
         if remaps(step)
             || matches!(
                 step,
-                HostStep::Protect(..) | HostStep::Fork | HostStep::SetSlot(_)
+                HostStep::Protect(..) | HostStep::Fork | HostStep::SetSlot(_) | HostStep::Merge(_)
             )
         {
             self.history.mapped.clear();
@@ -93,6 +93,13 @@ impl Machine<'_> {
             // S2-HOST-010, in the doc comment of `child_run`.
             HostStep::ChildRun => self.seen.end = self.child_run(),
             HostStep::Move { range, to } => self.host.move_pages(range, to),
+            HostStep::Merge(range) => {
+                if self.host.merge(range).is_err() {
+                    let what = "pages that the kernel would not merge: each must have been written, be private, and hold \
+                                zeros or what another page that was merged holds";
+                    return Err(ModelError::BadScenario(what.to_owned()));
+                }
+            }
         }
         Ok(())
     }

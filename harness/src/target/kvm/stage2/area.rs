@@ -215,6 +215,14 @@ impl Area {
         check(unsafe { libc::madvise(address, PAGE * pages as usize, advice) })
     }
 
+    /// Lets the kernel merge pages with others of the same contents (MADV_MERGEABLE).
+    pub(super) fn let_merge(&self, page: u32, pages: u32) -> io::Result<()> {
+        self.inside(page, pages)?;
+        let address = std::ptr::without_provenance_mut(self.address(page));
+        // SAFETY: the pages lie in the range of this value, into which nothing refers.
+        check(unsafe { libc::madvise(address, PAGE * pages as usize, libc::MADV_MERGEABLE) })
+    }
+
     fn inside(&self, page: u32, pages: u32) -> io::Result<()> {
         match page.checked_add(pages) {
             Some(end) if end <= self.pages && pages != 0 => Ok(()),

@@ -16,6 +16,7 @@ mod guest;
 #[cfg(target_arch = "aarch64")]
 #[path = "arm64/mod.rs"]
 mod guest;
+mod merging;
 mod own_memory;
 mod ring;
 
@@ -470,6 +471,10 @@ impl Session<'_> {
             HostStep::ChildRun => {
                 let vcpu = self.machine.guest.descriptor();
                 done(&mut seen, self.child()?.run(vcpu));
+            }
+            HostStep::Merge(range) => {
+                let area = self.area(range.backing)?;
+                merging::merge(area, range.page, range.pages)?;
             }
             HostStep::Move { range, to } => {
                 let (from, to) = (self.area(range.backing)?, self.area(to)?);
