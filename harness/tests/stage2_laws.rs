@@ -267,6 +267,7 @@ fn read_of(page: u64) -> Step {
         },
         answer: u64::MAX,
         at_exit: Vec::new(),
+        meanwhile: Vec::new(),
         interrupted: false,
     })
 }

@@ -455,6 +455,8 @@ defects! {
         "After fork the child sees what the guest writes.";
     MergedPagesWritable "merged-pages-writable" S2_HOST_011
         "What a guest writes to a page that the host has merged with others changes all of them.";
+    RunningGuestKeepsMappings "running-guest-keeps-mappings" S2_HOST_012
+        "What the host changes while a guest runs stays as it was for the guest until it next leaves.";
     ReadMarksDirty "read-marks-dirty" S2_DIRTY_001
         "A read marks its page in the dirty log.";
     ExitMarksDirty "exit-marks-dirty" S2_DIRTY_006

@@ -181,6 +181,7 @@ fn step_text(step: &Step) -> String {
             Operation::CompareExchange { at, .. } => format!("compare-exchange {:#x}", at.bytes()),
             Operation::Copy { from, to, .. } => format!("copy {:#x} to {:#x}", from.bytes(), to.bytes()),
             Operation::Fetch { at } => format!("fetch {:#x}", at.bytes()),
+            Operation::Spin { at } => format!("spin {:#x}", at.bytes()),
             Operation::Retry => "retry".to_owned(),
             Operation::UseTables { at } => format!("use-tables {:#x}", at.bytes()),
             Operation::Arm64(Arm64Operation { instruction, at, .. }) => {

@@ -8,7 +8,7 @@ use crate::defect::Defect;
 
 const DEVICE_MEMORY: &str =
     "it needs host memory of a device (VM_PFNMAP or ZONE_DEVICE), which a process cannot make";
-const RACE: &str = "it is a race of two threads of the host, and the steps of a scenario follow each other";
+const RACE: &str = "it is a race of a few instructions of the host's kernel, which a guest that runs while the host changes memory meets by chance only";
 const MEMORY_SAFETY: &str =
     "the host's kernel reads or frees memory wrongly, and the guest sees the right thing";
 

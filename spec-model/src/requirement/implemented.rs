@@ -31,6 +31,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "stage2/machine/arm64/mod.rs",
     "stage2/machine/arm64/stage1.rs",
     "stage2/machine/host_steps.rs",
+    "stage2/machine/spin.rs",
     "stage2/machine/walk.rs",
     "stage2/slots.rs",
     "x86/control.rs",

@@ -89,6 +89,9 @@ super::requirements! {
     S2_HOST_011 "S2-HOST-011" KvmPolicy
         "Merging pages that hold the same changes nothing that guest or host read, and a page that is written leaves the others as they were."
         "madvise(2), MADV_MERGEABLE; Linux Documentation/admin-guide/mm/ksm.rst";
+    S2_HOST_012 "S2-HOST-012" KvmPolicy
+        "What the host changes while a guest runs, slots and what lies under them, the guest sees changed and never again as it was once the host's call has returned."
+        "KVM API, KVM_SET_USER_MEMORY_REGION; Linux virt/kvm/kvm_main.c, kvm_swap_active_memslots and kvm_mmu_notifier_invalidate_range_start";
     S2_RING_001 "S2-RING-001" KvmPolicy
         "The dirty ring has each page of a logged slot that was written since the ring was reset, and after the reset writes to it are listed again."
         "KVM API, KVM_CAP_DIRTY_LOG_RING";

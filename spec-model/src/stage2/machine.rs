@@ -3,15 +3,14 @@
 mod access;
 mod arm64;
 mod host_steps;
+mod spin;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::arm64::Arm64;
 use super::host::Host;
-use super::scenario::{
-    GuestAddress, GuestStep, HostStep, Operation, SERVER_PAGE, SERVER_PAGES, SERVER_SLOT, Stage2, Step,
-};
+use super::scenario::{GuestAddress, GuestStep, Operation, SPIN_SIZE, Stage2, Step};
 use super::slots::{SlotName, Slots};
 use super::transcript::{End, Stage2Seen, StepSeen};
 use crate::architecture::Architecture;
@@ -33,7 +32,7 @@ pub(crate) fn run(
     defects: DefectSet,
     choices: &mut Choices,
 ) -> Result<Stage2Seen, ModelError> {
-    check(scenario)?;
+    scenario.check()?;
     if let Some((architecture, what)) = scenario.only_on()
         && architecture != profile.architecture
     {
@@ -79,33 +78,6 @@ pub(crate) fn run(
         changes: machine.host.changes(&scenario.backings),
         canary: machine.host.canary(),
     })
-}
-
-/// Refuses what no target could run.
-fn check(scenario: &Stage2) -> Result<(), ModelError> {
-    let bad = |what: String| Err(ModelError::BadScenario(what));
-    let in_steps = scenario.steps.iter().filter_map(|step| match step {
-        Step::Host(HostStep::SetSlot(slot)) => Some(slot),
-        _ => None,
-    });
-    for slot in scenario.slots.iter().chain(in_steps) {
-        let Some(backing) = scenario.backings.get(usize::from(slot.backing)) else {
-            return bad(format!("slot {} has no backing", slot.id));
-        };
-        let refused = slot.pages > 1 << 31 || slot.page > 1 << 51;
-        let end = u64::from(slot.offset).saturating_add(slot.pages);
-        if !refused && end > u64::from(backing.pages) {
-            return bad(format!(
-                "slot {} is longer than its backing `{}`",
-                slot.id, backing.name
-            ));
-        }
-        let first = slot.page < SERVER_PAGE + SERVER_PAGES;
-        if first && !refused && slot.page + slot.pages > SERVER_PAGE || slot.id == SERVER_SLOT {
-            return bad(format!("slot {} is where the target has its own code", slot.id));
-        }
-    }
-    Ok(())
 }
 
 /// What earlier accesses did, which only defects look at.
@@ -219,6 +191,10 @@ impl Machine<'_> {
             } => self.exchange(at, size, |old| (old == expected & mask(size)).then_some(value)),
             Operation::Copy { .. } => self.copy(&mut step.operation),
             Operation::Fetch { at } => return self.fetch(at),
+            Operation::Spin { at } => {
+                let meanwhile = std::mem::take(&mut step.meanwhile);
+                return self.spin(&meanwhile, |machine| machine.read(at, SPIN_SIZE));
+            }
             Operation::UseTables { at } => {
                 self.tables = Some(at);
                 Ok(())

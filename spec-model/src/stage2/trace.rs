@@ -140,6 +140,7 @@ fn guest(numbers: &mut Numbers) -> GuestStep {
         operation,
         answer: numbers.next(),
         at_exit: Vec::new(),
+        meanwhile: Vec::new(),
         interrupted: false,
     }
 }

@@ -117,6 +117,7 @@ fn guest(step: &GuestStep, names: &[Backing]) -> String {
         ),
         Operation::Fetch { at } => format!("do: fetch, at: {:#x}", at.bytes()),
         Operation::UseTables { at } => format!("do: use-tables, at: {:#x}", at.bytes()),
+        Operation::Spin { at } => format!("do: spin, at: {:#x}", at.bytes()),
         Operation::Retry => "do: retry".to_owned(),
         Operation::Arm64(operation) => arm64::print_operation(&operation),
     };
@@ -126,13 +127,11 @@ fn guest(step: &GuestStep, names: &[Backing]) -> String {
     if step.interrupted {
         line += ", interrupt: true";
     }
-    if !step.at_exit.is_empty() {
-        let steps: Vec<String> = step
-            .at_exit
-            .iter()
-            .map(|step| format!("{{ {} }}", host(step, names)))
-            .collect();
-        line += &format!(", at-exit: [{}]", steps.join(", "));
+    for (key, steps) in [("at-exit", &step.at_exit), ("meanwhile", &step.meanwhile)] {
+        if !steps.is_empty() {
+            let steps = steps.iter().map(|step| format!("{{ {} }}", host(step, names)));
+            line += &format!(", {key}: [{}]", steps.collect::<Vec<_>>().join(", "));
+        }
     }
     line
 }

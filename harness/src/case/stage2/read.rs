@@ -248,28 +248,35 @@ impl Reader<'_, '_> {
                 length: number(&entry.length, 0),
             },
             ActionWord::Fetch => Operation::Fetch { at: at() },
+            ActionWord::Spin => Operation::Spin { at: at() },
             ActionWord::Retry => Operation::Retry,
             ActionWord::UseTables => Operation::UseTables { at: at() },
             word if let Some(instruction) = arm64::instruction(word) => arm64::operation(instruction, entry),
             _ => return Step::Host(self.host(entry)),
         };
-        let at_exit = entry.at_exit.iter().flat_map(|steps| &steps.value);
-        let at_exit = at_exit.filter_map(|step| {
+        Step::Guest(GuestStep {
+            operation,
+            at_exit: self.host_steps(entry.at_exit.as_ref()),
+            meanwhile: self.host_steps(entry.meanwhile.as_ref()),
+            answer: number(&entry.answer, u64::MAX),
+            interrupted: entry.interrupt.as_ref().is_some_and(|interrupt| interrupt.value),
+        })
+    }
+
+    /// What the host does while the guest is in an operation.
+    fn host_steps(&mut self, steps: Option<&Located<Vec<Located<StepEntry>>>>) -> Vec<HostStep> {
+        let mut read = Vec::new();
+        for step in steps.into_iter().flat_map(|steps| &steps.value) {
             self.check_keys(&step.value);
             if is_guest(step.value.action.value) {
                 let remedy = "write something that the host does";
                 self.mistakes
-                    .add(step.at, "the guest is in an access already", remedy);
-                return None;
+                    .add(step.at, "the guest is in an operation already", remedy);
+                continue;
             }
-            Some(self.host(&step.value))
-        });
-        Step::Guest(GuestStep {
-            operation,
-            at_exit: at_exit.collect(),
-            answer: number(&entry.answer, u64::MAX),
-            interrupted: entry.interrupt.as_ref().is_some_and(|interrupt| interrupt.value),
-        })
+            read.push(self.host(&step.value));
+        }
+        read
     }
 
     fn host(&mut self, entry: &StepEntry) -> HostStep {
@@ -443,6 +450,7 @@ fn is_guest(action: ActionWord) -> bool {
                 | ActionWord::CompareExchange
                 | ActionWord::Copy
                 | ActionWord::Fetch
+                | ActionWord::Spin
                 | ActionWord::Retry
                 | ActionWord::UseTables
         )
@@ -471,6 +479,10 @@ fn keys(action: ActionWord) -> (&'static [&'static str], &'static [&'static str]
         ActionWord::Add => (
             &["at", "data"],
             &["size", "answer", "at-exit", "value", "exits", "errno", "ends"],
+        ),
+        ActionWord::Spin => (
+            &["at", "meanwhile"],
+            &["answer", "value", "exits", "errno", "ends"],
         ),
         ActionWord::CompareExchange => (
             &["at", "expected", "data"],
@@ -556,6 +568,7 @@ fn given(entry: &StepEntry) -> Vec<(&'static str, Option<Position>)> {
         ("answer", at(&entry.answer)),
         ("interrupt", at(&entry.interrupt)),
         ("at-exit", at(&entry.at_exit)),
+        ("meanwhile", at(&entry.meanwhile)),
         ("backing", at(&entry.backing)),
         ("page", at(&entry.page)),
         ("pages", at(&entry.pages)),

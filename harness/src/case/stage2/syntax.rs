@@ -156,6 +156,9 @@ pub(super) struct StepEntry {
     /// What the host does at the first access that reaches it, before the guest goes on.
     #[serde(default)]
     pub(super) at_exit: Option<Located<Vec<Located<StepEntry>>>>,
+    /// What the host does in another thread once the guest spins.
+    #[serde(default)]
+    pub(super) meanwhile: Option<Located<Vec<Located<StepEntry>>>>,
     /// A backing.
     #[serde(default)]
     pub(super) backing: Option<Located<String>>,
@@ -329,6 +332,9 @@ words! {
         Copy,
         /// The guest calls code: `at`.
         Fetch,
+        /// The guest reads 4 bytes again and again until they are not what they were: `at`, and what
+        /// the host does `meanwhile`.
+        Spin,
         /// KVM_RUN again after it failed.
         Retry,
         /// KVM_SET_USER_MEMORY_REGION: `id`, `space`, `at`, `pages`, `backing`, `offset`, flags.

@@ -5,7 +5,8 @@
 //! slots of the scenario are deleted, and registers are set for each operation anyway.
 //!
 //! Everything here but `guest` is the same on every architecture: host memory (`area`,
-//! `own_memory`), the process that fork makes (`child`), slots, dirty logs and what the host does.
+//! `own_memory`), what the host does to it and to slots (`host_side`), also while the guest runs (`spin`), the
+//! process that fork makes (`child`) and dirty logs.
 //! `guest` has the processor and its machine code, and the same functions in each of its files.
 
 mod area;
@@ -16,27 +17,26 @@ mod guest;
 #[cfg(target_arch = "aarch64")]
 #[path = "arm64/mod.rs"]
 mod guest;
+mod host_side;
 mod merging;
 mod own_memory;
 mod ring;
+mod spin;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use kvm_bindings::{
     KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_DIRTY_LOG_INITIALLY_SET, KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE,
-    KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVMIO, kvm_clear_dirty_log, kvm_clear_dirty_log__bindgen_ty_1,
-    kvm_enable_cap, kvm_userspace_memory_region,
+    KVMIO, kvm_clear_dirty_log, kvm_clear_dirty_log__bindgen_ty_1, kvm_enable_cap,
+    kvm_userspace_memory_region,
 };
 use kvm_ioctls::VmFd;
-use spec_model::stage2::code;
 use spec_model::stage2::scenario::{
-    Backing, BackingKind, DirtyLogMode, Fill, GuestStep, HostAddress, HostStep, Misaligned, Operation,
-    PAGE_SIZE, Protection, SERVER_PAGE, SERVER_PAGES, SERVER_SLOT, SlotRequest, Stage2, Step,
+    Backing, BackingKind, DirtyLogMode, Fill, GuestStep, HostStep, Operation, PAGE_SIZE, SERVER_PAGE,
+    SERVER_PAGES, SERVER_SLOT, Stage2, Step,
 };
-use spec_model::stage2::tables::directory;
 use spec_model::stage2::transcript::{Change, End, MemoryExit, Stage2Seen, StepSeen};
 use spec_model::transcript::Transcript;
 use vmm_sys_util::errno::Error as Errno;
@@ -49,6 +49,7 @@ use crate::target::{Mode, Run, RunOptions};
 use area::Area;
 use child::Child;
 use guest::Guest;
+use host_side::{HostSide, done, value};
 use ring::Ring;
 
 vmm_sys_util::ioctl_iowr_nr!(KVM_CLEAR_DIRTY_LOG, KVMIO, 0xc0, kvm_clear_dirty_log);
@@ -84,6 +85,9 @@ pub(super) fn run(
     scenario: &Stage2,
     options: RunOptions,
 ) -> Result<Run, Failure> {
+    scenario
+        .check()
+        .map_err(|error| Failure::BadScenario(error.to_string()))?;
     // A booted kernel is nobody's host.
     let allowed = options.allow_host_risk || std::process::id() == 1;
     if scenario.host_risk && !allowed {
@@ -229,7 +233,7 @@ struct Session<'a> {
 impl Session<'_> {
     fn run(&mut self) -> Result<Stage2Seen, Failure> {
         for slot in &self.scenario.slots {
-            self.set_slot(slot)?.map_err(|errno| Failure::Call {
+            self.host_side().set_slot(slot)?.map_err(|errno| Failure::Call {
                 call: "KVM_SET_USER_MEMORY_REGION",
                 source: io::Error::from_raw_os_error(errno),
             })?;
@@ -273,47 +277,6 @@ impl Session<'_> {
         self.slots.iter().all(delete)
     }
 
-    fn area(&self, backing: u16) -> Result<&Area, Failure> {
-        let area = self.areas.get(usize::from(backing));
-        area.ok_or_else(|| Failure::BadScenario(format!("it has no backing {backing}")))
-    }
-
-    /// KVM_SET_USER_MEMORY_REGION; an errno is a result, too.
-    fn set_slot(&mut self, request: &SlotRequest) -> Result<Result<(), i32>, Failure> {
-        let off_by = |member| u64::from(request.misaligned == Some(member));
-        let mut flags = request.other_flags;
-        if request.read_only {
-            flags |= KVM_MEM_READONLY;
-        }
-        if request.log_dirty {
-            flags |= KVM_MEM_LOG_DIRTY_PAGES;
-        }
-        let region = kvm_userspace_memory_region {
-            slot: u32::from(request.space) << 16 | u32::from(request.id),
-            flags,
-            guest_phys_addr: request.page.wrapping_mul(PAGE_SIZE) + off_by(Misaligned::Guest),
-            memory_size: request.pages.wrapping_mul(PAGE_SIZE) + off_by(Misaligned::Size),
-            userspace_addr: self.area(request.backing)?.address(request.offset) as u64
-                + off_by(Misaligned::Host),
-        };
-        // SAFETY: the slot lies in the range of an area, which nothing in this process refers to, and
-        // which is unmapped only after the slot is deleted or the machine is gone. One that is longer
-        // than its area is refused by the model's check, but for those that KVM refuses.
-        let done = unsafe { self.machine.vm.set_user_memory_region(region) };
-        Ok(match done {
-            Ok(()) => {
-                let name = (request.space, request.id);
-                if request.pages == 0 {
-                    self.slots.remove(&name);
-                } else {
-                    self.slots.insert(name);
-                }
-                Ok(())
-            }
-            Err(error) => Err(error.errno()),
-        })
-    }
-
     fn guest(&mut self, step: &GuestStep) -> Result<StepSeen, Failure> {
         let pending = std::mem::take(&mut self.pending);
         match step.operation {
@@ -324,13 +287,22 @@ impl Session<'_> {
                 self.machine.guest.use_tables(Some(at))?;
                 return Ok(StepSeen::default());
             }
-            operation => self.machine.guest.begin(operation, &mut self.machine.server)?,
+            operation => {
+                let flag = self.machine.server.bytes_mut().iter_mut().nth(guest::SPINS);
+                flag.into_iter().for_each(|flag| *flag = 0);
+                self.machine.guest.begin(operation, &mut self.machine.server)?;
+            }
         }
         let mut seen = StepSeen::default();
-        self.watchdog.arm();
-        let end = self.until_done(step, &mut seen);
-        self.watchdog.disarm();
-        seen.end = end?;
+        seen.end = match step.operation {
+            Operation::Spin { .. } => self.spin(step, &mut seen)?,
+            _ => {
+                self.watchdog.arm();
+                let end = self.until_done(step, &mut seen);
+                self.watchdog.disarm();
+                end?
+            }
+        };
         match seen.end {
             End::Done => seen.value = self.machine.guest.value()?,
             End::Exception { .. } => {}
@@ -370,13 +342,11 @@ impl Session<'_> {
     }
 
     fn host(&mut self, step: &HostStep) -> Result<StepSeen, Failure> {
+        if let Some(seen) = self.host_side().step(step)? {
+            return Ok(seen);
+        }
         let mut seen = StepSeen::default();
         match *step {
-            HostStep::SetSlot(request) => {
-                if let Err(errno) = self.set_slot(&request)? {
-                    seen.end = End::Failed(errno);
-                }
-            }
             HostStep::DirtyLog { id, space } => self.dirty_log(id, space, &mut seen),
             HostStep::ClearDirtyLog {
                 id,
@@ -385,78 +355,6 @@ impl Session<'_> {
                 pages,
             } => {
                 seen.end = self.clear_dirty_log(id, space, first, pages);
-            }
-            HostStep::Read(at) => value(&mut seen, self.read(at)?),
-            HostStep::ChildRead(at) => {
-                let address = self.address(at)?;
-                value(&mut seen, self.child()?.read(address));
-            }
-            HostStep::Write(at, data) => done(&mut seen, self.write(at, &data.to_le_bytes())?),
-            HostStep::WriteCode(at, data) => {
-                let code = code::returning(guest::ARCHITECTURE, data);
-                done(&mut seen, self.write(at, &code)?);
-            }
-            HostStep::ChildWrite(at, data) => {
-                let address = self.address(at)?;
-                done(&mut seen, self.child()?.write(address, data));
-            }
-            HostStep::ReadFile(at) => {
-                let mut bytes = [0; 8];
-                let read = self.file(at.backing)?.read_exact_at(&mut bytes, in_file(at));
-                value(&mut seen, read.map(|()| u64::from_le_bytes(bytes)));
-            }
-            HostStep::WriteFile(at, data) => {
-                let written = self
-                    .file(at.backing)?
-                    .write_all_at(&data.to_le_bytes(), in_file(at));
-                done(&mut seen, written);
-            }
-            HostStep::Map {
-                range,
-                kind,
-                file,
-                protection,
-            } => {
-                let file = if kind.has_file() {
-                    Some(self.file(file)?)
-                } else {
-                    None
-                };
-                let area = self.area(range.backing)?;
-                done(
-                    &mut seen,
-                    area.map(range.page, range.pages, kind, file, protection),
-                );
-            }
-            HostStep::Unmap(range) => {
-                let area = self.area(range.backing)?;
-                let hole = area.map(range.page, range.pages, BackingKind::Hole, None, Protection::None);
-                done(&mut seen, hole);
-            }
-            HostStep::Protect(range, protection) => {
-                let area = self.area(range.backing)?;
-                done(&mut seen, area.protect(range.page, range.pages, protection));
-            }
-            HostStep::Discard(range) | HostStep::Free(range) => {
-                let at_once = matches!(step, HostStep::Discard(_));
-                let area = self.area(range.backing)?;
-                done(&mut seen, area.drop_pages(range.page, range.pages, at_once));
-            }
-            HostStep::Truncate(backing, pages) => {
-                done(
-                    &mut seen,
-                    self.file(backing)?.set_len(u64::from(pages) * PAGE_SIZE),
-                );
-            }
-            HostStep::PunchHole(range) => done(&mut seen, punch_hole(self.file(range.backing)?, range)),
-            HostStep::Fork => self.child = Some(Child::fork().map_err(call("fork"))?),
-            HostStep::Canary => seen.value = Some(canary()?),
-            HostStep::InjectAbort => self.machine.guest.inject_abort()?,
-            HostStep::WriteTables(at, bits) => {
-                for (offset, entry) in directory(bits) {
-                    let place = HostAddress { offset, ..at };
-                    done(&mut seen, self.write(place, &entry.to_le_bytes())?);
-                }
             }
             HostStep::TakeRing { id, space } => {
                 let machine = &mut *self.machine;
@@ -468,20 +366,33 @@ impl Session<'_> {
                 let pages: BTreeSet<u64> = pages.map(|(_, page)| page).collect();
                 seen.dirty = Some(pages.into_iter().collect());
             }
+            HostStep::Fork => self.child = Some(Child::fork().map_err(call("fork"))?),
+            HostStep::ChildRead(at) => {
+                let address = self.host_side().address(at)?;
+                value(&mut seen, self.child()?.read(address));
+            }
+            HostStep::ChildWrite(at, data) => {
+                let address = self.host_side().address(at)?;
+                done(&mut seen, self.child()?.write(address, data));
+            }
             HostStep::ChildRun => {
                 let vcpu = self.machine.guest.descriptor();
                 done(&mut seen, self.child()?.run(vcpu));
             }
-            HostStep::Merge(range) => {
-                let area = self.area(range.backing)?;
-                merging::merge(area, range.page, range.pages)?;
-            }
-            HostStep::Move { range, to } => {
-                let (from, to) = (self.area(range.backing)?, self.area(to)?);
-                done(&mut seen, from.move_pages(range.page, range.pages, to));
-            }
+            HostStep::Canary => seen.value = Some(canary()?),
+            HostStep::InjectAbort => self.machine.guest.inject_abort()?,
+            // `host_side` has dealt with the rest.
+            _ => return Err(Failure::BadScenario(format!("{step:?} means nothing here"))),
         }
         Ok(seen)
+    }
+
+    fn host_side(&mut self) -> HostSide<'_> {
+        HostSide {
+            vm: &self.machine.vm,
+            areas: &self.areas,
+            slots: &mut self.slots,
+        }
     }
 
     fn dirty_log(&mut self, id: u16, space: u16, seen: &mut StepSeen) {
@@ -521,28 +432,9 @@ impl Session<'_> {
         }
     }
 
-    fn read(&self, at: HostAddress) -> Result<io::Result<u64>, Failure> {
-        let mut bytes = [0; 8];
-        let read = self.area(at.backing)?.read(at.page, at.offset, &mut bytes);
-        Ok(read.map(|()| u64::from_le_bytes(bytes)))
-    }
-
-    fn write(&self, at: HostAddress, bytes: &[u8]) -> Result<io::Result<()>, Failure> {
-        Ok(self.area(at.backing)?.write(at.page, at.offset, bytes))
-    }
-
-    fn address(&self, at: HostAddress) -> Result<usize, Failure> {
-        Ok(self.area(at.backing)?.address(at.page) + usize::from(at.offset))
-    }
-
     fn child(&mut self) -> Result<&mut Child, Failure> {
         let missing = || Failure::BadScenario("there is no child before a fork".to_owned());
         self.child.as_mut().ok_or_else(missing)
-    }
-
-    fn file(&self, backing: u16) -> Result<&std::fs::File, Failure> {
-        let missing = || Failure::BadScenario(format!("backing {backing} has no file"));
-        self.area(backing)?.file().ok_or_else(missing)
     }
 
     /// What differs from the start.
@@ -594,35 +486,6 @@ fn note(changes: &mut Vec<Change>, index: u16, file: bool, page: u32, backing: &
             changes.push(change(offset, stretch.to_vec()));
         }
         offset += stretch.len() as u16;
-    }
-}
-
-/// Records how an operation of the host ended.
-fn done(seen: &mut StepSeen, result: io::Result<()>) {
-    if let Err(error) = result {
-        seen.end = End::Failed(error.raw_os_error().unwrap_or(libc::EIO));
-    }
-}
-
-/// The same for one that reads.
-fn value(seen: &mut StepSeen, result: io::Result<u64>) {
-    match result {
-        Ok(value) => seen.value = Some(value),
-        Err(error) => done(seen, Err(error)),
-    }
-}
-
-fn in_file(at: HostAddress) -> u64 {
-    u64::from(at.page) * PAGE_SIZE + u64::from(at.offset)
-}
-
-fn punch_hole(file: &std::fs::File, range: spec_model::stage2::scenario::Range) -> io::Result<()> {
-    let bytes = |pages: u32| libc::off_t::from(pages) * PAGE as libc::off_t;
-    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    // SAFETY: takes integers only; the descriptor is open as long as the file is borrowed.
-    match unsafe { libc::fallocate(file.as_raw_fd(), mode, bytes(range.page), bytes(range.pages)) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) const PAGES: u64 = SERVER_PAGES;
 const BASE: u64 = SERVER_PAGE * PAGE_SIZE;
 /// Eight bytes for values that go through an MMX register.
 const SCRATCH: usize = 0x1000;
+/// The guest sets this byte once it spins; from the beginning of its own pages.
+pub(super) const SPINS: usize = SCRATCH + 8;
 /// Where the stack begins, growing down.
 const STACK: u64 = BASE + 0x3000;
 /// Distance of pieces of code.
@@ -35,6 +37,7 @@ const STUB: usize = 32;
 const SCRATCH_ADDRESS: u32 = (BASE as u32) + SCRATCH as u32;
 const S: [u8; 4] = SCRATCH_ADDRESS.to_le_bytes();
 const S4: [u8; 4] = (SCRATCH_ADDRESS + 4).to_le_bytes();
+const F: [u8; 4] = (BASE as u32 + SPINS as u32).to_le_bytes();
 
 /// Machine code, and how many bytes of it are executed once the access is complete.
 struct Stub {
@@ -50,7 +53,7 @@ const OUT: u8 = 0xe6;
 const PORT: u8 = 0xee;
 
 /// In the order of [`number`].
-const STUBS: [Stub; 16] = [
+const STUBS: [Stub; 17] = [
     // xor eax, eax; mov al, [edi]
     Stub {
         code: &[0x31, 0xc0, 0x8a, 0x07, OUT, PORT],
@@ -135,6 +138,14 @@ const STUBS: [Stub; 16] = [
     Stub {
         code: &[0xff, 0xd7, OUT, PORT],
         retired: 2,
+    },
+    // mov eax, [edi]; mov dword ptr [spins], 1; again: mov ebx, [edi]; cmp ebx, eax; je again; mov eax, ebx
+    Stub {
+        code: &[
+            0x8b, 0x07, 0xc7, 0x05, F[0], F[1], F[2], F[3], 1, 0, 0, 0, 0x8b, 0x1f, 0x39, 0xc3, 0x74, 0xfa,
+            0x89, 0xd8, OUT, PORT,
+        ],
+        retired: 14,
     },
 ];
 
@@ -355,7 +366,9 @@ fn prepare(operation: Operation) -> Option<Prepared> {
     };
     let mut scratch = 0;
     match operation {
-        Operation::Read { at, .. } | Operation::Fetch { at } => regs.rdi = at.bytes(),
+        Operation::Read { at, .. } | Operation::Fetch { at } | Operation::Spin { at } => {
+            regs.rdi = at.bytes();
+        }
         Operation::Write { at, size, value } => {
             regs.rdi = at.bytes();
             if size == 8 {
@@ -394,7 +407,7 @@ fn value(operation: Operation, regs: &kvm_regs) -> Option<u64> {
     let low = regs.rax & 0xffff_ffff;
     match operation {
         Operation::Read { size: 8, .. } => Some(low | regs.rdx << 32),
-        Operation::Read { .. } | Operation::Fetch { .. } => Some(low),
+        Operation::Read { .. } | Operation::Fetch { .. } | Operation::Spin { .. } => Some(low),
         Operation::Add { size, .. } | Operation::CompareExchange { size, .. } => {
             Some(low & (u64::MAX >> (64 - u32::from(size.clamp(1, 8)) * 8)))
         }
@@ -421,6 +434,7 @@ fn number(operation: Operation) -> Option<usize> {
         Operation::CompareExchange { size, .. } => by_size(11, size),
         Operation::Copy { .. } => Some(14),
         Operation::Fetch { .. } => Some(15),
+        Operation::Spin { .. } => Some(16),
         Operation::Retry | Operation::UseTables { .. } | Operation::Arm64(_) => None,
     }
 }

@@ -13,7 +13,7 @@ use crate::stage2::arm64::{Arm64, Arm64Operation, Instruction, ZERO_BLOCK, syndr
 use crate::stage2::code;
 use crate::stage2::errno::{EFAULT, ENOSYS};
 use crate::stage2::host::Owner;
-use crate::stage2::scenario::{GuestAddress, GuestStep, HostAddress, Operation, PAGE_SIZE};
+use crate::stage2::scenario::{GuestAddress, GuestStep, HostAddress, Operation, PAGE_SIZE, SPIN_SIZE};
 use crate::stage2::transcript::End;
 use stage1::Translated;
 
@@ -65,6 +65,24 @@ impl Machine<'_> {
         setup: Arm64,
         step: &mut GuestStep,
     ) -> Result<Result<(), Stop>, ModelError> {
+        if let Operation::Spin { at } = step.operation {
+            let meanwhile = std::mem::take(&mut step.meanwhile);
+            let mut unknown = None;
+            let ended = self.spin(&meanwhile, |machine| {
+                let mut guest = Guest {
+                    machine,
+                    setup,
+                    unknown: None,
+                };
+                let read = guest.read(at, SPIN_SIZE);
+                unknown = unknown.take().or(guest.unknown);
+                read
+            });
+            return match unknown {
+                Some(what) => Err(ModelError::BadScenario(what)),
+                None => ended,
+            };
+        }
         let mut guest = Guest {
             machine: self,
             setup,
@@ -87,7 +105,7 @@ impl Machine<'_> {
             } => guest.exclusive(at, size, |old| (old == expected & mask(size)).then_some(value)),
             Operation::Copy { .. } => guest.copy(&mut step.operation),
             Operation::Fetch { at } => guest.fetch(at),
-            Operation::Retry | Operation::UseTables { .. } => Ok(()),
+            Operation::Retry | Operation::UseTables { .. } | Operation::Spin { .. } => Ok(()),
             Operation::Arm64(operation) => guest.instruction(operation),
         };
         if let Some(what) = guest.unknown {

@@ -28,7 +28,7 @@ use super::super::register;
 use super::Entered;
 use program::{STUBS, TABLE, VECTORS, registers};
 
-pub(super) use program::program;
+pub(super) use program::{SPINS, program};
 
 /// What guests are made of.
 pub(super) const ARCHITECTURE: Architecture = Architecture::Arm64;
@@ -331,7 +331,8 @@ impl Guest {
             Operation::Read { .. }
             | Operation::Add { .. }
             | Operation::CompareExchange { .. }
-            | Operation::Fetch { .. } => true,
+            | Operation::Fetch { .. }
+            | Operation::Spin { .. } => true,
             Operation::Write { .. }
             | Operation::Copy { .. }
             | Operation::Retry

@@ -4,7 +4,7 @@ use spec_model::stage2::arm64::{Arm64Operation, Instruction};
 use spec_model::stage2::scenario::{Operation, PAGE_SIZE};
 
 use super::super::super::el1::BLOCK;
-use super::PAGES;
+use super::{BASE, PAGES};
 use crate::target::arm64_operation::{END, EXCEPTION};
 
 /// Where the table of level 1 lies in the program, in bytes.
@@ -13,6 +13,8 @@ pub(super) const TABLE: usize = 0;
 pub(super) const VECTORS: usize = 0x1000;
 /// Where the pieces of code do.
 pub(super) const STUBS: usize = 0x2000;
+/// The guest sets this byte once it spins.
+pub(in super::super) const SPINS: usize = 0x2ff8;
 /// Distance of pieces of code.
 const STUB: usize = 64;
 
@@ -86,6 +88,21 @@ const FETCH: Code = code(
     3,
 );
 
+/// `ldr w1, [x0]; mov w3, #1; str w3, [x2]; ldr w4, [x0]; cmp w4, w1; b.eq .-8; mov w1, w4`: X2 is
+/// the address of [`SPINS`].
+const SPIN: Code = code(
+    &[
+        0xb940_0001,
+        0x5280_0023,
+        0xb900_0043,
+        0xb940_0004,
+        0x6b01_009f,
+        0x54ff_ffc0,
+        0x2a04_03e1,
+    ],
+    3,
+);
+
 /// The code of an instruction of which A64 has only one.
 const fn of_instruction(instruction: Instruction) -> Code {
     match instruction {
@@ -127,7 +144,7 @@ const fn of_instruction(instruction: Instruction) -> Code {
 /// Every piece of code, in the order of [`number`].
 fn codes() -> impl Iterator<Item = Code> {
     let sizes = READS.into_iter().chain(WRITES).chain(ADDS).chain(COMPARES);
-    let sizes = sizes.chain([COPY, FETCH]);
+    let sizes = sizes.chain([COPY, FETCH, SPIN]);
     sizes.chain(Instruction::ALL.into_iter().map(of_instruction))
 }
 
@@ -186,9 +203,10 @@ fn number(operation: Operation) -> Option<usize> {
         Operation::CompareExchange { size, .. } => by_size(12, size),
         Operation::Copy { .. } => Some(16),
         Operation::Fetch { .. } => Some(17),
+        Operation::Spin { .. } => Some(18),
         Operation::Arm64(operation) => {
             let found = |instruction: &Instruction| *instruction == operation.instruction;
-            Some(18 + Instruction::ALL.iter().position(found)?)
+            Some(19 + Instruction::ALL.iter().position(found)?)
         }
         Operation::Retry | Operation::UseTables { .. } => None,
     }
@@ -207,6 +225,7 @@ pub(super) fn registers(operation: Operation) -> [u64; 4] {
             expected,
             value,
         } => [at.bytes(), 0, mask(size, expected), value],
+        Operation::Spin { at } => [at.bytes(), 0, BASE + SPINS as u64, 0],
         Operation::Copy { from, to, length } => [from.bytes(), to.bytes(), u64::from(length), 0],
         Operation::Arm64(Arm64Operation {
             instruction,
