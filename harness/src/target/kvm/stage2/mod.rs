@@ -288,8 +288,9 @@ impl Session<'_> {
                 return Ok(StepSeen::default());
             }
             operation => {
-                let flag = self.machine.server.bytes_mut().iter_mut().nth(guest::SPINS);
-                flag.into_iter().for_each(|flag| *flag = 0);
+                if let Some(flag) = self.machine.server.bytes_mut().get_mut(guest::SPINS) {
+                    *flag = 0;
+                }
                 self.machine.guest.begin(operation, &mut self.machine.server)?;
             }
         }
