@@ -6,72 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::scenario::{Backing, BackingKind, Fill, HostAddress, PAGE_SIZE, Protection, Range};
+use super::page::Page;
+use super::scenario::{Backing, BackingKind, Fill, HostAddress, Protection, Range};
 use super::transcript::Change;
 use crate::defect::{Defect, DefectSet};
-
-/// Contents of one page.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Page {
-    fill: u8,
-    bytes: BTreeMap<u16, u8>,
-}
-
-impl Page {
-    fn filled(fill: u8) -> Self {
-        Self {
-            fill,
-            bytes: BTreeMap::new(),
-        }
-    }
-
-    fn byte(&self, offset: u16) -> u8 {
-        self.bytes.get(&offset).copied().unwrap_or(self.fill)
-    }
-
-    fn set(&mut self, offset: u16, byte: u8) {
-        self.bytes.insert(offset, byte);
-    }
-
-    /// Whether all bytes are the same, however they got there.
-    fn holds_what(&self, other: &Self) -> bool {
-        (0..PAGE_SIZE as u16).all(|offset| self.byte(offset) == other.byte(offset))
-    }
-
-    /// Number of bytes that are not zero.
-    fn count_nonzero(&self) -> u64 {
-        let unwritten = if self.fill == 0 {
-            0
-        } else {
-            PAGE_SIZE - self.bytes.len() as u64
-        };
-        unwritten + self.bytes.values().filter(|byte| **byte != 0).count() as u64
-    }
-
-    /// Stretches that are not `fill`.
-    fn changes(&self, fill: u8) -> Vec<(u16, Vec<u8>)> {
-        let mut changes: Vec<(u16, Vec<u8>)> = Vec::new();
-        let offsets = 0..PAGE_SIZE as u16;
-        let candidates: Vec<u16> = if self.fill == fill {
-            self.bytes.keys().copied().collect()
-        } else {
-            offsets.collect()
-        };
-        for offset in candidates {
-            let byte = self.byte(offset);
-            if byte == fill {
-                continue;
-            }
-            match changes.last_mut() {
-                Some((start, bytes)) if usize::from(*start) + bytes.len() == usize::from(offset) => {
-                    bytes.push(byte);
-                }
-                _ => changes.push((offset, vec![byte])),
-            }
-        }
-        changes
-    }
-}
 
 /// A file; pages that it does not hold are zeros.
 #[derive(Clone, Debug, Default)]

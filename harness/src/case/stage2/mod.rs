@@ -1,6 +1,7 @@
 //! Case files about stage-2 mappings: they have `steps` instead of `machine` and `code`.
 
 mod arm64;
+mod keys;
 mod print;
 mod read;
 mod syntax;

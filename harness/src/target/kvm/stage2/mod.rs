@@ -11,6 +11,7 @@
 
 mod area;
 mod child;
+mod dirty_log;
 #[cfg(target_arch = "x86_64")]
 #[path = "x86.rs"]
 mod guest;
@@ -27,11 +28,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use kvm_bindings::{
-    KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_DIRTY_LOG_INITIALLY_SET, KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE,
-    KVMIO, kvm_clear_dirty_log, kvm_clear_dirty_log__bindgen_ty_1, kvm_enable_cap,
-    kvm_userspace_memory_region,
-};
+use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use spec_model::stage2::scenario::{
     Backing, BackingKind, DirtyLogMode, Fill, GuestStep, HostStep, Operation, PAGE_SIZE, SERVER_PAGE,
@@ -39,7 +36,6 @@ use spec_model::stage2::scenario::{
 };
 use spec_model::stage2::transcript::{Change, End, MemoryExit, Stage2Seen, StepSeen};
 use spec_model::transcript::Transcript;
-use vmm_sys_util::errno::Error as Errno;
 
 use super::device::Device;
 use super::failure::Failure;
@@ -51,8 +47,6 @@ use child::Child;
 use guest::Guest;
 use host_side::{HostSide, done, value};
 use ring::Ring;
-
-vmm_sys_util::ioctl_iowr_nr!(KVM_CLEAR_DIRTY_LOG, KVMIO, 0xc0, kvm_clear_dirty_log);
 
 /// Most accesses of one operation that may reach the host.
 const MOST_EXITS: usize = 10_000;
@@ -121,7 +115,7 @@ impl Stage2Machine {
     fn new(device: &Device, scenario: &Stage2) -> Result<Self, Failure> {
         let mode = scenario.dirty_log;
         let vm = Guest::create_vm(device, scenario)?;
-        set_dirty_log_mode(&vm, mode)?;
+        dirty_log::set_mode(&vm, mode)?;
         let mut server = Mapping::anonymous(PAGE * SERVER_PAGES as usize).map_err(call("mmap"))?;
         for (to, from) in server.bytes_mut().iter_mut().zip(guest::program()) {
             *to = from;
@@ -193,23 +187,6 @@ impl Stage2Machine {
             reusable,
         })
     }
-}
-
-fn set_dirty_log_mode(vm: &VmFd, mode: DirtyLogMode) -> Result<(), Failure> {
-    let bits = match mode {
-        DirtyLogMode::ReadClears => return Ok(()),
-        DirtyLogMode::Ring => return Ring::enable(vm),
-        DirtyLogMode::Manual => KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE,
-        DirtyLogMode::ManualInitiallySet => KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET,
-    };
-    let mut cap = kvm_enable_cap {
-        cap: KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
-        ..kvm_enable_cap::default()
-    };
-    cap.args[0] = u64::from(bits);
-    vm.enable_cap(&cap).map_err(Failure::ioctl(
-        "KVM_ENABLE_CAP(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2)",
-    ))
 }
 
 /// For `map_err` on a system call.
@@ -393,43 +370,6 @@ impl Session<'_> {
             vm: &self.machine.vm,
             areas: &self.areas,
             slots: &mut self.slots,
-        }
-    }
-
-    fn dirty_log(&mut self, id: u16, space: u16, seen: &mut StepSeen) {
-        let slot = u32::from(space) << 16 | u32::from(id);
-        // Long enough for every slot that fits a backing.
-        const LONGEST: usize = 8192 * PAGE;
-        match self.machine.vm.get_dirty_log(slot, LONGEST) {
-            Ok(words) => {
-                let pages = (0_u64..).zip(words).flat_map(|(word, bits)| {
-                    (0..64_u64)
-                        .filter(move |bit| bits & 1 << bit != 0)
-                        .map(move |bit| word * 64 + bit)
-                });
-                seen.dirty = Some(pages.collect());
-            }
-            Err(error) => seen.end = End::Failed(error.errno()),
-        }
-    }
-
-    fn clear_dirty_log(&mut self, id: u16, space: u16, first: u64, pages: u32) -> End {
-        let mut bits = vec![u64::MAX; pages.div_ceil(64) as usize];
-        let request = kvm_clear_dirty_log {
-            slot: u32::from(space) << 16 | u32::from(id),
-            num_pages: pages,
-            first_page: first,
-            __bindgen_anon_1: kvm_clear_dirty_log__bindgen_ty_1 {
-                dirty_bitmap: bits.as_mut_ptr().cast(),
-            },
-        };
-        // SAFETY: the descriptor is a virtual machine's, and the request names as many bits as
-        // `bits` has, which lives until the call is over.
-        let result =
-            unsafe { vmm_sys_util::ioctl::ioctl_with_ref(&self.machine.vm, KVM_CLEAR_DIRTY_LOG(), &request) };
-        match result {
-            0.. => End::Done,
-            _ => End::Failed(Errno::last().errno()),
         }
     }
 
