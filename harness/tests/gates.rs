@@ -1,7 +1,7 @@
 //! The gate sweep: laws that every combination obeys on the model, written from the manuals and not
 //! from the model's code, and what the sweep shows on the local device and on a provisioned kernel.
 
-use std::process::Command;
+mod command;
 
 use harness::batch::Family as _;
 use harness::cli::session::cached_kernels;
@@ -162,13 +162,7 @@ fn a_defect_breaks_a_law() {
 }
 
 fn conform(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_conform"))
-        .arg("gates")
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    command::conform("gates", arguments)
 }
 
 /// One small group on the first kernel there is; the whole sweep is for `conform gates`.
@@ -201,15 +195,7 @@ fn a_model_with_a_defect_is_told_and_prints_a_case_file() {
 fn a_combination_prints_as_a_case_file_that_runs() {
     let (status, text) = conform(&["--print", "event=nmi,cpl=3,ist=1,stack=partial-2"]);
     assert_eq!(status, Some(0), "{text}");
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("combination.yaml");
-    std::fs::write(&file, text).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_conform"))
-        .args(["run", "--target", "model"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    command::runs_on_the_model(&text);
 }
 
 #[test]

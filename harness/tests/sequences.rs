@@ -1,7 +1,7 @@
 //! Every short sequence of events: on the model with its invariants, on the local device and on
 //! provisioned kernels. Full length is for `conform sequences`.
 
-use std::process::Command;
+mod command;
 
 use harness::batch::digest::{Behaviour, fingerprint};
 use harness::batch::expected::Allowed;
@@ -117,18 +117,13 @@ fn what_is_settled_for_good_stays_settled_along_a_walk() {
 }
 
 fn conform(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_conform"))
-        .arg("sequences")
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    command::conform("sequences", arguments)
 }
 
 #[test]
 fn short_sequences_conform_on_the_local_device() {
-    if Kvm::open().is_err() {
+    if let Err(error) = Kvm::open() {
+        eprintln!("not run: {error}");
         return;
     }
     let (status, text) = conform(&["kvm", "--length", "3"]);
@@ -138,7 +133,8 @@ fn short_sequences_conform_on_the_local_device() {
 /// The comparison of a KVM with the model is worth nothing if it cannot fail.
 #[test]
 fn a_model_with_a_defect_is_told_from_the_local_device() {
-    if Kvm::open().is_err() {
+    if let Err(error) = Kvm::open() {
+        eprintln!("not run: {error}");
         return;
     }
     let (status, text) = conform(&["kvm", "--length", "2", "--defect", "iret-keeps-nmi-mask"]);
@@ -151,6 +147,7 @@ fn a_model_with_a_defect_is_told_from_the_local_device() {
 fn short_sequences_conform_on_provisioned_kernels() {
     let cache = Cache::open(None).unwrap();
     if cache.qemu().is_err() {
+        eprintln!("not run: there is no QEMU");
         return;
     }
     for kernel in cached_kernels(&cache) {
@@ -163,15 +160,7 @@ fn short_sequences_conform_on_provisioned_kernels() {
 fn a_sequence_prints_as_a_case_file_that_runs() {
     let (status, text) = conform(&["--print", "movss,nmi,smi,rsm,iret"]);
     assert_eq!(status, Some(0), "{text}");
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("sequence.yaml");
-    std::fs::write(&file, text).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_conform"))
-        .args(["run", "--target", "model"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    command::runs_on_the_model(&text);
 }
 
 #[test]

@@ -125,3 +125,25 @@ pub(crate) fn rules(
         facilities: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_without_end_are_given_up_although_nothing_new_comes_of_them() {
+        let same = Outcome {
+            transcript: Transcript::default(),
+            choices: Vec::new(),
+            allowances: Vec::new(),
+            facilities: Vec::new(),
+        };
+        let mut runs = 0;
+        let endless = every_way(|script| {
+            runs += 1;
+            Ok((same.clone(), Some(script)))
+        });
+        assert!(matches!(endless, Err(ModelError::TooManyWays(MOST_WAYS))));
+        assert_eq!(runs, MOST_WAYS);
+    }
+}

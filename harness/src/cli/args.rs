@@ -182,9 +182,8 @@ pub(super) struct ExploreArguments {
 /// What `conform sequences` takes.
 #[derive(Debug, Args)]
 pub(super) struct SequencesArguments {
-    /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`. The default is
-    /// the model, the local device and every kernel that is provisioned.
-    pub(super) targets: Vec<TargetName>,
+    #[command(flatten)]
+    pub(super) family: FamilyArguments,
     /// Events of the longest sequences; 5 on a KVM and 7 in the model unless given.
     #[arg(long, short, value_name = "N")]
     pub(super) length: Option<usize>,
@@ -194,29 +193,13 @@ pub(super) struct SequencesArguments {
     /// Print this sequence as a case file and do nothing else, for instance `nmi,smi,rsm`.
     #[arg(long, value_name = "SEQUENCE")]
     pub(super) print: Option<String>,
-    /// Write the counts there, as JSON lines.
-    #[arg(long, value_name = "FILE")]
-    pub(super) json: Option<PathBuf>,
-    /// Save sequences that deviate there as case files, for `conform run FILE`.
-    #[arg(long, value_name = "DIR")]
-    pub(super) save: Option<PathBuf>,
-    /// Boot a kernel this many times at once, each for a share of the sequences.
-    #[arg(long, short, value_name = "N", default_value_t = 1)]
-    pub(super) jobs: usize,
-    /// Switch a defect on in the model. Repeatable; `conform defects` lists them.
-    #[arg(long = "defect", value_name = "NAME")]
-    pub(super) defects: Vec<Defect>,
-    /// The implementation whose choices the target `model` makes.
-    #[arg(long, value_name = "NAME", default_value = "kvm-svm", value_parser = profile)]
-    pub(super) profile: &'static Profile,
 }
 
 /// What `conform gates` takes.
 #[derive(Debug, Args)]
 pub(super) struct GatesArguments {
-    /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`. The default is
-    /// the model, the local device and every kernel that is provisioned.
-    pub(super) targets: Vec<TargetName>,
+    #[command(flatten)]
+    pub(super) family: FamilyArguments,
     /// Only these groups, for instance `core,stacks`.
     #[arg(long, value_name = "GROUPS", value_delimiter = ',')]
     pub(super) groups: Vec<String>,
@@ -224,14 +207,21 @@ pub(super) struct GatesArguments {
     /// `event=ud,cpl=3,ist=1,stack=absent`; what is left out is as it should be.
     #[arg(long, value_name = "ROW")]
     pub(super) print: Option<String>,
+}
+
+/// What a command takes that runs a family of scenarios.
+#[derive(Debug, Args)]
+pub(super) struct FamilyArguments {
+    /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`. The default is
+    /// the model, the local device and every kernel that is provisioned.
+    pub(super) targets: Vec<TargetName>,
     /// Write the counts there, as JSON lines.
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// Save the first combination of each way to deviate there as a case file, for
-    /// `conform run FILE`.
+    /// Save the first ones of each way to deviate there as case files, for `conform run FILE`.
     #[arg(long, value_name = "DIR")]
     pub(super) save: Option<PathBuf>,
-    /// Boot a kernel this many times at once, each for a share of the combinations.
+    /// Boot a kernel this many times at once, each for a share of the scenarios.
     #[arg(long, short, value_name = "N", default_value_t = 1)]
     pub(super) jobs: usize,
     /// Switch a defect on in the model. Repeatable; `conform defects` lists them.

@@ -11,8 +11,8 @@ use crate::batch::Family as _;
 use crate::batch::expected::{Expected, allowed};
 use crate::batch::tally::Tally;
 use crate::cli::args::GatesArguments;
-use crate::cli::batch::{All, Plan, Wanted, all_of, case_file, deviation_name};
-use crate::cli::console::{Progress, print};
+use crate::cli::batch::{All, Plan, all_of, case_file, deviation_name};
+use crate::cli::console::print;
 use crate::cli::exit::{Failure, Status};
 use crate::cli::suite::Suite;
 use crate::deviation::Deviation;
@@ -26,7 +26,7 @@ pub(super) fn gates(arguments: &GatesArguments) -> Result<Status, Failure> {
     let payload = Payload::new().map_err(Failure::incomplete)?;
     if let Some(text) = &arguments.print {
         let row: Row = text.parse().map_err(Failure::wrong)?;
-        print(&case_file(&payload, &row, arguments.profile)?)?;
+        print(&case_file(&payload, &row, arguments.family.profile)?)?;
         return Ok(Status::Conforms);
     }
     let rows = rows(&arguments.groups)?;
@@ -35,20 +35,8 @@ pub(super) fn gates(arguments: &GatesArguments) -> Result<Status, Failure> {
         payload: &payload,
         rows,
     };
-    let all = All {
-        wanted: Wanted {
-            targets: &arguments.targets,
-            json: arguments.json.as_ref(),
-            save: arguments.save.as_ref(),
-            jobs: arguments.jobs,
-            defects: arguments.defects.iter().copied().collect(),
-        },
-        payload: &payload,
-        deviations: &suite.deviations,
-        progress: Progress::new(),
-        tallies: Vec::new(),
-    };
-    all.run(&plan, |all| model(all, &plan, arguments.profile))
+    let all = All::new(&arguments.family, &payload, &suite.deviations);
+    all.run(&plan, |all| model(all, &plan, arguments.family.profile))
 }
 
 /// The combinations of the groups that the user wants.

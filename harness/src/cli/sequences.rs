@@ -7,8 +7,8 @@ use spec_model::profile::Profile;
 
 use crate::batch::tally::Tally;
 use crate::cli::args::SequencesArguments;
-use crate::cli::batch::{All, Plan, Wanted, all_of, case_file, deviation_name};
-use crate::cli::console::{Progress, print};
+use crate::cli::batch::{All, Plan, all_of, case_file, deviation_name};
+use crate::cli::console::print;
 use crate::cli::exit::{Failure, Status};
 use crate::cli::suite::Suite;
 use crate::deviation::Deviation;
@@ -31,7 +31,7 @@ const NO_SMM: &str =
 pub(super) fn sequences(arguments: &SequencesArguments) -> Result<Status, Failure> {
     let payload = Payload::new().map_err(Failure::incomplete)?;
     if let Some(sequence) = &arguments.print {
-        return print_case(&payload, sequence, arguments.profile);
+        return print_case(&payload, sequence, arguments.family.profile);
     }
     let symbols = symbols(arguments)?;
     check_length(arguments)?;
@@ -41,19 +41,7 @@ pub(super) fn sequences(arguments: &SequencesArguments) -> Result<Status, Failur
         symbols: symbols.clone(),
         length: arguments.length.unwrap_or(LENGTH),
     };
-    let all = All {
-        wanted: Wanted {
-            targets: &arguments.targets,
-            json: arguments.json.as_ref(),
-            save: arguments.save.as_ref(),
-            jobs: arguments.jobs,
-            defects: arguments.defects.iter().copied().collect(),
-        },
-        payload: &payload,
-        deviations: &suite.deviations,
-        progress: Progress::new(),
-        tallies: Vec::new(),
-    };
+    let all = All::new(&arguments.family, &payload, &suite.deviations);
     all.run(&plan, |all| model(all, arguments, &symbols))
 }
 
@@ -191,7 +179,7 @@ fn model(
     let mut show = |seen: usize| progress.show(&format!("model: {seen} of {wanted} sequences"));
     let alone = alone::walk(
         all.payload,
-        arguments.profile,
+        arguments.family.profile,
         defects,
         symbols,
         length,

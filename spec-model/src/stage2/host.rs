@@ -53,6 +53,13 @@ impl Mapped {
             merged: None,
         }
     }
+
+    /// Gives up the copy that only this mapping sees.
+    fn drop_own(&mut self) {
+        self.own = None;
+        self.freed = false;
+        self.merged = None;
+    }
 }
 
 /// A process: the pages of each backing's range.
@@ -167,9 +174,7 @@ impl Host {
     /// The kernel drops a page that it may drop.
     pub(super) fn drop_freed(&mut self, backing: u16, page: u32) {
         if let Some(mapped) = self.mapped_mut(Owner::Parent, backing, page) {
-            mapped.own = None;
-            mapped.freed = false;
-            mapped.merged = None;
+            mapped.drop_own();
         }
     }
 
@@ -306,11 +311,7 @@ impl Host {
     /// MADV_DONTNEED (S2-HOST-004): anonymous pages become untouched, a private mapping of a file
     /// shows the file again, a shared one loses nothing.
     pub(super) fn discard(&mut self, range: Range) {
-        self.each(range, |_, mapped| {
-            mapped.own = None;
-            mapped.freed = false;
-            mapped.merged = None;
-        });
+        self.each(range, |_, mapped| mapped.drop_own());
     }
 
     /// MADV_FREE (S2-HOST-008): until it is written again, a page may be dropped at any time.
@@ -328,7 +329,7 @@ impl Host {
         let processes = std::iter::once(&mut self.parent).chain(self.child.as_mut());
         for mapped in processes.flatten().flatten() {
             if matches!(mapped.source, Source::File { file, page, .. } if file == index && page >= pages) {
-                mapped.own = None;
+                mapped.drop_own();
             }
         }
     }
@@ -356,11 +357,12 @@ impl Host {
         self.each(range, |_, mapped| mapped.mergeable = true);
         let mut frames: Vec<(Page, usize)> = Vec::new();
         for mapped in self.parent.iter_mut().flatten().filter(|mapped| mapped.mergeable) {
+            mapped.merged = None;
             let Some(own) = mapped.own.as_ref().filter(|_| !mapped.freed) else {
                 continue;
             };
             if own.count_nonzero() == 0 && mapped.source == Source::Anonymous {
-                mapped.own = None;
+                mapped.drop_own();
                 continue;
             }
             let known = frames.iter_mut().enumerate();

@@ -152,7 +152,7 @@ impl Machine<'_> {
             let Some(pending) = self.pending.take() else {
                 // Only a broken hypervisor has done what should have failed.
                 return if self.defects == DefectSet::NONE {
-                    let what = "a retry without an operation that failed before it";
+                    let what = "a retry without an operation that failed before it and can be tried again";
                     Err(ModelError::BadScenario(what.to_owned()))
                 } else {
                     Ok(())
@@ -167,7 +167,10 @@ impl Machine<'_> {
         if let Err(end) = ended {
             self.seen.end = end;
             // S2-HOST-005: the instruction has not been executed and can be tried again.
-            self.pending = (!matches!(end, End::Exception { .. })).then_some(step);
+            // A guest that spins would go on with what it read before, and so must not be tried again.
+            let over =
+                matches!(end, End::Exception { .. }) || matches!(step.operation, Operation::Spin { .. });
+            self.pending = (!over).then_some(step);
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::batch::expected::Expected;
 use crate::batch::item::Item;
 use crate::batch::tally::{Judge, Tally};
 use crate::batch::{Family, processor_time, report};
+use crate::cli::args::FamilyArguments;
 use crate::cli::console::Progress;
 use crate::cli::exit::{Failure, Status};
 use crate::cli::session::{Kind, Prepared, default_targets, own_executable};
@@ -97,6 +98,23 @@ pub(super) struct All<'a, F: Family> {
 }
 
 impl<'a, F: Family> All<'a, F> {
+    /// Nothing has been run yet.
+    pub(super) fn new(arguments: &'a FamilyArguments, payload: &'a F, deviations: &'a [Deviation]) -> Self {
+        Self {
+            wanted: Wanted {
+                targets: &arguments.targets,
+                json: arguments.json.as_ref(),
+                save: arguments.save.as_ref(),
+                jobs: arguments.jobs,
+                defects: arguments.defects.iter().copied().collect(),
+            },
+            payload,
+            deviations,
+            progress: Progress::new(),
+            tallies: Vec::new(),
+        }
+    }
+
     /// On the targets that are wanted; `model` does what the target `model` does.
     pub(super) fn run(
         mut self,
