@@ -37,9 +37,18 @@ struct Mapped {
     freed: bool,
     /// The kernel may merge it with others of the same contents.
     mergeable: bool,
-    /// Number of the page frame that it shares with others since they were merged. Only a defect
-    /// lets that be seen.
-    merged: Option<usize>,
+    /// The page frame that it shares with others since they were merged. Only a defect lets that be
+    /// seen.
+    merged: Option<Frame>,
+}
+
+/// A page frame under merged pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Frame {
+    /// The page that untouched memory shows.
+    Zero,
+    /// One of this number, for pages of the same contents.
+    Numbered(usize),
 }
 
 impl Mapped {
@@ -357,12 +366,13 @@ impl Host {
         self.each(range, |_, mapped| mapped.mergeable = true);
         let mut frames: Vec<(Page, usize)> = Vec::new();
         for mapped in self.parent.iter_mut().flatten().filter(|mapped| mapped.mergeable) {
-            mapped.merged = None;
+            mapped.merged = mapped.merged.filter(|frame| *frame == Frame::Zero);
             let Some(own) = mapped.own.as_ref().filter(|_| !mapped.freed) else {
                 continue;
             };
             if own.count_nonzero() == 0 && mapped.source == Source::Anonymous {
                 mapped.drop_own();
+                mapped.merged = Some(Frame::Zero);
                 continue;
             }
             let known = frames.iter_mut().enumerate();
@@ -377,17 +387,17 @@ impl Host {
                     frames.len() - 1
                 }
             };
-            mapped.merged = Some(frame);
+            mapped.merged = Some(Frame::Numbered(frame));
         }
-        let alone = |frame: usize| frames.get(frame).is_none_or(|(_, sharers)| *sharers < 2);
+        let shared = |frame: &Frame| match frame {
+            Frame::Zero => true,
+            Frame::Numbered(number) => frames.get(*number).is_some_and(|(_, sharers)| *sharers > 1),
+        };
         for mapped in self.parent.iter_mut().flatten() {
-            mapped.merged = mapped.merged.filter(|frame| !alone(*frame));
+            mapped.merged = mapped.merged.filter(shared);
         }
         let mut all = true;
-        self.each(range, |_, mapped| {
-            let zeros = mapped.source == Source::Anonymous && mapped.own.is_none();
-            all &= zeros || mapped.merged.is_some();
-        });
+        self.each(range, |_, mapped| all &= mapped.merged.is_some());
         if all { Ok(()) } else { Err(Refused) }
     }
 
@@ -398,6 +408,10 @@ impl Host {
         let Some(frame) = mapped.and_then(|mapped| mapped.merged) else {
             return false;
         };
+        if frame == Frame::Zero {
+            self.zero_page.set(at.offset, byte);
+            return true;
+        }
         for mapped in self.parent.iter_mut().flatten() {
             if mapped.merged == Some(frame)
                 && let Some(own) = &mut mapped.own
