@@ -101,7 +101,7 @@ pub(super) struct RunArguments {
     /// Only these cases, for instance `nmi` or `smm/rsm-*`, or a case file anywhere.
     pub(super) globs: Vec<String>,
     /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`. Repeatable.
-    /// The default is the model, the local device and every x86 kernel that is provisioned.
+    /// The default is the model, the local device, and every kernel and Xen that is provisioned.
     #[arg(long = "target", short, value_name = "T")]
     pub(super) targets: Vec<TargetName>,
     /// Fetch what the targets need; without --target also the kernel debian:6.12.
@@ -110,6 +110,17 @@ pub(super) struct RunArguments {
     /// Write the whole report there, as JSON lines.
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Fail where a case is unsupported that ran when this baseline was written. The repository's
+    /// own, golden/baseline.yaml, is used unless another one is given.
+    #[arg(long, value_name = "FILE")]
+    pub(super) baseline: Option<PathBuf>,
+    /// Write down which cases ran on which target, for --baseline. What the file says of other
+    /// cases and targets stays.
+    #[arg(long, value_name = "FILE")]
+    pub(super) write_baseline: Option<PathBuf>,
+    /// Fail where one of these cases is unsupported, on whatever target. Repeatable.
+    #[arg(long, value_name = "GLOB")]
+    pub(super) fail_on_unsupported: Vec<String>,
     /// A new virtual machine for every case, rather than one that is reset.
     #[arg(long)]
     pub(super) fresh_vm: bool,

@@ -7,10 +7,10 @@ use spec_model::explore::{Exploration, Path};
 
 use super::args::ExploreArguments;
 use super::console::Progress;
+use super::default_set::DefaultSet;
 use super::exit::{Failure, Status};
-use super::session::{Event, Kind, Prepared, default_targets, own_executable};
+use super::session::{Event, Kind, Prepared, own_executable};
 use super::suite::Suite;
-use super::target_name::TargetName;
 use crate::case::{Case, PointClaim};
 use crate::explore::{check, diagram::diagram, explored, replay, report};
 use crate::interrupt;
@@ -125,10 +125,11 @@ impl Explorer<'_> {
     fn replay_all(&mut self, suite: &Suite) -> Result<Status, Failure> {
         let cache = Cache::open(None).map_err(Failure::incomplete)?;
         let targets = if self.arguments.targets.is_empty() {
-            // A guest of Xen has one processor, and so one schedule.
-            let mut names = default_targets(&cache);
-            names.retain(|name| *name != TargetName::XenPv);
-            names
+            let set = DefaultSet::of(&cache).for_scenarios(self.replays.iter().map(|case| &case.scenario));
+            for left_out in &set.left_out {
+                self.progress.say(&format!("{left_out}\n"))?;
+            }
+            set.targets
         } else {
             self.arguments.targets.clone()
         };
@@ -200,7 +201,7 @@ impl Explorer<'_> {
                 self.defects,
                 &run,
             );
-            summary.count(&verdict);
+            summary.count(&case.name, &verdict);
             if matches!(
                 verdict.kind(),
                 VerdictKind::Deviates | VerdictKind::UnexpectedlyConforms | VerdictKind::Broken

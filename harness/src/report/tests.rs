@@ -143,10 +143,10 @@ fn a_summary_counts_and_says_why() {
         took: Duration::from_millis(1500),
         ..TargetSummary::default()
     };
-    summary.count(&Verdict::Conforms);
+    summary.count("smm/a", &Verdict::Conforms);
     assert!(!summary.is_complete());
-    summary.count(&Verdict::Unsupported("no SMM".to_owned()));
-    summary.count(&Verdict::Unsupported("no SMM".to_owned()));
+    summary.count("smm/b", &Verdict::Unsupported("no SMM".to_owned()));
+    summary.count("smm/c", &Verdict::Unsupported("no SMM".to_owned()));
     assert!(summary.is_complete());
     assert_eq!(summary.of(VerdictKind::Unsupported), 2);
     let mut out = String::new();
