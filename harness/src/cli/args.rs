@@ -13,10 +13,10 @@ use crate::target::Mode;
 
 /// Runs conformance cases on the reference model and on real KVM.
 ///
-/// Exit status: 0 everything conforms (known deviations and unsupported cases allowed),
-/// 1 something deviates or unexpectedly conforms, 2 the command or a file is wrong, 3 the
-/// run is incomplete, 130 or 143 it was interrupted (SIGINT, SIGTERM), 141 nobody reads the
-/// output to its end.
+/// Exit status: 0 every target conforms (known deviations and unsupported cases allowed),
+/// 1 something deviates, unexpectedly conforms, or is unsupported that must not be, 2 the
+/// command or a file is wrong, 3 the run is incomplete or a target proved nothing, 130 or 143
+/// it was interrupted (SIGINT, SIGTERM), 141 nobody reads the output to its end.
 #[derive(Debug, Parser)]
 #[command(name = "conform", version, verbatim_doc_comment, infer_subcommands = true)]
 pub(super) struct Arguments {
