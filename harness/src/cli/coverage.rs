@@ -187,3 +187,66 @@ fn list(out: &mut String, target: &str, what: &str, cases: &[(String, String)]) 
         let _ = writeln!(out, "  and {} more", count - NAMED);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::Verdict;
+
+    fn summary() -> TargetSummary {
+        let mut summary = TargetSummary {
+            target: "kvm".to_owned(),
+            cases: 3,
+            ..TargetSummary::default()
+        };
+        summary.count("smm/a", &Verdict::Unsupported("KVM_CAP_X86_SMM is 0".to_owned()));
+        summary.count("smm/b", &Verdict::Broken("it hangs".to_owned()));
+        summary.count("nmi/c", &Verdict::Conforms);
+        summary
+    }
+
+    fn told(baseline: &[&str], globs: &[&str], mode: Mode) -> (Status, String) {
+        let mut known = Baseline::default();
+        known.update("kvm", baseline.iter().map(|case| (*case, Ran::Yes)));
+        let coverage = Coverage {
+            baseline: Some((PathBuf::from("mine.yaml"), known)),
+            write: None,
+            globs: globs.iter().map(ToString::to_string).collect(),
+        };
+        let mut out = String::new();
+        let status = coverage.tell(&mut out, &[summary()], mode);
+        (status, out)
+    }
+
+    #[test]
+    fn a_case_that_ran_and_is_unsupported_now_fails_the_run() {
+        let (status, text) = told(&["smm/a", "smm/b", "nmi/c"], &[], Mode::Normal);
+        assert_eq!(status, Status::Deviates);
+        let expected =
+            "\nkvm: 1 case LOST: unsupported now, and ran by mine.yaml:\n  smm/a: KVM_CAP_X86_SMM is 0\n";
+        assert_eq!(text, expected);
+        // A run in another mode is no run that the baseline knows.
+        assert_eq!(told(&["smm/a"], &[], Mode::Migrate).0, Status::Conforms);
+    }
+
+    #[test]
+    fn a_case_that_newly_runs_asks_for_an_update() {
+        let (status, text) = told(&["smm/b"], &[], Mode::Normal);
+        assert_eq!(status, Status::Conforms);
+        assert!(
+            text.contains("kvm: 1 case runs that mine.yaml does not have"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_glob_is_the_short_form() {
+        for (glob, status) in [
+            ("smm/*", Status::Deviates),
+            ("nmi", Status::Conforms),
+            ("smm/b", Status::Conforms),
+        ] {
+            assert_eq!(told(&[], &[glob], Mode::Normal).0, status, "{glob}");
+        }
+    }
+}

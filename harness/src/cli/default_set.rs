@@ -139,7 +139,10 @@ mod tests {
             ("", vec![]),
             ("smm/", vec!["xen-pv@debian", "arm64@debian:6.12"]),
             ("xen-pv/", vec!["arm64@debian:6.12"]),
-            ("stage2/arm64-cas-in-read-only", vec!["svm@debian:6.12", "xen-pv@debian"]),
+            (
+                "stage2/arm64-cas-in-read-only",
+                vec!["svm@debian:6.12", "xen-pv@debian"],
+            ),
         ] {
             let cases = suite.cases.iter().filter(|case| case.name.starts_with(area));
             let set = set(&all).for_scenarios(cases.map(|case| &case.scenario));
