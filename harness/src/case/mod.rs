@@ -44,6 +44,7 @@ use spec_model::scenario::{Cpuid, Limits, Point, PointKind, Scenario, Watch};
 pub use claim::{Claim, PointClaim};
 pub use expectation::{
     AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, StepExpectation,
+    StepFact,
 };
 pub use folder::load_folder;
 pub use mistake::{Mistake, Position};

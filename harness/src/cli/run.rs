@@ -86,6 +86,13 @@ fn targets(arguments: &RunArguments, cache: &Cache) -> Result<Vec<Prepared>, Fai
         }
         names.retain(|name| mode == Mode::Normal || *name != TargetName::Model);
     }
+    if let Some(profile) = arguments.profile.filter(|_| !names.contains(&TargetName::Model)) {
+        return Err(Failure::wrong(format_args!(
+            "--profile {} is about the target `model`, which does not run here; a KVM makes the choices of \
+             its backend. Leave it out, or add `--target model`",
+            profile.name
+        )));
+    }
     let mut distinct: Vec<TargetName> = Vec::new();
     for name in names {
         if !distinct.contains(&name) {

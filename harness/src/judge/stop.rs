@@ -21,6 +21,22 @@ pub fn name(scenario: &Scenario, stop: Stop) -> &str {
     }
 }
 
+/// The stop that a run of this name ends with; nothing for the name of a point.
+#[must_use]
+pub fn end(name: &str) -> Option<Stop> {
+    Some(match name {
+        "halted" => Stop::Halted(None),
+        "wait-for-sipi" => Stop::WaitsForSipi,
+        "shutdown" => Stop::Shutdown,
+        "internal-error" => Stop::InternalError(0),
+        "entry-failed" => Stop::EntryFailed,
+        "run-failed" => Stop::RunFailed(0),
+        "stuck" => Stop::Stuck,
+        "limit" => Stop::LimitReached,
+        _ => return None,
+    })
+}
+
 fn point_name(scenario: &Scenario, point: PointId) -> &str {
     let point = scenario.points.get(usize::from(point.0));
     point.map_or("unknown-point", |point| point.name.as_str())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::deviation::Deviation;
-use crate::judge::{Verdict, VerdictKind};
+use crate::judge::{Against, Verdict, VerdictKind};
 
 /// What came of one target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -21,6 +21,9 @@ pub struct TargetSummary {
     pub unsupported: BTreeMap<String, usize>,
     /// Known deviations, and how many cases show each.
     pub known: BTreeMap<String, usize>,
+    /// Why cases were judged by what is written by hand alone, and how many each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_hand: BTreeMap<String, usize>,
     /// Why the target could not be used at all.
     pub unusable: Option<String>,
     /// Cases that were asked for.
@@ -42,6 +45,13 @@ impl TargetSummary {
                 for deviation in deviations {
                     *self.known.entry(name(deviation)).or_insert(0) += 1;
                 }
+            }
+            Verdict::ConformsByHand(reason)
+            | Verdict::Deviates {
+                against: Against::ByHand(reason),
+                ..
+            } => {
+                *self.by_hand.entry(reason.clone()).or_insert(0) += 1;
             }
             _ => {}
         }
@@ -124,6 +134,8 @@ pub fn write(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::Result {
         writeln!(out, "  {:>7.2}s", summary.took.as_secs_f64())?;
     }
     write_shared(out, "known deviations", summaries, |summary| &summary.known)?;
+    let by_hand = "judged by what is written by hand alone";
+    write_shared(out, by_hand, summaries, |summary| &summary.by_hand)?;
     write_shared(out, "unsupported", summaries, |summary| &summary.unsupported)?;
     for summary in summaries {
         let target = &summary.target;
