@@ -89,8 +89,13 @@ fn mistakes(case: &Case, profile: &'static Profile, outcomes: &[Outcome]) -> Vec
     }
     let disagreement = disagreement(&view, outcomes).map(|found| Mistake {
         file: case.file.clone(),
-        at: found.at.map_or(Position::START, |(line, column)| Position { line, column }),
-        what: format!("the case and the model, as {}, disagree: {}", profile.name, found.what),
+        at: found
+            .at
+            .map_or(Position::START, |(line, column)| Position { line, column }),
+        what: format!(
+            "the case and the model, as {}, disagree: {}",
+            profile.name, found.what
+        ),
         remedy: "no target can be judged before one of them is put right".to_owned(),
     });
     disagreement.into_iter().collect()

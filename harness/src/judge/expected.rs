@@ -55,7 +55,7 @@ pub(super) fn applies(
     index: usize,
     observation: &Observation,
 ) -> bool {
-    if stop::name(case.scenario, observation.stop) != expectation.at {
+    if !stop::is_called(case.scenario, observation.stop, &expectation.at) {
         return false;
     }
     if expectation.vcpu.is_some_and(|vcpu| vcpu != observation.vcpu) {
@@ -165,6 +165,6 @@ fn path(case: &CaseView<'_>, seen: &Transcript) -> Option<Difference> {
 }
 
 fn is_step(case: &CaseView<'_>, step: &PathStep, observation: &Observation) -> bool {
-    step.at == stop::name(case.scenario, observation.stop)
+    stop::is_called(case.scenario, observation.stop, &step.at)
         && step.vcpu.is_none_or(|vcpu| vcpu == observation.vcpu)
 }

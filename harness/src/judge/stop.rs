@@ -1,5 +1,7 @@
 //! Names of stops: points, and the ways in which a run ends.
 
+use std::mem::discriminant;
+
 use spec_model::scenario::{PointId, Scenario};
 use spec_model::transcript::{Stop, Transcript};
 
@@ -35,6 +37,19 @@ pub fn end(name: &str) -> Option<Stop> {
         "limit" => Stop::LimitReached,
         _ => return None,
     })
+}
+
+/// Whether a stop is the one that a path or an expectation calls so: that very point, or that way
+/// to end. What it is called in a report does not matter.
+#[must_use]
+pub fn is_called(scenario: &Scenario, stop: Stop, wanted: &str) -> bool {
+    match stop {
+        Stop::Sync(point) | Stop::Halted(Some(point)) => {
+            let point = scenario.points.get(usize::from(point.0));
+            point.is_some_and(|point| point.name == wanted)
+        }
+        other => end(wanted).is_some_and(|end| discriminant(&end) == discriminant(&other)),
+    }
 }
 
 fn point_name(scenario: &Scenario, point: PointId) -> &str {

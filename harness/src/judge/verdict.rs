@@ -230,7 +230,9 @@ pub fn disagreement(case: &CaseView<'_>, outcomes: &[Outcome]) -> Option<Disagre
 pub(super) fn never_reached(case: &CaseView<'_>, applied: &[bool]) -> Option<((usize, usize), String)> {
     let mut fields = case.expectations.fields.iter().zip(applied);
     let (expectation, _) = fields.find(|(_, applied)| !**applied)?;
-    let nth = expectation.nth.map_or(String::new(), |nth| format!(", time {nth}"));
+    let nth = expectation
+        .nth
+        .map_or(String::new(), |nth| format!(", time {nth}"));
     let what = format!(
         "never gets to `{}`{nth}, where {} is expected",
         expectation.at,

@@ -23,7 +23,10 @@ pub fn write(out: &mut impl Write, judgement: &Judgement<'_>) -> fmt::Result {
     match &judgement.verdict {
         Verdict::Conforms => Ok(()),
         Verdict::ConformsByHand(reason) => {
-            writeln!(out, "by hand      {case} on {target}: conforms (by hand alone: {reason})")
+            writeln!(
+                out,
+                "by hand      {case} on {target}: conforms (by hand alone: {reason})"
+            )
         }
         Verdict::Unsupported(reason) => writeln!(out, "unsupported  {case} on {target}: {reason}"),
         Verdict::Broken(reason) => {
@@ -55,7 +58,10 @@ pub fn write(out: &mut impl Write, judgement: &Judgement<'_>) -> fmt::Result {
                     write_deviations(out, deviations)?;
                 }
                 Against::ByHand(reason) => {
-                    writeln!(out, "  from what is written by hand, which is all that was judged: {reason}")?;
+                    writeln!(
+                        out,
+                        "  from what is written by hand, which is all that was judged: {reason}"
+                    )?;
                 }
             }
             write_differences(out, differences)

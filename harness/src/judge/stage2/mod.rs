@@ -40,7 +40,11 @@ pub(super) fn compare(case: &CaseView<'_>, allowed: &Stage2Seen, seen: &Stage2Se
     };
     for (index, (allowed, seen)) in steps.iter().zip(&seen.steps).enumerate() {
         for part in parts::differing(allowed, seen) {
-            add(place(case.scenario, index), part.name(), part.values(allowed, seen));
+            add(
+                place(case.scenario, index),
+                part.name(),
+                part.values(allowed, seen),
+            );
         }
     }
     if steps.len() != seen.steps.len() {

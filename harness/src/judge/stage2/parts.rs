@@ -79,9 +79,7 @@ impl StepPart {
         let text = |text: Option<String>| text.map_or(Value::Absent, Value::Text);
         match self {
             Self::End => Value::Text(words::end(seen.end)),
-            Self::Value => seen
-                .value
-                .map_or(Value::Absent, |value| Value::number(value, 64)),
+            Self::Value => seen.value.map_or(Value::Absent, |value| Value::number(value, 64)),
             Self::Exits => Value::Text(words::exits(&seen.exits, first)),
             Self::Dirty => text(seen.dirty.as_deref().map(words::dirty)),
             Self::Interrupted => text(seen.interrupted.map(words::interrupted)),
