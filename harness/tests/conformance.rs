@@ -23,8 +23,8 @@ use harness::cli::session::{Kind, Prepared};
 use harness::cli::suite::Suite;
 use harness::cli::target_name::TargetName;
 use harness::deviation::Deviation;
-use harness::judge::Verdict;
 use harness::judge::case::{judge_own, judge_run, not_about};
+use harness::judge::{Verdict, VerdictKind};
 use harness::provision::Cache;
 use harness::report::{Judgement, text};
 use harness::target::{Identity, Mode, Run};
@@ -215,7 +215,10 @@ fn judge(case: &Case, identity: &Identity, deviations: &[Deviation], run: &Run) 
 }
 
 fn finish(case: &Case, target: &str, verdict: Verdict<'_>) -> Result<(), Failed> {
-    if matches!(verdict, Verdict::Conforms | Verdict::KnownDeviation(_)) {
+    if matches!(
+        verdict.kind(),
+        VerdictKind::Conforms | VerdictKind::KnownDeviation
+    ) {
         return Ok(());
     }
     let judgement = Judgement {

@@ -1,5 +1,6 @@
 //! `conform explore`.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use spec_model::defect::DefectSet;
@@ -14,7 +15,7 @@ use super::suite::Suite;
 use crate::case::{Case, PointClaim};
 use crate::explore::{check, diagram::diagram, explored, replay, report};
 use crate::interrupt;
-use crate::judge::case::judge_run;
+use crate::judge::case::{judge_run, nothing_counts};
 use crate::judge::{Verdict, VerdictKind};
 use crate::provision::Cache;
 use crate::report::summary::{self, TargetSummary};
@@ -64,6 +65,8 @@ impl Explorer<'_> {
         // What a person claims holds for the profiles that the case is about.
         let is_about = case.is_about(self.arguments.profile);
         let claim = case.explore.as_ref().filter(|_| found.complete && is_about);
+        let unjudged = case.explore.is_some() && !is_about;
+        self.incomplete |= unjudged;
         let refuted = claim.map(|claim| check(claim, &found)).unwrap_or_default();
         self.refuted |= !refuted.is_empty();
         self.incomplete |= !found.complete;
@@ -77,6 +80,10 @@ impl Explorer<'_> {
             points_of(case),
             &refuted,
         );
+        if unjudged {
+            let why = nothing_counts(case, self.arguments.profile);
+            let _ = writeln!(out, "  {why}");
+        }
         self.diagrams(case, &found, &mut out)?;
         self.progress.say(&out)?;
         for ending in &found.endings {

@@ -95,6 +95,13 @@ fn targets(arguments: &RunArguments, suite: &Suite, cache: &Cache) -> Result<Tar
         names.retain(|name| mode == Mode::Normal || *name != TargetName::Model);
         left_out = set.left_out;
     }
+    if let Some(profile) = arguments.profile.filter(|_| !names.contains(&TargetName::Model)) {
+        return Err(Failure::wrong(format_args!(
+            "--profile {} is about the target `model`, which does not run here; a KVM makes the choices of \
+             its backend. Leave it out, or add `--target model`",
+            profile.name
+        )));
+    }
     let mut distinct: Vec<TargetName> = Vec::new();
     for name in names {
         if !distinct.contains(&name) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::deviation::Deviation;
-use crate::judge::{Verdict, VerdictKind};
+use crate::judge::{Against, Verdict, VerdictKind};
 
 /// Name of the target that is no hypervisor.
 const MODEL: &str = "model";
@@ -24,6 +24,9 @@ pub struct TargetSummary {
     pub unsupported: BTreeMap<String, usize>,
     /// Known deviations, and how many cases show each.
     pub known: BTreeMap<String, usize>,
+    /// Why cases were judged by what is written by hand alone, and how many each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_hand: BTreeMap<String, usize>,
     /// Why the target could not be used at all.
     pub unusable: Option<String>,
     /// Cases that were asked for.
@@ -72,6 +75,13 @@ impl TargetSummary {
                 for deviation in deviations {
                     *self.known.entry(name(deviation)).or_insert(0) += 1;
                 }
+            }
+            Verdict::ConformsByHand(reason)
+            | Verdict::Deviates {
+                against: Against::ByHand(reason),
+                ..
+            } => {
+                *self.by_hand.entry(reason.clone()).or_insert(0) += 1;
             }
             _ => {}
         }
@@ -181,6 +191,8 @@ pub fn write_table(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::Re
 /// Those of the writer.
 pub fn write_details(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::Result {
     write_shared(out, "known deviations", summaries, |summary| &summary.known)?;
+    let by_hand = "judged by what is written by hand alone";
+    write_shared(out, by_hand, summaries, |summary| &summary.by_hand)?;
     write_shared(out, "unsupported", summaries, |summary| &summary.unsupported)?;
     for summary in summaries {
         let target = &summary.target;

@@ -9,7 +9,7 @@ use super::*;
 use crate::judge::difference::{Source, Subject};
 use crate::judge::stop::Place;
 use crate::judge::value::Value;
-use crate::judge::{Against, Difference, VerdictKind};
+use crate::judge::{Against, Cited, Difference, VerdictKind};
 use crate::target::Mode;
 
 fn at(point: &str, index: usize) -> Place {
@@ -30,7 +30,7 @@ fn rflags(place: Place) -> Difference {
         },
         allowed: vec![Value::number(2, 64), Value::number(0x10002, 64)],
         seen: Value::number(0x202, 64),
-        requirements: vec![&SMM_ENTRY_006],
+        cited: Cited::one(&SMM_ENTRY_006),
         source: Source::Model,
     }
 }
@@ -44,7 +44,7 @@ fn auto_halt() -> Difference {
         },
         allowed: vec![Value::number(1, 8)],
         seen: Value::number(0, 8),
-        requirements: vec![&SMM_RSM_008],
+        cited: Cited::one(&SMM_RSM_008),
         ..rflags(at("in-smi", 1))
     }
 }
