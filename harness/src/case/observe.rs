@@ -54,6 +54,7 @@ pub(super) fn expectations(
         paths,
         fields,
         steps: Vec::new(),
+        refusals: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use spec_model::transcript::Transcript;
 use super::{AllowedOutcomes, CaseView, Verdict, judge, judge_model, layout};
 use crate::case::{Case, Expectations};
 use crate::deviation::{self, Deviation};
-use crate::target::{Backend, Identity, Mode, Run, other_architecture};
+use crate::target::{Backend, Identity, Lack, Mode, Run, other_architecture};
 
 /// The choices that a backend of KVM makes; none are known for an unknown one.
 #[must_use]
@@ -30,13 +30,14 @@ static NOTHING_EXPECTED: Expectations = Expectations {
     paths: Vec::new(),
     fields: Vec::new(),
     steps: Vec::new(),
+    refusals: Vec::new(),
 };
 
 /// Why a case says nothing about a target, if it does not.
 #[must_use]
-pub fn not_about(case: &Case, target: &Identity) -> Option<String> {
+pub fn not_about(case: &Case, target: &Identity) -> Option<Lack> {
     if let Some(reason) = target.backend.cannot_run(&case.scenario) {
-        return Some(reason.to_owned());
+        return Some(reason);
     }
     let profile = profile(target.backend)?;
     if let Some(reason) = other_architecture(&case.scenario, profile.architecture) {
@@ -46,11 +47,11 @@ pub fn not_about(case: &Case, target: &Identity) -> Option<String> {
         return None;
     }
     let names: Vec<&str> = case.profiles.iter().map(|profile| profile.name).collect();
-    Some(format!(
+    Some(Lack::nature(format!(
         "the case is about what {} may choose, and this is {}",
         names.join(" and "),
         profile.name
-    ))
+    )))
 }
 
 /// The part of a case that judging looks at. What was written by hand counts only for the
@@ -84,12 +85,12 @@ pub fn judge_run<'d>(
         return Verdict::Unsupported(reason);
     }
     match run {
-        Run::Unsupported(reason) => return Verdict::Unsupported(reason.clone()),
+        Run::Unsupported(lack) => return Verdict::Unsupported(lack.clone()),
         Run::Broken(reason) => return Verdict::Broken(reason.clone()),
         Run::Done(_) => {}
     }
     let Some(profile) = profile(target.backend) else {
-        return Verdict::Unsupported("the model has no profile for this KVM backend".to_owned());
+        return Verdict::Unsupported(Lack::suite("the model has no profile for this KVM backend"));
     };
     let applicable = deviation::applicable(deviations, target, mode);
     match AllowedOutcomes::of(&case.scenario, profile, defects, &applicable) {
@@ -114,7 +115,7 @@ pub fn judge_own(
             "the host writes `{row}`, which the save area {} does not have",
             layout.name
         );
-        return (Verdict::Unsupported(reason), None);
+        return (Verdict::Unsupported(Lack::nature(reason)), None);
     }
     match own_outcomes(case, profile, defects) {
         Ok((pure, own)) => {

@@ -48,11 +48,20 @@ pub(super) fn compare(case: &CaseView<'_>, outcome: &Outcome, seen: &Transcript)
             parted: None,
         };
     }
+    let differences = super::host_state::compare(case, outcome, seen);
+    let at_start = |difference: &Difference| difference.place == Place::Start;
+    if differences.iter().any(at_start) {
+        // Nothing ran on one side, and that is all that there is to say.
+        return Comparison {
+            differences,
+            parted: Some(0),
+        };
+    }
     let mut comparer = Comparer {
         case,
         outcome,
         seen,
-        differences: Vec::new(),
+        differences,
     };
     let parted = comparer.observations();
     // Memory at the end says nothing about paths that did not end at the same place.
@@ -60,6 +69,7 @@ pub(super) fn compare(case: &CaseView<'_>, outcome: &Outcome, seen: &Transcript)
         let found = memory::compare(case, outcome, seen);
         comparer.differences.extend(found);
     }
+    comparer.differences.sort_by_key(|difference| difference.place.index());
     Comparison {
         differences: comparer.differences,
         parted,

@@ -22,7 +22,9 @@ pub fn write(out: &mut impl Write, judgement: &Judgement<'_>) -> fmt::Result {
     let Judgement { case, target, .. } = judgement;
     match &judgement.verdict {
         Verdict::Conforms => Ok(()),
-        Verdict::Unsupported(reason) => writeln!(out, "unsupported  {case} on {target}: {reason}"),
+        Verdict::Unsupported(lack) => {
+            writeln!(out, "unsupported  {case} on {target} ({}): {lack}", lack.kind())
+        }
         Verdict::Broken(reason) => {
             // A console excerpt has several lines.
             let reason = reason.trim_end().replace('\n', "\n    ");
