@@ -12,7 +12,7 @@ macro_rules! defects {
     ($($variant:ident $name:literal $requirement:ident $sentence:literal;)*) => {
         /// One way to break a requirement.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
+        #[repr(u16)]
         pub enum Defect {
             $(#[doc = $sentence] $variant,)*
         }
@@ -423,6 +423,26 @@ defects! {
         "SWAPGS in the guest kernel of Xen swaps the GS bases.";
     XenPvSyscallMasksFlagsWithStack "xen-pv-syscall-masks-flags-with-stack" XENPV_CALL_004
         "SYSCALL in a program of a Xen PV guest leaves those flags set that are set in the lower half of the new stack pointer, too.";
+    HostR15Lost "host-r15-lost" STATE_009
+        "What the host sets R15 to is lost.";
+    HostCr2Lost "host-cr2-lost" STATE_010
+        "What the host sets CR2 to is lost.";
+    HostDr6Lost "host-dr6-lost" STATE_011
+        "What the host sets DR6 to is lost.";
+    HostStarLost "host-star-lost" STATE_012
+        "What the host sets STAR to is lost.";
+    HostNmiMaskLost "host-nmi-mask-lost" STATE_013
+        "The host can neither block nor unblock NMIs.";
+    HostTaskPriorityLost "host-task-priority-lost" STATE_014
+        "What the host sets the task priority of the local APIC to is lost.";
+    HostSystemCallsRefused "host-system-calls-refused" STATE_015
+        "The host cannot set EFER.SCE.";
+    HostEferUnchecked "host-efer-unchecked" STATE_016
+        "The host can give a processor an EFER with reserved bits, with which the hardware then refuses to enter the guest.";
+    HostCr0Unchecked "host-cr0-unchecked" STATE_017
+        "The host can give a processor an illegal CR0, with which the hardware then refuses to enter the guest.";
+    HostModeUnchecked "host-mode-unchecked" STATE_018
+        "The host can give a processor a CR4 with reserved bits, or modes that contradict each other.";
     ZeroPageWritable "zero-page-writable" S2_RO_004
         "Once untouched memory was read through a read-only slot, writes go to the zero page of the host.";
     ReadOnlySlotWritable "read-only-slot-writable" S2_RO_002
@@ -556,11 +576,11 @@ impl std::str::FromStr for Defect {
 
 /// A set of defects that are switched on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct DefectSet([u128; 2]);
+pub struct DefectSet([u128; 4]);
 
 impl DefectSet {
     /// The pure model.
-    pub const NONE: Self = Self([0; 2]);
+    pub const NONE: Self = Self([0; 4]);
 
     /// Whether the defect is on.
     #[must_use]
@@ -590,4 +610,4 @@ impl FromIterator<Defect> for DefectSet {
     }
 }
 
-const _: () = assert!(Defect::ALL.len() <= 256, "DefectSet has 256 bits");
+const _: () = assert!(Defect::ALL.len() <= 512, "DefectSet has 512 bits");

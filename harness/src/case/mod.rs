@@ -26,6 +26,7 @@ mod print;
 mod profiles;
 mod raise;
 mod reach;
+mod refused;
 mod resolve;
 mod schema;
 mod stage2;
@@ -43,7 +44,8 @@ use spec_model::scenario::{Cpuid, Limits, Point, PointKind, Scenario, Watch};
 
 pub use claim::{Claim, PointClaim};
 pub use expectation::{
-    AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, StepExpectation, StepFact,
+    AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, RefusalExpectation,
+    StepExpectation, StepFact, errno_name,
 };
 pub use folder::load_folder;
 pub use mistake::{Mistake, Position};
@@ -259,13 +261,14 @@ fn build(
         layout,
         watches_known: !is_lost(tree, "watch"),
     };
-    let expectations = observe::expectations(
+    let mut expectations = observe::expectations(
         written.path.as_ref(),
         &written.expect,
         &written.host,
         &observable,
         &mut resolver,
     );
+    expectations.refusals = refused::refusals(written, &mut resolver);
     let explore = written
         .explore
         .as_ref()
@@ -327,7 +330,7 @@ fn check_texts(written: &CaseFile, mode: Mode, tree: &Node, mistakes: &mut Mista
         let remedy = "add `checks: [..]` with the ids of the requirements that the case checks";
         mistakes.add(key_position(tree, "checks"), "no requirement is checked", remedy);
     }
-    if written.path.is_none() && written.explore.is_none() {
+    if written.path.is_none() && written.explore.is_none() && written.refused.is_none() {
         let remedy = "add the points in their order and the end, such as `path: [before, halted]`";
         mistakes.add(tree.at, "`path` is missing", remedy);
     }

@@ -13,7 +13,7 @@ use super::verdict::disagreement;
 use super::{Against, AllowedOutcomes, CaseView, Cited, Verdict, judge, judge_model, layout};
 use crate::case::{Case, Expectations};
 use crate::deviation::{self, Deviation};
-use crate::target::{Backend, Identity, Mode, Run, other_architecture};
+use crate::target::{Backend, Identity, Lack, Mode, Run, other_architecture};
 
 /// The choices that a backend of KVM makes; none are known for an unknown one.
 #[must_use]
@@ -33,13 +33,14 @@ static NOTHING_EXPECTED: Expectations = Expectations {
     paths: Vec::new(),
     fields: Vec::new(),
     steps: Vec::new(),
+    refusals: Vec::new(),
 };
 
 /// Why a case says nothing about a target, if it does not.
 #[must_use]
-pub fn not_about(case: &Case, target: &Identity) -> Option<String> {
+pub fn not_about(case: &Case, target: &Identity) -> Option<Lack> {
     if let Some(reason) = target.backend.cannot_run(&case.scenario) {
-        return Some(reason.to_owned());
+        return Some(reason);
     }
     let profile = profile(target.backend)?;
     if let Some(reason) = other_architecture(&case.scenario, profile.architecture) {
@@ -49,11 +50,11 @@ pub fn not_about(case: &Case, target: &Identity) -> Option<String> {
         return None;
     }
     let names: Vec<&str> = case.profiles.iter().map(|profile| profile.name).collect();
-    Some(format!(
+    Some(Lack::nature(format!(
         "the case is about what {} may choose, and this is {}",
         names.join(" and "),
         profile.name
-    ))
+    )))
 }
 
 /// The part of a case that judging looks at. What was written by hand counts only for the
@@ -108,7 +109,9 @@ pub fn judge_run_uncited<'d>(
         return match run {
             Run::Broken(reason) => Verdict::Broken(reason.clone()),
             Run::Unsupported(reason) => Verdict::Unsupported(reason.clone()),
-            Run::Done(_) => Verdict::Unsupported("the model has no profile for this KVM backend".to_owned()),
+            Run::Done(_) => {
+                Verdict::Unsupported(Lack::suite("the model has no profile for this KVM backend"))
+            }
         };
     };
     let view = view(case, profile);
@@ -185,7 +188,7 @@ pub fn judge_own(
 ) -> (Verdict<'static>, Option<Transcript>) {
     let (mut verdict, transcript) = judge_own_uncited(case, profile, defects);
     if verdict == Verdict::Conforms && !case.is_about(profile) {
-        verdict = Verdict::Unsupported(nothing_counts(case, profile));
+        verdict = Verdict::Unsupported(Lack::nature(nothing_counts(case, profile)));
     }
     cite(case, profile, DefectSet::NONE, &mut verdict);
     (verdict, transcript)
@@ -224,7 +227,7 @@ pub fn judge_own_uncited(
             "the host writes `{row}`, which the save area {} does not have",
             layout.name
         );
-        return (Verdict::Unsupported(reason), None);
+        return (Verdict::Unsupported(Lack::nature(reason)), None);
     }
     match own_outcomes(case, profile, defects) {
         Ok((pure, own)) => {

@@ -109,6 +109,8 @@ pub(super) fn of_subject(subject: &Subject) -> Cited {
         | Subject::SaveRow { .. }
         | Subject::Watch { .. }
         | Subject::Access { .. }
+        | Subject::HostCall { .. }
+        | Subject::ReadBack { .. }
         | Subject::Memory { .. } => Cited::Unknown,
     }
 }

@@ -83,6 +83,7 @@ fn transcript() -> Transcript {
         memory_changes: Vec::new(),
         smm_memory_changes: Vec::new(),
         stage2: None,
+        state_faults: Vec::new(),
     }
 }
 
@@ -160,6 +161,7 @@ fn rip_at_smi(allowed: AllowedValue) -> Expectations {
             column: 5,
         }],
         steps: Vec::new(),
+        refusals: Vec::new(),
     }
 }
 

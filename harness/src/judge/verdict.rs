@@ -10,7 +10,7 @@ use super::difference::{Difference, Source, Subject, path_around};
 use super::expected;
 use super::nearest::{Nearest, nearest};
 use crate::deviation::Deviation;
-use crate::target::Run;
+use crate::target::{Lack, Run};
 
 /// What a run of one case on one target is worth.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +31,8 @@ pub enum Verdict<'d> {
     KnownDeviation(Vec<&'d Deviation>),
     /// These deviations should show in this case, but the run conforms.
     UnexpectedlyConforms(Vec<&'d Deviation>),
-    /// The target cannot run the case; the reason says what it lacks.
-    Unsupported(String),
+    /// The target cannot run the case, because it lacks something.
+    Unsupported(Lack),
     /// Nothing can be said: the target, the harness, the model or the case failed.
     Broken(String),
 }
@@ -115,10 +115,10 @@ impl Verdict<'_> {
 pub fn judge<'d>(case: &CaseView<'_>, allowed: &AllowedOutcomes<'d>, run: &Run) -> Verdict<'d> {
     let seen = match run {
         Run::Done(transcript) => transcript,
-        Run::Unsupported(reason) => return Verdict::Unsupported(reason.clone()),
+        Run::Unsupported(lack) => return Verdict::Unsupported(lack.clone()),
         Run::Broken(reason) => return Verdict::Broken(reason.clone()),
     };
-    if seen.observations.is_empty() && seen.stage2.is_none() {
+    if seen.observations.is_empty() && seen.stage2.is_none() && seen.state_faults.is_empty() {
         return Verdict::Broken("the target observed nothing".to_owned());
     }
     let Some(pure) = nearest(case, &allowed.pure, seen) else {

@@ -24,6 +24,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "chipset/mod.rs",
     "chipset/register.rs",
     "chipset/window.rs",
+    "host_state.rs",
     "profile.rs",
     "stage2/host.rs",
     "stage2/machine.rs",

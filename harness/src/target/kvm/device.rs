@@ -7,7 +7,7 @@ use std::path::Path;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Cap;
 
-use super::super::{Backend, Identity, Processor};
+use super::super::{Backend, Identity, Lack, Processor};
 use super::failure::Failure;
 
 /// Why the device cannot be used.
@@ -110,11 +110,13 @@ impl Device {
             .iter()
             .find(|entry| entry.function == 7 && entry.index == 0);
         let there = leaf.is_some_and(|entry| entry.ecx & SHADOW_STACK != 0);
-        Failure::NoShadowStack(if there {
-            "this program cannot set the shadow-stack pointer of a KVM guest yet"
-        } else {
-            "KVM_GET_SUPPORTED_CPUID does not report them; a processor with CET and Linux 6.18 do"
-        })
+        if there {
+            let text = "this program cannot set the shadow-stack pointer of a KVM guest yet";
+            return Failure::Lacks(Lack::suite(text));
+        }
+        Failure::NoShadowStack(
+            "KVM_GET_SUPPORTED_CPUID does not report them; a processor with CET and Linux 6.18 do",
+        )
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`MachineState`] in between.
 
 mod host;
+mod host_state;
 mod observe;
 mod saved_state;
 mod trace;
@@ -24,6 +25,7 @@ use super::xen_pv::HYPERVISOR_MEMORY;
 use crate::chipset::HostBridge;
 use crate::defect::Defect;
 use crate::error::ModelError;
+use crate::host_state::StateFault;
 use crate::outcome::Allowance;
 use crate::scenario::{PointId, PointKind, Scenario};
 use crate::transcript::{Access, Observation, Stop, Transcript};
@@ -37,6 +39,8 @@ pub struct Machine<'run> {
     /// The rules in force and the choices made so far.
     pub rules: Rules,
     trace: Option<Vec<TraceLine>>,
+    /// What the host set in vain.
+    state_faults: Vec<StateFault>,
 }
 
 /// Everything about a machine that a run changes.
@@ -144,6 +148,7 @@ impl<'run> Machine<'run> {
             decoded: scenario.vcpus.iter().map(|_| DecodeCache::default()).collect(),
             rules,
             trace: trace.then(Vec::new),
+            state_faults: Vec::new(),
         })
     }
 
@@ -168,6 +173,15 @@ impl<'run> Machine<'run> {
     /// # Errors
     /// If the scenario is inconsistent or uses what the model does not know.
     pub fn run(mut self) -> Result<Finished, ModelError> {
+        self.take_initial_state();
+        if !self.state_faults.is_empty() {
+            return Ok(Finished {
+                transcript: Transcript::of_state_faults(self.state_faults),
+                allowances: Vec::new(),
+                rules: self.rules,
+                trace: self.trace.unwrap_or_default(),
+            });
+        }
         let mut schedule = self.scenario.schedule.iter();
         let (mut observations, mut allowances) = (Vec::new(), Vec::new());
         while let Some(index) = self.next_vcpu(&mut schedule) {
@@ -185,6 +199,7 @@ impl<'run> Machine<'run> {
                 observations,
                 memory_changes,
                 smm_memory_changes,
+                state_faults: self.state_faults,
             },
             allowances,
             rules: self.rules,
