@@ -79,9 +79,9 @@ fn expectations_count_only_for_the_profiles_of_the_case() {
     ));
     assert_eq!(
         judge_own(&case, &INTEL, DefectSet::NONE).0,
-        Verdict::Unsupported(
-            "nothing is judged as intel: what is written by hand in the case is about amd".to_owned()
-        )
+        Verdict::Unsupported(Lack::nature(
+            "nothing is judged as intel: what is written by hand in the case is about amd"
+        ))
     );
 }
 

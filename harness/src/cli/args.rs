@@ -45,7 +45,7 @@ pub(super) enum Command {
     /// On a KVM, judged against the model to the last field. Prints how many combinations there
     /// are, and the first one of each way to deviate as a case file.
     Gates(GatesArguments),
-    /// Only check case and deviation files, and show every mistake.
+    /// Check case and deviation files, the cases also against the model, and show every mistake.
     Check {
         /// A file or folder; the repository's cases if absent.
         path: Option<PathBuf>,

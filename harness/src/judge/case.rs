@@ -9,7 +9,7 @@ use spec_model::transcript::Transcript;
 
 use super::by_hand::{self, model_failed};
 use super::rules::{DecidingRules, of_subject};
-use super::verdict::disagreement;
+use super::verdict::{disagreement, transcript_of};
 use super::{Against, AllowedOutcomes, CaseView, Cited, Verdict, judge, judge_model, layout};
 use crate::case::{Case, Expectations};
 use crate::deviation::{self, Deviation};
@@ -105,14 +105,10 @@ pub fn judge_run_uncited<'d>(
     if let Some(reason) = not_about(case, target) {
         return Verdict::Unsupported(reason);
     }
+    let done = transcript_of(run);
     let Some(profile) = profile(target.backend) else {
-        return match run {
-            Run::Broken(reason) => Verdict::Broken(reason.clone()),
-            Run::Unsupported(reason) => Verdict::Unsupported(reason.clone()),
-            Run::Done(_) => {
-                Verdict::Unsupported(Lack::suite("the model has no profile for this KVM backend"))
-            }
-        };
+        let unknown = "the model has no profile for this KVM backend";
+        return done.map_or_else(|verdict| verdict, |_| Verdict::Unsupported(Lack::suite(unknown)));
     };
     let view = view(case, profile);
     let pure = outcomes(&case.scenario, profile, DefectSet::NONE);
@@ -120,15 +116,14 @@ pub fn judge_run_uncited<'d>(
     if let Ok(pure) = &pure
         && let Some(disagreement) = disagreement(&view, pure)
     {
-        return Verdict::Broken(match run {
-            Run::Broken(reason) => format!("{disagreement}\nand apart from that, {reason}"),
-            Run::Done(_) | Run::Unsupported(_) => disagreement.to_string(),
+        return Verdict::Broken(match done {
+            Err(Verdict::Broken(reason)) => format!("{disagreement}\nand apart from that, {reason}"),
+            _ => disagreement.to_string(),
         });
     }
-    let seen = match run {
-        Run::Unsupported(reason) => return Verdict::Unsupported(reason.clone()),
-        Run::Broken(reason) => return Verdict::Broken(reason.clone()),
-        Run::Done(seen) => seen,
+    let seen = match done {
+        Ok(seen) => seen,
+        Err(verdict) => return verdict,
     };
     let pure = match pure {
         Ok(pure) => pure,

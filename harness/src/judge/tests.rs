@@ -1,6 +1,7 @@
 //! Every kind of difference, on transcripts made by hand. Verdicts are in `verdicts`.
 
 mod blame;
+mod checked;
 mod typed;
 mod verdicts;
 

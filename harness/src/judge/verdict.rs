@@ -106,6 +106,18 @@ impl Verdict<'_> {
     }
 }
 
+/// What a target did, or what a run is worth that did not come to anything.
+///
+/// # Errors
+/// The verdict on such a run.
+pub(super) fn transcript_of(run: &Run) -> Result<&Transcript, Verdict<'static>> {
+    match run {
+        Run::Done(transcript) => Ok(transcript),
+        Run::Unsupported(reason) => Err(Verdict::Unsupported(reason.clone())),
+        Run::Broken(reason) => Err(Verdict::Broken(reason.clone())),
+    }
+}
+
 /// Judges what a target did.
 ///
 /// The pure model comes first. Where listed deviations change what the case shows, the run
@@ -113,10 +125,9 @@ impl Verdict<'_> {
 /// models tells nothing about the deviations and conforms.
 #[must_use]
 pub fn judge<'d>(case: &CaseView<'_>, allowed: &AllowedOutcomes<'d>, run: &Run) -> Verdict<'d> {
-    let seen = match run {
-        Run::Done(transcript) => transcript,
-        Run::Unsupported(lack) => return Verdict::Unsupported(lack.clone()),
-        Run::Broken(reason) => return Verdict::Broken(reason.clone()),
+    let seen = match transcript_of(run) {
+        Ok(transcript) => transcript,
+        Err(verdict) => return verdict,
     };
     if seen.observations.is_empty() && seen.stage2.is_none() && seen.state_faults.is_empty() {
         return Verdict::Broken("the target observed nothing".to_owned());

@@ -82,7 +82,7 @@ impl TargetSummary {
                 against: Against::ByHand(reason),
                 ..
             } => {
-                *self.by_hand.entry(reason.clone()).or_insert(0) += 1;
+                *self.by_hand.entry(group(reason).to_owned()).or_insert(0) += 1;
             }
             _ => {}
         }
@@ -111,6 +111,14 @@ impl TargetSummary {
     pub fn is_complete(&self) -> bool {
         self.unusable.is_none() && self.judged() == self.cases && self.of(VerdictKind::Broken) == 0
     }
+}
+
+/// The part of a reason that several cases share: without the address and the bytes of the
+/// instruction that the target or the model could not run.
+fn group(reason: &str) -> &str {
+    let marks = [" at rip ", " at linear address "];
+    let cut = |reason, mark| str::split(reason, mark).next().unwrap_or(reason);
+    marks.into_iter().fold(reason, cut)
 }
 
 /// What a known deviation is called in the summary.

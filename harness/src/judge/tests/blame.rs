@@ -61,7 +61,7 @@ fn a_wrong_case_is_broken_on_every_target_with_the_text_of_the_model() {
         panic!("the model does not object")
     };
     assert!(
-        text.contains("line 17: smm at `in-smi` (vCPU 0) should be false, the model says true"),
+        text.contains("line 16: smm at `in-smi` (vCPU 0) should be false, the model says true"),
         "{text}"
     );
     let right = run_with(&wrong, DefectSet::NONE);
