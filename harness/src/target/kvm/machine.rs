@@ -26,6 +26,8 @@ pub(super) struct Machine {
     pub(super) memory: GuestMemory,
     slots: Slots,
     cpuid: Cpuid,
+    /// Whether it has held a scenario, of which KVM may remember translations.
+    loaded: bool,
     /// Whether the processors have local APICs.
     pub(super) has_apics: bool,
 }
@@ -55,6 +57,7 @@ impl Machine {
             memory,
             slots,
             cpuid: scenario.cpuid,
+            loaded: false,
             has_apics,
         })
     }
@@ -73,6 +76,9 @@ impl Machine {
     /// # Errors
     /// If KVM refuses or does not keep a part of it.
     pub(super) fn load(&mut self, scenario: &Scenario) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.loaded, true) {
+            self.slots.forget_translations(&self.vm)?;
+        }
         // Memory first: KVM_SET_SREGS reads page directory pointers from it.
         self.memory.load(&scenario.memory)?;
         let bridge = match &scenario.chipset {
