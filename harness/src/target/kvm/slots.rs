@@ -43,19 +43,16 @@ impl Slots {
         }
     }
 
-    /// Deletes the smallest slot, so that KVM forgets every translation that it made from the guest's
-    /// page tables; [`Self::apply`] creates the slot again. No processor may be running.
+    /// Deletes the smallest slot, so that KVM forgets all shadow pages; [`Self::apply`] creates the slot
+    /// again. No processor may be running.
     ///
-    /// KVM does not see that this process writes to guest page tables. What it has made of them stays in
-    /// force: shadow pages, where it makes any (CR3 loads and INVLPG look again at those alone that the
-    /// guest itself may write), and what the processor's TLB holds, since KVM_SET_SREGS with the control
-    /// registers that are there already flushes nothing. The deletion of any slot invalidates all
-    /// of it, in all slots and both address spaces (KVM API, KVM_CAP_DISABLE_QUIRKS2,
-    /// KVM_X86_QUIRK_SLOT_ZAP_ALL, a quirk that is on unless userspace switches it off).
+    /// The deletion of any slot invalidates what KVM has made of the guest's page tables, in all slots
+    /// and both address spaces (KVM API, KVM_CAP_DISABLE_QUIRKS2, KVM_X86_QUIRK_SLOT_ZAP_ALL, a quirk
+    /// that is on unless userspace switches it off).
     ///
     /// # Errors
     /// If KVM refuses.
-    pub(super) fn forget_translations(&mut self, vm: &VmFd) -> Result<(), Failure> {
+    pub(super) fn forget_shadow_pages(&mut self, vm: &VmFd) -> Result<(), Failure> {
         let all = (0u32..).zip(&mut self.spaces);
         let ends = all.filter_map(|(space, slots)| {
             let place = (0..slots.len()).min_by_key(|place| slots[*place].piece.size)?;
@@ -148,7 +145,15 @@ fn pieces(memory: &GuestMemory, view: View) -> Vec<Piece> {
 
 /// A slot of size 0 is one that is deleted (KVM API, KVM_SET_USER_MEMORY_REGION).
 fn delete(vm: &VmFd, space: u32, slot: Slot) -> Result<(), Failure> {
-    set(vm, space, slot.number, Piece { size: 0, ..slot.piece })
+    set(
+        vm,
+        space,
+        slot.number,
+        Piece {
+            size: 0,
+            ..slot.piece
+        },
+    )
 }
 
 fn set(vm: &VmFd, space: u32, number: u16, piece: Piece) -> Result<(), Failure> {
