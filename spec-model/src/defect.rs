@@ -121,6 +121,12 @@ defects! {
         "The frame of a double fault holds RFLAGS with RF set, as that of the first fault would have.";
     UndefinedOpcodeLeavesRf "undefined-opcode-leaves-rf" EXC_FRAME_003
         "#UD sets RF in RFLAGS itself, so that the frame of a double fault that its delivery ends in has RF set.";
+    PageFaultLeavesRf "page-fault-leaves-rf" EXC_FRAME_003
+        "#PF sets RF in RFLAGS itself, so that the frame of a double fault that its delivery ends in has RF set.";
+    DoubleFaultKeepsCr2 "double-fault-keeps-cr2" EXC_PF_001
+        "A page fault that becomes a double fault does not load CR2.";
+    WalkFaultLeavesAccessedClear "walk-fault-leaves-accessed-clear" EXC_PF_002
+        "A page walk that ends in a page fault sets no accessed bit.";
     BenignNestedIsDoubleFault "benign-nested-is-double-fault" EXC_DF_003
         "A fault during delivery of a benign exception becomes a double fault.";
     ReadingEventsDropsNmi "reading-events-drops-nmi" NMI_API_002

@@ -132,6 +132,8 @@ impl Processor<'_, '_> {
         let user = privilege == Privilege::Program && self.cpl() == 3;
         let index_bits = if width == 8 { 9 } else { 10 };
         let mut table = root;
+        let mut entries = [None; FOUR_LEVEL.len()];
+        let marks_when_done = self.rules.broken(Defect::WalkFaultLeavesAccessedClear);
         let (mut writable, mut user_allowed, mut executable) = (true, true, true);
         for (depth, level) in levels.iter().enumerate() {
             let mask = if level.is_pdpte { 3 } else { (1 << index_bits) - 1 };
@@ -155,7 +157,11 @@ impl Processor<'_, '_> {
             }
             if !is_leaf {
                 if !level.is_pdpte || self.rules.broken(Defect::PdpteMarkedAccessed) {
-                    self.mark(address, width, value, entry::ACCESSED);
+                    if marks_when_done {
+                        entries[depth] = Some((address, value));
+                    } else {
+                        self.mark(address, width, value, entry::ACCESSED);
+                    }
                 }
                 table = value & if width == 4 { 0xffff_f000 } else { PAGE_FRAME };
                 continue;
@@ -168,6 +174,9 @@ impl Processor<'_, '_> {
             } else {
                 0
             };
+            for (address, value) in entries.into_iter().flatten() {
+                self.mark(address, width, value, entry::ACCESSED);
+            }
             self.mark(address, width, value, entry::ACCESSED | dirty);
             let offset_mask = (1u64 << level.shift) - 1;
             let frame = if width == 4 {

@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::lacks;
 use super::local_apic::{self, Activity};
 use super::machine_check;
+use super::memory::PAGE;
 use super::state;
 
 const IA32_SMBASE: u32 = 0x9e;
@@ -394,6 +395,17 @@ impl Vcpu {
         self.fd
             .set_vcpu_events(&state::events(events, self.smm))
             .map_err(Failure::host(HostCall::SetVcpuEvents, self.index))
+    }
+
+    /// Sets CR3 to another value than it has, so that the next KVM_RUN begins with a flush of the TLB,
+    /// whatever a reset sets it to in between.
+    ///
+    /// # Errors
+    /// If an ioctl fails.
+    pub(super) fn leave_page_tables(&mut self) -> Result<(), Failure> {
+        let mut sregs = self.fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+        sregs.cr3 ^= PAGE as u64;
+        self.fd.set_sregs(&sregs).map_err(Failure::ioctl("KVM_SET_SREGS"))
     }
 
     fn set_sregs(&mut self, state: &VcpuState) -> Result<(), Failure> {
