@@ -11,6 +11,8 @@ pub mod case;
 #[cfg(feature = "suite")]
 pub mod cli;
 #[cfg(feature = "suite")]
+pub mod coverage;
+#[cfg(feature = "suite")]
 pub mod deviation;
 #[cfg(feature = "suite")]
 pub mod explore;

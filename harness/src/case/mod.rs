@@ -45,7 +45,7 @@ pub use claim::{Claim, PointClaim};
 pub use expectation::{
     AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, StepExpectation,
 };
-pub use folder::load_folder;
+pub use folder::{BadFile, CaseFolder, load_folder, wrong_ending};
 pub use mistake::{Mistake, Position};
 pub use print::print;
 pub use schema::{case_schema, stage2_schema};
@@ -88,8 +88,12 @@ impl Case {
     /// # Errors
     /// All mistakes of the file, in their order.
     pub fn load(file: &Path) -> Result<Self, Vec<Mistake>> {
-        let area = file.parent().and_then(Path::file_name);
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        if let Some(mistake) = wrong_ending(file) {
+            return Err(vec![mistake]);
+        }
+        let full = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let area = full.parent().and_then(Path::file_name);
+        let stem = full.file_stem().unwrap_or_default().to_string_lossy();
         let name = match area {
             Some(area) => format!("{}/{stem}", area.to_string_lossy()),
             None => stem.into_owned(),
@@ -143,6 +147,15 @@ fn read(name: String, file: &Path, bytes: &[u8], mistakes: &mut Mistakes) -> Opt
             None
         }
     }
+}
+
+/// What YAML has and the files of a suite do not: anchors, aliases, tags and merge keys, with
+/// their places.
+#[must_use]
+pub fn unread_yaml(file: &Path, source: &str) -> Vec<Mistake> {
+    let mut mistakes = Mistakes::new(file);
+    tree::refuse_unread(source, &mut mistakes);
+    mistakes.into_list()
 }
 
 /// The file as text.

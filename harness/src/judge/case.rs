@@ -9,7 +9,7 @@ use spec_model::transcript::Transcript;
 
 use super::{AllowedOutcomes, CaseView, Verdict, judge, judge_model, layout};
 use crate::case::{Case, Expectations};
-use crate::deviation::{self, Deviation};
+use crate::deviation::{Applicable, Deviation};
 use crate::target::{Backend, Identity, Mode, Run, other_architecture};
 
 /// The choices that a backend of KVM makes; none are known for an unknown one.
@@ -91,11 +91,46 @@ pub fn judge_run<'d>(
     let Some(profile) = profile(target.backend) else {
         return Verdict::Unsupported("the model has no profile for this KVM backend".to_owned());
     };
-    let applicable = deviation::applicable(deviations, target, mode);
-    match AllowedOutcomes::of(&case.scenario, profile, defects, &applicable) {
+    let applicable = Applicable::to(deviations, target, mode);
+    let with = |deviations: &[&'d Deviation]| match AllowedOutcomes::of(
+        &case.scenario,
+        profile,
+        defects,
+        deviations,
+    ) {
         Ok(allowed) => judge(&view(case, profile), &allowed, run),
         Err(error) => Verdict::Broken(model_failed(&error)),
+    };
+    let verdict = with(&applicable.certain);
+    if applicable.possible.is_empty() || verdict == Verdict::Conforms {
+        return verdict;
     }
+    judge_with_possible(verdict, &applicable, with)
+}
+
+/// Judges with deviations of which the kernel's version does not tell whether it has them: with
+/// all of them on, and without one after the other.
+///
+/// Any of them may be missing, so that one which does not show is not *unexpected*.
+fn judge_with_possible<'d>(
+    without: Verdict<'d>,
+    applicable: &Applicable<'d>,
+    judge_with: impl Fn(&[&'d Deviation]) -> Verdict<'d>,
+) -> Verdict<'d> {
+    let is_known = |verdict: &Verdict<'_>| matches!(verdict, Verdict::KnownDeviation(_));
+    if is_known(&without) {
+        return without;
+    }
+    let own = applicable.possible.iter().map(|deviation| vec![*deviation]);
+    for possible in own.chain([applicable.possible.clone()]) {
+        let mut deviations = applicable.certain.clone();
+        deviations.extend(possible);
+        let verdict = judge_with(&deviations);
+        if is_known(&verdict) {
+            return verdict;
+        }
+    }
+    without
 }
 
 /// Judges the model itself, with defects on or off, and gives the run that was judged.
