@@ -21,11 +21,50 @@ const OBSERVATIONS: u32 = 64;
 
 /// Values that are at an edge of something.
 const EDGES: &[&str] = &[
-    "0", "1", "-1", "2", "7", "15", "16", "17", "30", "31", "32", "63", "64", "255", "256", "0xfff",
-    "0x1000", "0x7fff", "0xffff", "0x10000", "0xfffff", "0x100000", "0x7fffffff", "0xffffffff",
-    "0x100000000", "0x7fffffffffffffff", "0x8000000000000000", "0xffffffffffffffff", "0x7fff_ffff_f000",
-    "0xffff_8000_0000_0000", "170141183460469231731687303715884105727", "''", "null", "true", "[]", "{}",
-    "[0, 0]", "x", "start", "smi", "~", "-9223372036854775808", "0xffffffffffffff00", "0xfffffffffffff000",
+    "0",
+    "1",
+    "-1",
+    "2",
+    "7",
+    "15",
+    "16",
+    "17",
+    "30",
+    "31",
+    "32",
+    "63",
+    "64",
+    "255",
+    "256",
+    "0xfff",
+    "0x1000",
+    "0x7fff",
+    "0xffff",
+    "0x10000",
+    "0xfffff",
+    "0x100000",
+    "0x7fffffff",
+    "0xffffffff",
+    "0x100000000",
+    "0x7fffffffffffffff",
+    "0x8000000000000000",
+    "0xffffffffffffffff",
+    "0x7fff_ffff_f000",
+    "0xffff_8000_0000_0000",
+    "170141183460469231731687303715884105727",
+    "''",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "[0, 0]",
+    "x",
+    "start",
+    "smi",
+    "~",
+    "-9223372036854775808",
+    "0xffffffffffffff00",
+    "0xfffffffffffff000",
 ];
 
 /// Text of every file with an ending in a folder and its folders, with its path.
@@ -106,7 +145,10 @@ fn edited(text: &str, edit: &Edit) -> String {
     let other = |file: &Index, line: &Index| -> &'static str {
         let (_, text) = &repository()[file.index(repository().len())];
         let lines: Vec<&str> = text.lines().collect();
-        lines.get(line.index(lines.len().max(1))).copied().unwrap_or_default()
+        lines
+            .get(line.index(lines.len().max(1)))
+            .copied()
+            .unwrap_or_default()
     };
     let with = |place: &Index, value: &str| {
         let words = words(text);
@@ -192,7 +234,14 @@ proptest! {
 /// Every edge value in place of every word of these files: they have each part of the format.
 #[test]
 fn edge_values_in_every_place_are_read_and_run_without_panic() {
-    let chosen = ["smm/auto-halt-restart.yaml", "ist/", "smram/", "apic/", "stage2/arm64", "xen-pv/"];
+    let chosen = [
+        "smm/auto-halt-restart.yaml",
+        "ist/",
+        "smram/",
+        "apic/",
+        "stage2/arm64",
+        "xen-pv/",
+    ];
     for part in chosen {
         let found = repository()
             .iter()

@@ -72,7 +72,11 @@ fn a_lone_hlt_proves_nothing_of_smm() {
     let file = Path::new("smm/x.yaml");
     let case = harness::case::Case::parse("smm/x".to_owned(), file, text.as_bytes()).expect("it is right");
     for requirement in &case.checks {
-        assert!(matches!(proof(&case, requirement), Proof::Unnoticed(_)), "{}", requirement.id);
+        assert!(
+            matches!(proof(&case, requirement), Proof::Unnoticed(_)),
+            "{}",
+            requirement.id
+        );
     }
 }
 

@@ -69,19 +69,21 @@ fn check_claims(cases: &[Case]) -> Result<(), Failure> {
         let mut own = proofs.iter().filter(|(other, ..)| other.name == case.name);
         own.any(|(_, _, proof)| proof.is_given())
     };
-    let unnoticed = proofs.iter().filter_map(|(case, requirement, proof)| match proof {
-        Proof::Unnoticed(defects) if !proves(case) => {
-            let names: Vec<&str> = defects.iter().map(|defect| defect.name()).collect();
-            let id = requirement.id;
-            Some(format!(
-                "{}: {id} is in `checks`, but the case conforms also if the model breaks it ({}); \
+    let unnoticed = proofs
+        .iter()
+        .filter_map(|(case, requirement, proof)| match proof {
+            Proof::Unnoticed(defects) if !proves(case) => {
+                let names: Vec<&str> = defects.iter().map(|defect| defect.name()).collect();
+                let id = requirement.id;
+                Some(format!(
+                    "{}: {id} is in `checks`, but the case conforms also if the model breaks it ({}); \
                  expect what tells them apart, or take {id} out",
-                place(case, requirement),
-                names.join(", ")
-            ))
-        }
-        _ => None,
-    });
+                    place(case, requirement),
+                    names.join(", ")
+                ))
+            }
+            _ => None,
+        });
     let messages: Vec<String> = unnoticed.collect();
     if messages.is_empty() {
         Ok(())

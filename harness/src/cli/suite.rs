@@ -190,9 +190,9 @@ impl Suite {
         let is_named = |name: &str| named.iter().any(|case| case.name == name);
         self.bad.retain(|bad| !is_named(&bad.name));
         self.check_chosen(&globs, everything)?;
-        let is_wanted =
-            |name: &str| everything || globs.iter().any(|pattern| glob::matches(pattern, name));
-        self.cases.retain(|case| is_wanted(&case.name) || is_named(&case.name));
+        let is_wanted = |name: &str| everything || globs.iter().any(|pattern| glob::matches(pattern, name));
+        self.cases
+            .retain(|case| is_wanted(&case.name) || is_named(&case.name));
         for case in named {
             let same_name = self.cases.iter().position(|known| known.name == case.name);
             let Some(known) = same_name.and_then(|index| self.cases.get_mut(index)) else {

@@ -37,7 +37,9 @@ impl Change {
     /// If these cannot be.
     pub fn new(commit: String, first_in: Tag, stable: Vec<Tag>) -> Result<Self, BadChange> {
         let is_name = (12..=40).contains(&commit.len())
-            && commit.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            && commit
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if !is_name {
             return Err(BadChange::Commit(commit));
         }

@@ -152,7 +152,12 @@ impl KernelRange {
         let before = |tag| Cut { tag, behind: false };
         let introduced = self.introduced.iter().map(|change| before(change.first_in()));
         let fixed = self.fixed.iter().map(|change| before(change.first_in()));
-        let begin = self.bounds.iter().filter_map(Bound::begin).chain(introduced).max();
+        let begin = self
+            .bounds
+            .iter()
+            .filter_map(Bound::begin)
+            .chain(introduced)
+            .max();
         let end = self.bounds.iter().filter_map(Bound::end).chain(fixed).min();
         match (begin, end) {
             (Some(begin), Some(end)) if begin >= end => Err(BadKernelRange::Empty(self.to_string())),

@@ -56,11 +56,7 @@ impl Tag {
         let (patch, rest) = third.unwrap_or((0, rest));
         let marked = rest.strip_prefix("-rc").or_else(|| rest.strip_prefix("~rc"));
         let (candidate, rest) = marked.and_then(number).unwrap_or((RELEASE, rest));
-        Some((
-            Self::new((major, minor), patch, candidate),
-            third.is_some(),
-            rest,
-        ))
+        Some((Self::new((major, minor), patch, candidate), third.is_some(), rest))
     }
 }
 

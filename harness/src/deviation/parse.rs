@@ -327,15 +327,14 @@ impl Reader<'_> {
             written.fixed.is_some(),
         ];
         if mixed && bounded.contains(&true) {
-            let message = "xen-pv has Xen's versions and the other targets those of Linux; write a file for each";
+            let message =
+                "xen-pv has Xen's versions and the other targets those of Linux; write a file for each";
             self.mistake(&written.targets, message.to_owned());
         }
-        let only_saved = written.modes.as_ref().is_some_and(|modes| {
-            modes
-                .value
-                .iter()
-                .all(|mode| mode.value != Mode::Normal.name())
-        });
+        let only_saved = written
+            .modes
+            .as_ref()
+            .is_some_and(|modes| modes.value.iter().all(|mode| mode.value != Mode::Normal.name()));
         if xen && !mixed && only_saved {
             let message = "xen-pv runs in mode normal only, so this file is about nothing";
             self.mistake(&written.targets, message.to_owned());

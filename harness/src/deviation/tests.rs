@@ -125,7 +125,10 @@ fn what_means_nothing_is_refused() {
         ("[svm, svm-npt0]", "leave that out"),
     ] {
         let found = mistakes(&EXAMPLE.replace("[svm, vmx]", targets));
-        assert!(found[0].starts_with("d.yaml:2:10: ") && found[0].ends_with(said), "{found:?}");
+        assert!(
+            found[0].starts_with("d.yaml:2:10: ") && found[0].ends_with(said),
+            "{found:?}"
+        );
     }
     let vmx = EXAMPLE.replace("[svm, vmx]", "[vmx]") + "processor: qemu-tcg\n";
     assert!(mistakes(&vmx)[0].contains("no VMX"));
@@ -148,9 +151,7 @@ fn the_commits_of_a_bug_can_be_named() {
     let wrong = mistakes(&fixed.replace("6.1.20", "6.1").replace("v6.2-rc1", "6.2-rcx"));
     assert_eq!(
         wrong,
-        [
-            "d.yaml:3:42: `6.2-rcx` is no version of a kernel; write X.Y, X.Y.Z or X.Y-rcN, such as 6.2-rc1",
-        ]
+        ["d.yaml:3:42: `6.2-rcx` is no version of a kernel; write X.Y, X.Y.Z or X.Y-rcN, such as 6.2-rc1",]
     );
     let wrong = mistakes(&fixed.replace("0123456789ab", "0123"));
     assert!(wrong[0].contains("names no commit"), "{wrong:?}");
@@ -160,7 +161,11 @@ fn the_commits_of_a_bug_can_be_named() {
 fn what_yaml_has_and_is_not_read_is_refused() {
     for (from, to, what) in [
         ("reason: KVM", "reason: &why KVM", "anchor"),
-        ("source: Linux arch/x86/kvm/smm.c", "source: &a x\nfound2: *a", "alias"),
+        (
+            "source: Linux arch/x86/kvm/smm.c",
+            "source: &a x\nfound2: *a",
+            "alias",
+        ),
         ("reason: KVM", "reason: !!str KVM", "tag"),
         ("reason: KVM", "<<: {}\nreason: KVM", "merges"),
     ] {

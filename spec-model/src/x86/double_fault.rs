@@ -76,8 +76,9 @@ impl Processor<'_, '_> {
             };
             let skipped = outcome == Nested::DoubleFault && self.rules.broken(Defect::DoubleFaultSkipped);
             let forgotten = self.exception_is_forgotten(outcome)?;
+            let repeats = self.rules.broken(Defect::TripleFaultRepeats);
             (event, class) = match outcome {
-                Nested::Shutdown if !forgotten => {
+                Nested::Shutdown if !forgotten && !repeats => {
                     self.vcpu.activity = Activity::Shutdown;
                     return Ok(());
                 }
@@ -100,7 +101,9 @@ impl Processor<'_, '_> {
     }
 
     fn note_page_fault(&mut self, exception: Exception) {
-        if let Some(address) = exception.address {
+        if let Some(address) = exception.address
+            && !self.rules.broken(Defect::PageFaultLeavesCr2)
+        {
             self.state_mut().cr2 = address;
         }
     }

@@ -97,7 +97,10 @@ fn two_named_files_of_one_name_are_a_mistake() {
     let patterns = [0, 1].map(|index| paths[index].to_str().expect("text"));
     let failure = chosen(&mut Suite::default(), &patterns).expect_err("two files, one name");
     assert_eq!(failure.status, Status::Wrong);
-    assert!(failure.messages[0].contains("are both the case `smm/a`"), "{failure}");
+    assert!(
+        failure.messages[0].contains("are both the case `smm/a`"),
+        "{failure}"
+    );
 }
 
 #[test]

@@ -74,7 +74,16 @@ fn bounds_hold_for_kernels() {
 #[test]
 fn bounds_that_are_none_are_refused() {
     for text in [
-        "", "6.1", ">=6", ">=6.x", ">=6.1.2.3", ">=5.10 <6.2", "~6.1", ">=6.1~rc3", "<6.2-rc", "<6.2-rc1x",
+        "",
+        "6.1",
+        ">=6",
+        ">=6.x",
+        ">=6.1.2.3",
+        ">=5.10 <6.2",
+        "~6.1",
+        ">=6.1~rc3",
+        "<6.2-rc",
+        "<6.2-rc1x",
     ] {
         assert!(text.parse::<KernelRange>().is_err(), "{text} was accepted");
     }
@@ -150,8 +159,14 @@ fn commits_that_cannot_be_are_refused() {
         Change::new(commit.to_owned(), tag(first_in), stable).expect_err("it is wrong")
     };
     assert!(matches!(new("0123", "6.2-rc1", &[]), BadChange::Commit(_)));
-    assert!(matches!(new("v6.2-rc1-merge", "6.2-rc1", &[]), BadChange::Commit(_)));
-    assert!(matches!(new(COMMIT, "6.2-rc1", &["6.1"]), BadChange::NotStable(_)));
+    assert!(matches!(
+        new("v6.2-rc1-merge", "6.2-rc1", &[]),
+        BadChange::Commit(_)
+    ));
+    assert!(matches!(
+        new(COMMIT, "6.2-rc1", &["6.1"]),
+        BadChange::NotStable(_)
+    ));
     assert!(matches!(
         new(COMMIT, "6.2-rc1", &["6.1.3", "6.1.5"]),
         BadChange::SameBranch(..)
@@ -161,7 +176,11 @@ fn commits_that_cannot_be_are_refused() {
         BadChange::NotBackported(..)
     ));
     let (bug, fix) = (change("6.2-rc1", &[]), change("6.1", &[]));
-    assert!(KernelRange::default().between(Some(bug), Some(fix.clone())).is_err());
+    assert!(
+        KernelRange::default()
+            .between(Some(bug), Some(fix.clone()))
+            .is_err()
+    );
     assert!(range(">=6.2").between(None, Some(fix)).is_err());
 }
 
