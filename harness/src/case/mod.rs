@@ -47,7 +47,7 @@ pub use expectation::{
     AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, RefusalExpectation,
     StepExpectation, StepFact, errno_name,
 };
-pub use folder::load_folder;
+pub use folder::{BadFile, CaseFolder, load_folder, wrong_ending};
 pub use mistake::{Mistake, Position};
 pub use print::print;
 pub use schema::{case_schema, stage2_schema};
@@ -90,8 +90,12 @@ impl Case {
     /// # Errors
     /// All mistakes of the file, in their order.
     pub fn load(file: &Path) -> Result<Self, Vec<Mistake>> {
-        let area = file.parent().and_then(Path::file_name);
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        if let Some(mistake) = wrong_ending(file) {
+            return Err(vec![mistake]);
+        }
+        let full = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let area = full.parent().and_then(Path::file_name);
+        let stem = full.file_stem().unwrap_or_default().to_string_lossy();
         let name = match area {
             Some(area) => format!("{}/{stem}", area.to_string_lossy()),
             None => stem.into_owned(),
@@ -145,6 +149,15 @@ fn read(name: String, file: &Path, bytes: &[u8], mistakes: &mut Mistakes) -> Opt
             None
         }
     }
+}
+
+/// What YAML has and the files of a suite do not: anchors, aliases, tags and merge keys, with
+/// their places.
+#[must_use]
+pub fn unread_yaml(file: &Path, source: &str) -> Vec<Mistake> {
+    let mut mistakes = Mistakes::new(file);
+    tree::refuse_unread(source, &mut mistakes);
+    mistakes.into_list()
 }
 
 /// The file as text.

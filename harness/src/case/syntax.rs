@@ -85,6 +85,7 @@ pub(super) struct Machine {
     pub(super) processors: Entries<FieldValues>,
     /// Number of processors, 1 unless given. They start at sections `start`, `start.1`, ...
     #[serde(default)]
+    #[schemars(range(max = 16))]
     pub(super) vcpus: Option<Located<u8>>,
     /// Local APICs and how they start; without this there are none. In modes with paging the
     /// page of their registers is mapped.

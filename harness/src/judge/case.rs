@@ -1,5 +1,7 @@
 //! Judges a whole case: the model, the deviations and the run put together.
 
+use std::cell::RefCell;
+
 use spec_model::defect::DefectSet;
 use spec_model::error::ModelError;
 use spec_model::outcome::Outcome;
@@ -12,7 +14,7 @@ use super::rules::{DecidingRules, of_subject};
 use super::verdict::{disagreement, transcript_of};
 use super::{Against, AllowedOutcomes, CaseView, Cited, Verdict, judge, judge_model, layout};
 use crate::case::{Case, Expectations};
-use crate::deviation::{self, Deviation};
+use crate::deviation::{Applicable, Deviation};
 use crate::target::{Backend, Identity, Lack, Mode, Run, other_architecture};
 
 /// The choices that a backend of KVM makes; none are known for an unknown one.
@@ -129,19 +131,24 @@ pub fn judge_run_uncited<'d>(
         Ok(pure) => pure,
         Err(error) => return by_hand::judge(&view, &error, seen),
     };
-    let applicable = deviation::applicable(deviations, target, mode);
-    let mut known = Some(pure);
+    let applicable = Applicable::to(deviations, target, mode);
+    let known = RefCell::new(Some(pure));
     let model = |wanted| match known.take().filter(|_| wanted == DefectSet::NONE) {
         Some(pure) => Ok(pure),
         None => outcomes(&case.scenario, profile, wanted),
     };
-    match AllowedOutcomes::with_model(model, defects, &applicable) {
+    let with = |deviations: &[&'d Deviation]| match AllowedOutcomes::with_model(model, defects, deviations) {
         Ok(allowed) => judge(&view, &allowed, run),
         Err(error) => Verdict::Broken(format!(
             "{}; that is with defects or known deviations on",
             model_failed(&error)
         )),
+    };
+    let verdict = with(&applicable.certain);
+    if applicable.possible.is_empty() || verdict == Verdict::Conforms {
+        return verdict;
     }
+    judge_with_possible(verdict, &applicable, with)
 }
 
 /// Looks for the requirements of the differences of a verdict: those of what differs there. It
@@ -169,6 +176,31 @@ pub fn cite(case: &Case, profile: &'static Profile, defects: DefectSet, verdict:
             None => of_subject(&difference.subject),
         };
     }
+}
+
+/// Judges with deviations of which the kernel's version does not tell whether it has them: with
+/// all of them on, and without one after the other.
+///
+/// Any of them may be missing, so that one which does not show is not *unexpected*.
+fn judge_with_possible<'d>(
+    without: Verdict<'d>,
+    applicable: &Applicable<'d>,
+    judge_with: impl Fn(&[&'d Deviation]) -> Verdict<'d>,
+) -> Verdict<'d> {
+    let is_known = |verdict: &Verdict<'_>| matches!(verdict, Verdict::KnownDeviation(_));
+    if is_known(&without) {
+        return without;
+    }
+    let own = applicable.possible.iter().map(|deviation| vec![*deviation]);
+    for possible in own.chain([applicable.possible.clone()]) {
+        let mut deviations = applicable.certain.clone();
+        deviations.extend(possible);
+        let verdict = judge_with(&deviations);
+        if is_known(&verdict) {
+            return verdict;
+        }
+    }
+    without
 }
 
 /// Judges the model itself, with defects on or off, and gives the run that was judged.

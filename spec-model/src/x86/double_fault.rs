@@ -83,8 +83,9 @@ impl Processor<'_, '_> {
             if delivered || !self.rules.broken(Defect::DoubleFaultKeepsCr2) {
                 self.note_page_fault(exception);
             }
+            let repeats = self.rules.broken(Defect::TripleFaultRepeats);
             (event, class) = match outcome {
-                Nested::Shutdown if !forgotten => {
+                Nested::Shutdown if !forgotten && !repeats => {
                     self.vcpu.activity = Activity::Shutdown;
                     return Ok(());
                 }
@@ -107,7 +108,9 @@ impl Processor<'_, '_> {
     }
 
     fn note_page_fault(&mut self, exception: Exception) {
-        if let Some(address) = exception.address {
+        if let Some(address) = exception.address
+            && !self.rules.broken(Defect::PageFaultLeavesCr2)
+        {
             self.state_mut().cr2 = address;
         }
     }

@@ -222,7 +222,7 @@ impl Processor<'_, '_> {
     /// (CHIPSET-WALK-001). The host does not hear of it: only what instructions read and
     /// write reaches it as an access.
     fn table_entry(&self, address: u64, width: usize) -> u64 {
-        let in_smm = self.state().events.in_smm;
+        let in_smm = self.state().events.in_smm || self.rules.broken(Defect::WalkSeesClosedSmram);
         let nothing = u64::MAX >> (64 - 8 * width);
         self.memory.read(address, width, in_smm).unwrap_or(nothing)
     }

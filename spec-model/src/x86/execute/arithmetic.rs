@@ -3,6 +3,7 @@
 use iced_x86::{Instruction, Mnemonic};
 
 use super::operand::{ones, sign_bit, sign_extend};
+use crate::defect::Defect;
 use crate::x86::control::flag;
 use crate::x86::exception::{DE, Exception, Step};
 use crate::x86::processor::Processor;
@@ -214,6 +215,9 @@ impl Processor<'_, '_> {
         let divisor = u128::from(self.read_operand(instruction, 0)?);
         let dividend = self.double(width);
         if divisor == 0 || dividend / divisor > u128::from(ones(width)) {
+            if self.rules.broken(Defect::DivideOverflowWraps) {
+                return Ok(());
+            }
             return Err(Exception::plain(DE).into());
         }
         self.set_quotient((dividend / divisor) as u64, (dividend % divisor) as u64, width);

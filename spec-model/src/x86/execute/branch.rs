@@ -249,7 +249,10 @@ impl Processor<'_, '_> {
     pub(in crate::x86) fn enter_outer(&mut self, code: Segment, rip: u64, rsp: u64, stack: u16) -> Step {
         let cpl = (code.selector & 3) as u8;
         let to_64_bit = self.long_mode_active() && code.attributes.long();
-        let stack = if stack & !3 == 0 && to_64_bit && cpl != 3 && stack as u8 == cpl {
+        let accepts_null = self.rules.broken(Defect::IretAcceptsNullStack);
+        let keeps_data = self.rules.broken(Defect::IretKeepsDataSegments);
+        let may_be_null = to_64_bit && cpl != 3 && stack as u8 == cpl;
+        let stack = if stack & !3 == 0 && (may_be_null || accepts_null) {
             self.returned_null_stack(stack, cpl)
         } else {
             let descriptor = self.stack_descriptor(stack, cpl, GP);
@@ -273,7 +276,7 @@ impl Processor<'_, '_> {
             let segment = state.segment_mut(name);
             let attributes = segment.attributes;
             let conforming = attributes.is_code() && attributes.kind() & 4 != 0;
-            if !attributes.unusable() && attributes.dpl() < cpl && !conforming {
+            if !attributes.unusable() && attributes.dpl() < cpl && !conforming && !keeps_data {
                 segment.selector = 0;
                 segment.attributes = SegmentAttributes::UNUSABLE;
             }

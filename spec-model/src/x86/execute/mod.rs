@@ -57,7 +57,9 @@ impl Processor<'_, '_> {
             }
             M::Hlt => {
                 self.require_kernel()?;
-                return Ok(After::Halt);
+                if !self.rules.broken(Defect::HltDoesNotStop) {
+                    return Ok(After::Halt);
+                }
             }
             M::Out | M::In => return self.execute_port(instruction, points),
             M::Int => self.software_interrupt(instruction, instruction.immediate8())?,
@@ -67,6 +69,9 @@ impl Processor<'_, '_> {
                 if self.flag(super::control::flag::OF) {
                     self.software_interrupt(instruction, OF)?;
                 }
+            }
+            M::Ud2 if self.rules.broken(Defect::UndefinedOpcodeBehind) => {
+                self.raise(Exception::UNDEFINED)?;
             }
             M::Ud2 => return Err(Exception::UNDEFINED.into()),
             M::Iret | M::Iretd | M::Iretq => self.interrupt_return(instruction)?,
@@ -158,7 +163,7 @@ impl Processor<'_, '_> {
     /// # Errors
     /// #GP(0).
     pub(super) fn require_kernel(&self) -> Step {
-        if self.cpl() == 0 {
+        if self.cpl() == 0 || self.rules.broken(Defect::PrivilegeUnchecked) {
             Ok(())
         } else {
             Err(Exception::GP0.into())

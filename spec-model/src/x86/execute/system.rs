@@ -66,10 +66,13 @@ impl Processor<'_, '_> {
             M::Swapgs => {
                 self.require_64_bit()?;
                 self.require_kernel()?;
+                let copies = self.rules.broken(Defect::SwapgsCopies);
                 let state = self.state_mut();
                 let kernel = state.kernel_gs_base;
-                state.kernel_gs_base =
-                    std::mem::replace(&mut state.segment_mut(SegmentName::Gs).base, kernel);
+                let program = std::mem::replace(&mut state.segment_mut(SegmentName::Gs).base, kernel);
+                if !copies {
+                    state.kernel_gs_base = program;
+                }
             }
             M::Syscall => self.syscall()?,
             M::Sysret | M::Sysretq => self.sysret(instruction)?,
@@ -85,7 +88,8 @@ impl Processor<'_, '_> {
         }
         let was_on = self.flag(flag::IF);
         self.set_flag(flag::IF, on);
-        if on && !was_on {
+        let always = self.rules.broken(Defect::StiAlwaysStartsShadow);
+        if on && (!was_on || always) && !self.rules.broken(Defect::StiShadowMissing) {
             self.start_shadow(Shadow::Sti);
         }
         Ok(())
@@ -318,6 +322,12 @@ impl Processor<'_, '_> {
     fn set_debug_register(&mut self, index: usize, value: u64) -> Step {
         let index = self.debug_register_index(index)?;
         self.general_detect()?;
+        let ignores = self.rules.broken(Defect::DebugUpperHalfIgnored);
+        let value = if index >= 4 && ignores {
+            value & 0xffff_ffff
+        } else {
+            value
+        };
         if index >= 4 && value >> 32 != 0 {
             return Err(Exception::GP0.into());
         }

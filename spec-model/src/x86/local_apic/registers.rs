@@ -261,9 +261,11 @@ impl Processor<'_, '_> {
 
     /// A write to the low half of the interrupt command register (APIC-ICR-001).
     fn command(&mut self, low: u32, high: u32) -> Step {
+        let ignores_high = self.rules.broken(Defect::IcrHighIgnored);
         if let Some(apic) = self.state_mut().apic.as_deref_mut() {
             apic.icr = low & !DELIVERY_STATUS;
             apic.icr2 = high;
+            let high = if ignores_high { 0 } else { high };
             let command = Command::decode(low, high, apic.mode());
             return self.send(command, false);
         }

@@ -279,6 +279,16 @@ impl<'run> Machine<'run> {
         if self.rules.broken(Defect::MachineCheckDoesNotWakeHalted) {
             return state.is_woken_by_interrupt(deaf_to_smi);
         }
+        if self.rules.broken(Defect::NmiDoesNotWakeHalted) && state.events.nmi_pending > 0 {
+            let mut without = state.clone();
+            without.events.nmi_pending = 0;
+            return without.wakes_from_halt(deaf_to_smi);
+        }
+        if self.rules.broken(Defect::InterruptDoesNotWakeHalted) && state.apic.is_some() {
+            let mut without = state.clone();
+            without.apic = None;
+            return without.wakes_from_halt(deaf_to_smi);
+        }
         state.wakes_from_halt(deaf_to_smi)
     }
 
