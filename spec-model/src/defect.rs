@@ -533,6 +533,10 @@ defects! {
         "What the host answers to a load that extends the sign is extended with zeros.";
     AbortOfHostIgnored "abort-of-host-ignored" A64_ABORT_001
         "An access that the host answers with an abort is completed.";
+    ReadModifyWriteFaultsAsRead "read-modify-write-faults-as-read" INS_RMW_001
+        "An instruction without LOCK that reads and writes memory reads before it checks that it can write, and faults as a read.";
+    ReservedBitFaultNotPresent "reserved-bit-fault-not-present" EXC_PF_001
+        "The error code of a page fault at a reserved bit says that the page is not present.";
 }
 
 impl fmt::Display for Defect {

@@ -12,6 +12,10 @@ pub enum ModelError {
         /// Linear address in bytes.
         address: u64,
     },
+    /// The scenario needs a part of the processor that exists and that the model lacks. It is
+    /// named as in "the model has no ..".
+    #[error("the model has no {0}")]
+    NotModelled(String),
     /// The scenario contradicts itself.
     #[error("{0}")]
     BadScenario(String),

@@ -59,6 +59,9 @@ super::requirements! {
     EXC_PF_002 "EXC-PF-002" Architectural
         "A page walk sets the accessed bit of every entry it uses, and the dirty bit of the last one on a write."
         "Intel SDM vol. 3A, \"Accessed and Dirty Flags\"; AMD APM vol. 2, 5.4.2";
+    EXC_PF_003 "EXC-PF-003" Vendor
+        "Whether a page walk that faults has set the accessed bits of the entries above the one that faults is not specified."
+        "Intel SDM vol. 3A, \"Accessed and Dirty Flags\"; AMD APM vol. 2, 5.4.2";
     EXC_SEG_001 "EXC-SEG-001" Architectural
         "An access beyond a segment limit raises #GP(0), through SS #SS(0)."
         "Intel SDM vol. 3A, \"Limit Checking\"; AMD APM vol. 2, 4.12.1";
@@ -140,6 +143,9 @@ super::requirements! {
     EXC_STEP_003 "EXC-STEP-003" Architectural
         "A single-step trap takes precedence over an NMI that is pending at the same instruction boundary, and the NMI then interrupts the first instruction of the trap's handler."
         "Intel SDM vol. 3A, \"Priority Among Concurrent Events\" (table); AMD APM vol. 2, table \"Simultaneous Interrupt Priorities\"";
+    EXC_STEP_005 "EXC-STEP-005" Architectural
+        "A single step of HLT wakes the processor: the trap reports the instruction behind it."
+        "Intel SDM vol. 2, HLT (a debug exception resumes execution); AMD APM vol. 2, 13.1.1.4, and vol. 3, HLT";
     EXC_IRET_004 "EXC-IRET-004" Architectural
         "IRET with NT set raises #GP(0) in long mode, and NT does not matter in real mode."
         "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";

@@ -235,7 +235,7 @@ impl Processor<'_, '_> {
     /// checks on CS, RIP and SS for privilege level 3.
     fn return_to(&mut self, context: Context) -> Step {
         let code = self.code_segment(context.cs, 3, true)?;
-        if !is_canonical(context.rip) && code.attributes.long() {
+        if !is_canonical(context.rip) && code.segment.attributes.long() {
             return Err(Exception::GP0.into());
         }
         self.enter_outer(code, context.rip, context.rsp, context.ss)?;
