@@ -534,7 +534,13 @@ defects! {
     AbortOfHostIgnored "abort-of-host-ignored" A64_ABORT_001
         "An access that the host answers with an abort is completed.";
     ReadModifyWriteFaultsAsRead "read-modify-write-faults-as-read" INS_RMW_001
-        "An instruction without LOCK that reads and writes memory reads before it checks that it can write, and faults as a read.";
+        "An instruction that reads and writes memory reads before it checks that it can write, and faults as a read.";
+    TaskSegmentUpperHalfUnchecked "task-segment-upper-half-unchecked" INS_TASK_002
+        "LTR and LLDT look neither at the type in the upper half of the descriptor nor at whether the base is canonical.";
+    NearBranchSizeIgnored "near-branch-size-ignored" INS_BRANCH_001
+        "66h before a near branch in 64-bit code does nothing on a processor of AMD's.";
+    NonCanonicalAccessIsGp "non-canonical-access-is-gp" EXC_SEG_004
+        "An access to a non-canonical address raises #GP through the stack, too, and loads CR2.";
     ReservedBitFaultNotPresent "reserved-bit-fault-not-present" EXC_PF_001
         "The error code of a page fault at a reserved bit says that the page is not present.";
 }

@@ -123,7 +123,7 @@ const PLAIN: &[(&str, &[Mnemonic])] = &[
     ("ud0", &[Mnemonic::Ud0]),
     ("ud1", &[Mnemonic::Ud1]),
     ("ud2", &[Mnemonic::Ud2]),
-    ("wait", &[Mnemonic::Wait]),
+    ("fwait", &[Mnemonic::Wait]),
     ("endbr32", &[Mnemonic::Endbr32]),
     ("endbr64", &[Mnemonic::Endbr64]),
     ("rsm", &[Mnemonic::Rsm]),
@@ -284,6 +284,14 @@ pub(super) fn named(name: &str) -> Option<&'static Entry> {
         .binary_search_by(|entry| entry.name.as_str().cmp(name))
         .ok()?;
     ENTRIES.get(index)
+}
+
+/// Whether some processor has an instruction of that name.
+pub(super) fn exists_elsewhere(name: &str) -> bool {
+    let is_called = |mnemonic: Mnemonic| {
+        mnemonic != Mnemonic::INVALID && format!("{mnemonic:?}").eq_ignore_ascii_case(name)
+    };
+    Mnemonic::values().any(is_called)
 }
 
 #[cfg(test)]

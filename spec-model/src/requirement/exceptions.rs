@@ -71,6 +71,9 @@ super::requirements! {
     EXC_SEG_003 "EXC-SEG-003" Architectural
         "Loading a segment register sets the accessed bit of the descriptor in memory."
         "Intel SDM vol. 3A, \"Code- and Data-Segment Descriptor Types\"; AMD APM vol. 2, 4.7.2";
+    EXC_SEG_004 "EXC-SEG-004" Architectural
+        "In 64-bit mode an access to a non-canonical address raises #GP(0), or #SS(0) if its address begins with the stack or frame pointer, and leaves CR2 alone."
+        "Intel SDM vol. 1, \"Canonical Addressing\"; AMD APM vol. 2, 8.2.13 and 8.2.14";
     EXC_FLAGS_001 "EXC-FLAGS-001" Architectural
         "Flags that an instruction leaves undefined may have any value."
         "Intel SDM vol. 1, appendix \"EFLAGS Cross-Reference\"; AMD APM vol. 3, instruction descriptions";
@@ -200,6 +203,15 @@ super::requirements! {
     EXC_GATE_008 "EXC-GATE-008" Architectural
         "A handler in conforming code runs at the privilege level that was interrupted; in other code it runs at the DPL of that code."
         "Intel SDM vol. 2, INT n, and vol. 3A, \"Protection of Exception- and Interrupt-Handler Procedures\"; AMD APM vol. 2, 8.7.4";
+    EXC_GATE_010 "EXC-GATE-010" Architectural
+        "A handler starts at the offset that all fields of its gate make up, at any byte; a 16-bit gate has 16 bits of it and pushes a frame of words."
+        "Intel SDM vol. 3A, \"IDT Descriptors\" and vol. 2, INT n; AMD APM vol. 2, 4.8.4";
+    EXC_STACK_002 "EXC-STACK-002" Architectural
+        "Outside 64-bit mode a frame that does not fit within the limit of the stack segment raises #SS, with the selector of a new stack or 0, plus EXT."
+        "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.2.13";
+    EXC_CR_004 "EXC-CR-004" Architectural
+        "MOV to CR8 with one of bits 63:4 set raises #GP(0)."
+        "Intel SDM vol. 2, MOV (control registers); AMD APM vol. 2, 8.2.14 and 16.6.4";
     EXC_GATE_009 "EXC-GATE-009" Architectural
         "A gate with a null selector raises #GP with error code 0; one whose selector is beyond its table or names no code, code of an outer level or in long mode no 64-bit code raises #GP, and code that is not present #NP, with the selector as error code, plus EXT."
         "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.2.12 and 8.2.14, vol. 3, INT";

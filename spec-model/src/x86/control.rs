@@ -44,6 +44,8 @@ pub mod flag {
 pub mod cr0 {
     /// Protection enable.
     pub const PE: u64 = 1;
+    /// Monitor coprocessor: WAIT looks at TS.
+    pub const MP: u64 = 1 << 1;
     /// Emulation.
     pub const EM: u64 = 1 << 2;
     /// Task switched.

@@ -57,7 +57,7 @@ impl Processor<'_, '_> {
             // Which of the two it is depends on the run, so it is not kept.
             let choice = self.rules.profile.instructions.near_branch;
             let settled = self.rules.choices.settle_for_good(choice, &INS_BRANCH_001);
-            if settled == NearBranch::Sized16 {
+            if settled == NearBranch::Sized16 && !self.rules.broken(Defect::NearBranchSizeIgnored) {
                 instruction = other;
             }
             self.code_address(rip, instruction.len())?;

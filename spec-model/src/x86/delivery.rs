@@ -76,9 +76,7 @@ impl Processor<'_, '_> {
     pub(super) fn deliver(&mut self, event: Event) -> Step {
         match self.mode() {
             Mode::Real => self.deliver_real(event.vector),
-            _ if self.flag(flag::VM) => {
-                Err(ModelError::NotModelled("virtual-8086 mode".to_owned()).into())
-            }
+            _ if self.flag(flag::VM) => Err(ModelError::NotModelled("virtual-8086 mode".to_owned()).into()),
             _ if self.long_mode_active() => self.deliver_long(event),
             _ => self.deliver_protected(event),
         }
@@ -167,6 +165,7 @@ impl Processor<'_, '_> {
         Ok((descriptor, cpl))
     }
 
+    /// Protected mode. The gate says how wide the frame and the handler's offset are (EXC-GATE-010).
     fn deliver_protected(&mut self, event: Event) -> Step {
         let gate = self.gate(event, 8, &[6, 7, 14, 15])?;
         let width = if gate.kind & 8 != 0 { 4 } else { 2 };
@@ -361,6 +360,7 @@ impl Processor<'_, '_> {
         }
     }
 
+    /// Pushes a frame outside 64-bit mode (EXC-STACK-002).
     fn push_frame(
         &mut self,
         stack: &Segment,

@@ -63,7 +63,7 @@ pub fn selector_error(selector: u16) -> u32 {
 
 impl Processor<'_, '_> {
     /// Linear address of an access through a segment register, with all checks
-    /// (EXC-SEG-001).
+    /// (EXC-SEG-001, EXC-SEG-004).
     ///
     /// # Errors
     /// #GP(0), or #SS(0) through SS.
@@ -84,7 +84,7 @@ impl Processor<'_, '_> {
             };
             let last = linear.wrapping_add(width as u64 - 1);
             if !is_canonical(linear) || !is_canonical(last) {
-                return Err(fault.into());
+                return Err(self.non_canonical(fault, linear).into());
             }
             return Ok(linear);
         }
@@ -98,6 +98,23 @@ impl Processor<'_, '_> {
             return Err(fault.into());
         }
         Ok(segment.base.wrapping_add(offset) & 0xffff_ffff)
+    }
+
+    /// The fault of an access to a non-canonical address in 64-bit mode.
+    fn non_canonical(&self, fault: Exception, linear: u64) -> Exception {
+        if !self.rules.broken(Defect::NonCanonicalAccessIsGp) {
+            return fault;
+        }
+        let address = if is_canonical(linear) {
+            // The access crosses into the hole: its second page is the first that is none.
+            (linear | 0xfff).wrapping_add(1)
+        } else {
+            linear
+        };
+        Exception {
+            address: Some(address),
+            ..Exception::GP0
+        }
     }
 
     /// Reads 1 to 8 bytes through a segment register.

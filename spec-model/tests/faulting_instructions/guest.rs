@@ -6,8 +6,9 @@ use spec_model::defect::DefectSet;
 use spec_model::error::ModelError;
 use spec_model::profile::KVM_SVM;
 use spec_model::scenario::{AddressSpace, Blob, Cpuid, Limits, MemoryRegion, Scenario};
+use spec_model::transcript::Access;
 use spec_model::x86::decode_cache::DecodeCache;
-use spec_model::x86::exception::Interruption;
+use spec_model::x86::exception::{Exception, Interruption};
 use spec_model::x86::memory::{Image, PhysicalMemory};
 use spec_model::x86::processor::{Processor, Rules, Vcpu};
 use spec_model::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
@@ -120,28 +121,47 @@ impl Guest {
         }
     }
 
-    /// Executes the instruction, and panics if it faults and has changed what it must not.
-    pub fn run(&self, code: Code) -> End {
+    /// Whether the bytes are no instruction.
+    pub fn fetch_raises_ud(&self) -> bool {
         let image = Image::new(&self.scenario).expect("the memory is in order");
         let mut memory = PhysicalMemory::new(&image);
-        let mut vcpu = Vcpu {
+        let mut vcpu = self.vcpu();
+        let mut rules = self.rules();
+        let fetched = processor(
+            &mut vcpu,
+            &mut memory,
+            &mut DecodeCache::default(),
+            &mut rules,
+            &mut Vec::new(),
+        )
+        .fetch();
+        fetched == Err(Interruption::Exception(Exception::UNDEFINED))
+    }
+
+    fn vcpu(&self) -> Vcpu {
+        Vcpu {
             state: self.scenario.vcpus[0].clone(),
             ..Vcpu::default()
-        };
-        let mut rules = Rules {
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
             profile: &KVM_SVM,
             defects: DefectSet::NONE,
             cpuid: self.scenario.cpuid,
             choices: Choices::scripted(Vec::new()),
             facilities: Vec::new(),
-        };
-        let mut processor = Processor {
-            vcpu: &mut vcpu,
-            memory: &mut memory,
-            decoded: &mut DecodeCache::default(),
-            rules: &mut rules,
-            accesses: &mut Vec::new(),
-        };
+        }
+    }
+
+    /// Executes the instruction, and panics if it faults and has changed what it must not.
+    pub fn run(&self, code: Code) -> End {
+        let image = Image::new(&self.scenario).expect("the memory is in order");
+        let mut memory = PhysicalMemory::new(&image);
+        let (mut vcpu, mut rules) = (self.vcpu(), self.rules());
+        let (mut decoded, mut accesses) = (DecodeCache::default(), Vec::new());
+        let mut processor = processor(&mut vcpu, &mut memory, &mut decoded, &mut rules, &mut accesses);
         let instruction = match processor.fetch() {
             Ok(instruction) => instruction,
             Err(Interruption::Exception(_)) => return End::Faulted,
@@ -161,7 +181,11 @@ impl Guest {
         if repeats {
             return end;
         }
-        assert_eq!(before, after, "{code:?} {:02x?} has changed registers", self.bytes);
+        assert_eq!(
+            before, after,
+            "{code:?} {:02x?} has changed registers",
+            self.bytes
+        );
         let pushes_frame = matches!(
             instruction.mnemonic(),
             Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into
@@ -171,6 +195,22 @@ impl Guest {
             assert!(allowed, "{code:?} {:02x?} has changed {change:x?}", self.bytes);
         }
         end
+    }
+}
+
+fn processor<'a, 'image>(
+    vcpu: &'a mut Vcpu,
+    memory: &'a mut PhysicalMemory<'image>,
+    decoded: &'a mut DecodeCache,
+    rules: &'a mut Rules,
+    accesses: &'a mut Vec<Access>,
+) -> Processor<'a, 'image> {
+    Processor {
+        vcpu,
+        memory,
+        decoded,
+        rules,
+        accesses,
     }
 }
 
@@ -194,7 +234,12 @@ fn tables(bits: Bits, damage: Damage) -> Vec<Blob> {
     let pages = (0..SIZE / 0x1000).map(|page| entry_at(page * 0x1000));
     if bits == Bits::Code64 {
         let entries: Vec<u8> = pages.flat_map(u64::to_le_bytes).collect();
-        let link = |level: u64| blob(TABLES + level * 0x1000, &(TABLES + (level + 1) * 0x1000 | 3).to_le_bytes());
+        let link = |level: u64| {
+            blob(
+                TABLES + level * 0x1000,
+                &(TABLES + (level + 1) * 0x1000 | 3).to_le_bytes(),
+            )
+        };
         return vec![link(0), link(1), link(2), blob(TABLES + 0x3000, &entries)];
     }
     let entries: Vec<u8> = pages.flat_map(|entry| (entry as u32).to_le_bytes()).collect();
@@ -218,14 +263,28 @@ fn descriptors(bits: Bits) -> Vec<u8> {
     // A TSS and an LDT of 16 bytes at 28h and 38h.
     let task = 0x0000_8900_0000_0067_u64;
     let local = 0x0000_8200_0000_0067_u64;
-    let all = [0, code, data, code & !ACCESSED, data & !ACCESSED, task, 0, local, 0];
+    let all = [
+        0,
+        code,
+        data,
+        code & !ACCESSED,
+        data & !ACCESSED,
+        task,
+        0,
+        local,
+        0,
+    ];
     all.iter().flat_map(|raw| raw.to_le_bytes()).collect()
 }
 
 fn gates(bits: Bits) -> Vec<u8> {
     let gate = (CODE & 0xffff) | u64::from(OTHER_CODE) << 16 | 0x8e00 << 32;
     let words: &[u64] = if bits == Bits::Code64 { &[gate, 0] } else { &[gate] };
-    words.repeat(256).iter().flat_map(|raw| raw.to_le_bytes()).collect()
+    words
+        .repeat(256)
+        .iter()
+        .flat_map(|raw| raw.to_le_bytes())
+        .collect()
 }
 
 fn state(bits: Bits, damage: Damage, operands: &Operands) -> VcpuState {
@@ -269,8 +328,14 @@ fn state(bits: Bits, damage: Damage, operands: &Operands) -> VcpuState {
         let stack = state.segment_mut(SegmentName::Ss);
         stack.limit = (top - 1) as u32;
     }
-    state.gdtr = DescriptorTable { base: GDT, limit: 0x47 };
-    state.idtr = DescriptorTable { base: IDT, limit: 0xfff };
+    state.gdtr = DescriptorTable {
+        base: GDT,
+        limit: 0x47,
+    };
+    state.idtr = DescriptorTable {
+        base: IDT,
+        limit: 0xfff,
+    };
     let [rax, rcx, rdx, r8] = operands.values;
     let general = &mut state.general;
     (general[RAX], general[RCX], general[RDX], general[8]) = (rax, rcx, rdx, r8);

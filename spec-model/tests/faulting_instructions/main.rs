@@ -35,9 +35,15 @@ fn every_encoding_executes() {
     for bits in BITS {
         for code in encodings() {
             for in_memory in [false, true] {
-                let operands = Operands { in_memory, ..Operands::default() };
+                let operands = Operands {
+                    in_memory,
+                    ..Operands::default()
+                };
                 if let Some(end) = check(bits, code, &operands, Damage::None) {
-                    assert!(end != End::Unknown, "{code:?} in {bits:?} is listed and not executed");
+                    assert!(
+                        end != End::Unknown,
+                        "{code:?} in {bits:?} is listed and not executed"
+                    );
                     seen.insert(format!("{code:?}"));
                 }
             }
@@ -56,9 +62,16 @@ fn a_fault_at_each_access_changes_nothing() {
     for code in encodings() {
         let mut faulted = false;
         for bits in BITS {
-            for (damage, offset) in Damage::ALL.iter().flat_map(|damage| OFFSETS.map(|offset| (*damage, offset))) {
+            for (damage, offset) in Damage::ALL
+                .iter()
+                .flat_map(|damage| OFFSETS.map(|offset| (*damage, offset)))
+            {
                 for in_memory in [false, true] {
-                    let operands = Operands { in_memory, offset, ..Operands::default() };
+                    let operands = Operands {
+                        in_memory,
+                        offset,
+                        ..Operands::default()
+                    };
                     faulted |= check(bits, code, &operands, damage) == Some(End::Faulted);
                 }
             }
@@ -67,7 +80,25 @@ fn a_fault_at_each_access_changes_nothing() {
             silent.insert(format!("{code:?}"));
         }
     }
-    assert!(silent.is_empty(), "the law says nothing of {silent:?}, which never faulted");
+    assert!(
+        silent.is_empty(),
+        "the law says nothing of {silent:?}, which never faulted"
+    );
+}
+
+/// Holes of the opcode map are #UD (INS-SET-001); hints that some processor gives a meaning are not.
+#[test]
+fn holes_of_the_opcode_map_are_undefined() {
+    let fetch = |second: u8| {
+        let bytes = [0x0f, second, 0xc0, 0, 0, 0, 0, 0];
+        Guest::new(Bits::Code64, Damage::None, &Operands::default(), &bytes).fetch_raises_ud()
+    };
+    for hole in [0x04, 0x0a, 0x0c, 0x24, 0x26, 0x27, 0x36, 0x39] {
+        assert!(fetch(hole), "0f {hole:02x} is defined nowhere");
+    }
+    for hint in 0x18..=0x1f {
+        assert!(!fetch(hint), "0f {hint:02x} is a hint");
+    }
 }
 
 proptest! {

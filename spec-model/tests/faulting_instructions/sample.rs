@@ -28,8 +28,14 @@ pub fn has_memory_operand(code: Code) -> bool {
     code.op_code().op_kinds().iter().any(|kind| {
         matches!(
             kind,
-            K::mem | K::mem_offs | K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem
-                | K::seg_rSI | K::es_rDI
+            K::mem
+                | K::mem_offs
+                | K::r8_or_mem
+                | K::r16_or_mem
+                | K::r32_or_mem
+                | K::r64_or_mem
+                | K::seg_rSI
+                | K::es_rDI
         )
     }) && !matches!(
         code.mnemonic(),
@@ -78,7 +84,9 @@ fn set_operand(
         instruction.set_op_register(number, register);
     };
     match kind {
-        K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem | K::mem if operands.in_memory || kind == K::mem => {
+        K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem | K::mem
+            if operands.in_memory || kind == K::mem =>
+        {
             instruction.set_op_kind(number, OpKind::Memory);
             instruction.set_memory_base(match bits {
                 64 => Register::RBX,
@@ -97,7 +105,14 @@ fn set_operand(
         K::r32_or_mem | K::r32_reg | K::r32_rm | K::r32_opcode => register(general(Register::EAX, wide)),
         K::r64_or_mem | K::r64_reg | K::r64_rm | K::r64_opcode => register(general(Register::RAX, wide)),
         K::seg_reg => register(
-            [Register::ES, Register::DS, Register::SS, Register::FS, Register::GS, Register::CS][pick % 6],
+            [
+                Register::ES,
+                Register::DS,
+                Register::SS,
+                Register::FS,
+                Register::GS,
+                Register::CS,
+            ][pick % 6],
         ),
         K::cr_reg => register([Register::CR0, Register::CR2, Register::CR3, Register::CR4][pick % 4]),
         K::dr_reg => register([Register::DR0, Register::DR1, Register::DR6, Register::DR7][pick % 4]),
@@ -115,12 +130,42 @@ fn set_operand(
         K::rax => register(Register::RAX),
         K::imm8 => immediate(instruction, number, OpKind::Immediate8, operands.immediate & 0xff),
         K::imm8_const_1 => immediate(instruction, number, OpKind::Immediate8, 1),
-        K::imm8sex16 => immediate(instruction, number, OpKind::Immediate8to16, operands.immediate & 0x7f),
-        K::imm8sex32 => immediate(instruction, number, OpKind::Immediate8to32, operands.immediate & 0x7f),
-        K::imm8sex64 => immediate(instruction, number, OpKind::Immediate8to64, operands.immediate & 0x7f),
-        K::imm16 => immediate(instruction, number, OpKind::Immediate16, operands.immediate & 0xffff),
-        K::imm32 => immediate(instruction, number, OpKind::Immediate32, operands.immediate & 0xffff_ffff),
-        K::imm32sex64 => immediate(instruction, number, OpKind::Immediate32to64, operands.immediate & 0x7fff_ffff),
+        K::imm8sex16 => immediate(
+            instruction,
+            number,
+            OpKind::Immediate8to16,
+            operands.immediate & 0x7f,
+        ),
+        K::imm8sex32 => immediate(
+            instruction,
+            number,
+            OpKind::Immediate8to32,
+            operands.immediate & 0x7f,
+        ),
+        K::imm8sex64 => immediate(
+            instruction,
+            number,
+            OpKind::Immediate8to64,
+            operands.immediate & 0x7f,
+        ),
+        K::imm16 => immediate(
+            instruction,
+            number,
+            OpKind::Immediate16,
+            operands.immediate & 0xffff,
+        ),
+        K::imm32 => immediate(
+            instruction,
+            number,
+            OpKind::Immediate32,
+            operands.immediate & 0xffff_ffff,
+        ),
+        K::imm32sex64 => immediate(
+            instruction,
+            number,
+            OpKind::Immediate32to64,
+            operands.immediate & 0x7fff_ffff,
+        ),
         K::imm64 => immediate(instruction, number, OpKind::Immediate64, operands.immediate),
         K::seg_rSI => instruction.set_op_kind(
             number,

@@ -108,7 +108,9 @@ impl Processor<'_, '_> {
         let index = self.read_operand(instruction, 1)?;
         let far = instruction.op_kind(0) == OpKind::Memory && instruction.op_kind(1) == OpKind::Register;
         let operands_away = if far {
-            sign_extend(index, width).cast_signed().div_euclid(bits.cast_signed())
+            sign_extend(index, width)
+                .cast_signed()
+                .div_euclid(bits.cast_signed())
         } else {
             0
         };

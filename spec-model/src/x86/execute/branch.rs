@@ -284,13 +284,7 @@ impl Processor<'_, '_> {
     /// Continues at an outer privilege level: SS and RSP come from the frame, and data
     /// segments that the program there may not use become null (SDM vol. 2, IRET and RET;
     /// EXC-IRET-007, EXC-IRET-008, EXC-IRET-011).
-    pub(in crate::x86) fn enter_outer(
-        &mut self,
-        target: CodeTarget,
-        rip: u64,
-        rsp: u64,
-        stack: u16,
-    ) -> Step {
+    pub(in crate::x86) fn enter_outer(&mut self, target: CodeTarget, rip: u64, rsp: u64, stack: u16) -> Step {
         let cpl = (target.segment.selector & 3) as u8;
         let to_64_bit = self.long_mode_active() && target.segment.attributes.long();
         let null_stack = stack & !3 == 0 && to_64_bit && cpl != 3 && stack as u8 == cpl;
@@ -299,7 +293,9 @@ impl Processor<'_, '_> {
         } else {
             let descriptor = self.stack_descriptor(stack, cpl, GP);
             let descriptor = descriptor.map_err(|fault| self.as_not_present(fault))?;
-            self.check_markable(descriptor)?;
+            if !self.rules.broken(Defect::FarTransferLeavesAccessedClear) {
+                self.check_markable(descriptor)?;
+            }
             Some(descriptor)
         };
         let code = self.load_code(target)?;

@@ -17,8 +17,9 @@ pub use choices::{
 };
 use iced_x86::{Formatter, Instruction, Mnemonic, NasmFormatter};
 
+use super::control::cr0;
 use super::debug::{FaultOfInt1, HeldAtInt1, dr6};
-use super::exception::{BP, DB, Event, Exception, Interruption, OF, Source, Step};
+use super::exception::{BP, DB, Event, Exception, Interruption, NM, OF, Source, Step};
 use super::instruction_set::{Group, group};
 use super::processor::Processor;
 use super::segment::SegmentName;
@@ -26,6 +27,9 @@ use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::requirement::{DBG_INT1_003, DBG_SS_005, EXC_FRAME_001};
 use crate::scenario::PointId;
+
+/// CR0.MP and CR0.TS, with which WAIT raises #NM.
+const WAITS_FOR_SWITCH: u64 = cr0::MP | cr0::TS;
 
 /// What follows an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +61,13 @@ impl Processor<'_, '_> {
             return Err(self.unknown(instruction).into());
         };
         match group {
-            Group::Idle => {
-                if instruction.mnemonic() == M::Wbinvd {
-                    self.require_kernel()?;
+            Group::Idle => match instruction.mnemonic() {
+                M::Wbinvd => self.require_kernel()?,
+                M::Wait if self.state().cr0 & WAITS_FOR_SWITCH == WAITS_FOR_SWITCH => {
+                    return Err(Exception::plain(NM).into());
                 }
-            }
+                _ => {}
+            },
             Group::String => return self.execute_string(instruction, points),
             Group::Port => return self.execute_port(instruction, points),
             Group::Event => return self.execute_event(instruction),

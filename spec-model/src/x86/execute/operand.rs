@@ -1,6 +1,6 @@
 //! Operands: registers, memory and immediates.
 
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Instruction, OpKind, Register};
 
 use crate::defect::Defect;
 use crate::error::ModelError;
@@ -192,10 +192,8 @@ impl Processor<'_, '_> {
         address: Address,
     ) -> Step<(Destination, u64)> {
         let width = instruction.memory_size().size();
-        let locked = instruction.has_lock_prefix() || instruction.mnemonic() == Mnemonic::Xchg;
-        let reads_first = !locked && self.rules.broken(Defect::ReadModifyWriteFaultsAsRead);
         let linear = self.linear(address.segment, address.offset, width, true)?;
-        if reads_first {
+        if self.rules.broken(Defect::ReadModifyWriteFaultsAsRead) {
             self.translate_all(linear, width, Purpose::Read)?;
         }
         self.translate_all(linear, width, Purpose::Write)?;

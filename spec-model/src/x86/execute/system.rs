@@ -173,13 +173,14 @@ impl Processor<'_, '_> {
             return Err(fault.into());
         }
         let long = self.long_mode_active();
+        let checks_upper_half = !self.rules.broken(Defect::TaskSegmentUpperHalfUnchecked);
         let descriptor = self.descriptor_of(selector, GP, if long { 16 } else { 8 })?;
         let mut segment = descriptor.load(selector);
         if long {
             let high = self.wrap(descriptor.address.wrapping_add(8));
             let high = self.read_linear(high, 8, Privilege::System)?;
             segment.base |= (high & 0xffff_ffff) << 32;
-            if high >> 40 & 0x1f != 0 {
+            if high >> 40 & 0x1f != 0 && checks_upper_half {
                 return Err(fault.into());
             }
         }
@@ -195,7 +196,7 @@ impl Processor<'_, '_> {
         if !attributes.present() {
             return Err(Exception::with_code(NP, selector_error(selector)).into());
         }
-        if long && !is_canonical(segment.base) {
+        if long && !is_canonical(segment.base) && checks_upper_half {
             return Err(fault.into());
         }
         if is_task {
@@ -209,7 +210,7 @@ impl Processor<'_, '_> {
     }
 
     /// MOV to a control or debug register; CR8 is the task priority of the local APIC
-    /// (APIC-INT-007).
+    /// (APIC-INT-007, EXC-CR-004).
     pub(super) fn move_to_special(&mut self, register: Register, value: u64) -> Step {
         self.require_kernel()?;
         match register {

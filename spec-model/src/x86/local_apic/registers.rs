@@ -91,7 +91,7 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
-    /// RDMSR of an x2APIC register (APIC-X2-001, APIC-X2-002).
+    /// RDMSR of an x2APIC register (APIC-X2-001, APIC-X2-002, APIC-X2-005).
     ///
     /// # Errors
     /// #GP where there is no such register in this mode.
@@ -110,7 +110,7 @@ impl Processor<'_, '_> {
         }
     }
 
-    /// WRMSR to an x2APIC register (APIC-X2-001 to APIC-X2-003).
+    /// WRMSR to an x2APIC register (APIC-X2-001 to APIC-X2-003, APIC-X2-005).
     ///
     /// # Errors
     /// #GP where there is no such register in this mode, or it cannot be written so.
