@@ -361,8 +361,6 @@ defects! {
         "#PF sets RF in RFLAGS itself, so that the frame of a double fault that its delivery ends in has RF set.";
     DoubleFaultKeepsCr2 "double-fault-keeps-cr2" EXC_PF_001
         "A page fault that becomes a double fault does not load CR2.";
-    WalkFaultLeavesAccessedClear "walk-fault-leaves-accessed-clear" EXC_PF_002
-        "A page walk that ends in a page fault sets no accessed bit.";
     BenignNestedIsDoubleFault "benign-nested-is-double-fault" EXC_DF_003
         "A fault during delivery of a benign exception becomes a double fault.";
     ReadingEventsDropsNmi "reading-events-drops-nmi" NMI_API_002
@@ -795,6 +793,16 @@ defects! {
         "What the host answers to a load that extends the sign is extended with zeros.";
     AbortOfHostIgnored "abort-of-host-ignored" A64_ABORT_001
         "An access that the host answers with an abort is completed.";
+    ReadModifyWriteFaultsAsRead "read-modify-write-faults-as-read" INS_RMW_001
+        "An instruction that reads and writes memory reads before it checks that it can write, and faults as a read.";
+    TaskSegmentUpperHalfUnchecked "task-segment-upper-half-unchecked" INS_TASK_002
+        "LTR and LLDT look neither at the type in the upper half of the descriptor nor at whether the base is canonical.";
+    NearBranchSizeIgnored "near-branch-size-ignored" INS_BRANCH_001
+        "66h before a near branch in 64-bit code does nothing on a processor of AMD's.";
+    NonCanonicalAccessIsGp "non-canonical-access-is-gp" EXC_SEG_004
+        "An access to a non-canonical address raises #GP through the stack, too, and loads CR2.";
+    ReservedBitFaultNotPresent "reserved-bit-fault-not-present" EXC_PF_001
+        "The error code of a page fault at a reserved bit says that the page is not present.";
 }
 
 impl fmt::Display for Defect {

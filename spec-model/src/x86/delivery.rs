@@ -86,9 +86,7 @@ impl Processor<'_, '_> {
                 }
                 Ok(())
             }
-            _ if self.flag(flag::VM) => {
-                Err(ModelError::Unmodelled("the model has no virtual-8086 mode".to_owned()).into())
-            }
+            _ if self.flag(flag::VM) => Err(ModelError::NotModelled("virtual-8086 mode".to_owned()).into()),
             _ if self.long_mode_active() => self.deliver_long(event),
             _ => self.deliver_protected(event),
         }
@@ -145,7 +143,7 @@ impl Processor<'_, '_> {
             }
         }
         if gate.kind == 5 && size == 8 {
-            return Err(ModelError::Unmodelled("the model has no task gates".to_owned()).into());
+            return Err(ModelError::NotModelled("task gates".to_owned()).into());
         }
         if !allowed.contains(&gate.kind) {
             let other = self.rules.broken(Defect::WrongGateIsNp);
@@ -188,6 +186,7 @@ impl Processor<'_, '_> {
         Ok((descriptor, cpl))
     }
 
+    /// Protected mode. The gate says how wide the frame and the handler's offset are (EXC-GATE-010).
     fn deliver_protected(&mut self, event: Event) -> Step {
         let gate = self.gate(event, 8, &[6, 7, 14, 15])?;
         let width = if gate.kind & 8 != 0 { 4 } else { 2 };
@@ -407,6 +406,7 @@ impl Processor<'_, '_> {
         }
     }
 
+    /// Pushes a frame outside 64-bit mode (EXC-STACK-002).
     fn push_frame(
         &mut self,
         stack: &Segment,

@@ -269,7 +269,7 @@ impl Processor<'_, '_> {
 
     /// Executes an instruction as a whole and clears RF (EXC-FLAGS-002), or one iteration of a
     /// string instruction and sets RF if more follow (EXC-FLAGS-003), or leaves everything
-    /// but the NMI mask as it was and returns the exception.
+    /// but the NMI mask as it was and returns the exception (INS-FAULT-001).
     ///
     /// # Errors
     /// If the model does not know the instruction.
@@ -279,6 +279,7 @@ impl Processor<'_, '_> {
         points: usize,
     ) -> Result<Result<After, Exception>, ModelError> {
         let before = self.state().clone();
+        let undefined_flags = self.vcpu.undefined_flags;
         let shadow = before.events.shadow;
         let single_steps = before.rflags & flag::TF != 0 && !self.rules.broken(Defect::SingleStepIgnored);
         self.vcpu.was_in_shadow = shadow != Shadow::None;
@@ -316,7 +317,11 @@ impl Processor<'_, '_> {
                 self.vcpu.last_io = io;
                 Ok(Ok(after))
             }
-            Err(Interruption::Model(error)) => Err(error),
+            Err(Interruption::Model(error)) => {
+                self.vcpu.undefined_flags = undefined_flags;
+                *self.state_mut() = before;
+                Err(error)
+            }
             Err(Interruption::Exception(exception)) => {
                 self.vcpu.last_io = None;
                 self.vcpu.debug.met = 0;
@@ -329,8 +334,9 @@ impl Processor<'_, '_> {
                     state.rip = before.rip;
                 } else {
                     *state = before;
+                    self.vcpu.undefined_flags = undefined_flags;
                 }
-                state.events = events;
+                self.state_mut().events = events;
                 Ok(Err(exception))
             }
         }

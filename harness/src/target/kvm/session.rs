@@ -182,6 +182,7 @@ impl Session<'_> {
     fn go_on_after(&mut self, vcpu: u8, stop: Stop) -> Result<(), Failure> {
         self.parts[usize::from(vcpu)] = match stop {
             Stop::Sync(_) => Part::Running,
+            Stop::Halted(Some(_)) if self.exception_waits() => Part::Running,
             Stop::Halted(Some(_)) => Part::Halted {
                 nmi: false,
                 smi: false,
@@ -203,6 +204,13 @@ impl Session<'_> {
             self.save_and_restore()?;
         }
         Ok(())
+    }
+
+    /// Whether the processor that stopped last has an exception to take, as after a single step of
+    /// HLT: then it goes on.
+    fn exception_waits(&self) -> bool {
+        let state = self.observations.last().and_then(|seen| seen.state.as_ref());
+        state.is_some_and(|state| state.events.exception.is_some())
     }
 
     /// A machine check that shuts a processor down leaves a request in KVM that nothing but

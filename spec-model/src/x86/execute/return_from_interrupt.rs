@@ -61,8 +61,8 @@ impl Processor<'_, '_> {
             return Err(Exception::GP0.into());
         }
         if self.mode() != Mode::Real && self.flag(flag::NT) && !ignores_nt {
-            let message = "the model has no task switches, and IRET with NT set is one".to_owned();
-            return Err(ModelError::Unmodelled(message).into());
+            let message = "task switches, and IRET with NT set is one".to_owned();
+            return Err(ModelError::NotModelled(message).into());
         }
         let rip = self.peek(0, width)?;
         let selector = self.peek(1, width)? as u16;
@@ -70,11 +70,11 @@ impl Processor<'_, '_> {
         let cpl = self.cpl();
         let legacy = self.mode() == Mode::Protected && !self.long_mode_active();
         if legacy && cpl == 0 && width == 4 && flags & flag::VM != 0 {
-            let message = "the model has no virtual-8086 mode, and IRETD with VM set enters it".to_owned();
-            return Err(ModelError::Unmodelled(message).into());
+            let message = "virtual-8086 mode, and IRETD with VM set enters it".to_owned();
+            return Err(ModelError::NotModelled(message).into());
         }
-        let code = self.code_segment(selector, cpl, true);
-        let code = code.map_err(|fault| match fault {
+        let target = self.code_segment(selector, cpl, true);
+        let target = target.map_err(|fault| match fault {
             Interruption::Exception(exception) if self.rules.broken(Defect::IretCodeErrorZero) => Exception {
                 error_code: exception.error_code.map(|_| 0),
                 ..exception
@@ -82,7 +82,7 @@ impl Processor<'_, '_> {
             .into(),
             fault => fault,
         })?;
-        self.check_in(&code, rip)?;
+        self.check_in(&target.segment, rip)?;
         let mut changeable = self.changeable_flags(width) & ones(width);
         if width > 2 && cpl == 0 && self.mode() != Mode::Real {
             changeable |= flag::VIF_VIP;
@@ -95,8 +95,9 @@ impl Processor<'_, '_> {
         if outer || self.mode() == Mode::Long64 {
             let rsp = self.peek(3, width)?;
             let stack = self.peek(4, width)? as u16;
-            self.enter_outer(code, rip, rsp, stack)?;
+            self.enter_outer(target, rip, rsp, stack)?;
         } else {
+            let code = self.load_code(target)?;
             self.move_stack(3 * width as i64);
             *self.state_mut().segment_mut(SegmentName::Cs) = code;
             self.state_mut().rip = rip;

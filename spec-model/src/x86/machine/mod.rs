@@ -249,6 +249,8 @@ impl<'run> Machine<'run> {
         (0..self.state.vcpus.len()).filter(|vcpu| self.can_run(*vcpu))
     }
 
+    /// Whether a processor can take a turn. A debug exception, too, wakes it from HLT
+    /// (EXC-STEP-005).
     fn can_run(&self, index: usize) -> bool {
         let Some(vcpu) = self.state.vcpus.get(index) else {
             return false;
@@ -262,7 +264,10 @@ impl<'run> Machine<'run> {
                     vcpu.state.is_woken_by_interrupt(deaf)
                 }
                 Activity::Halted => {
-                    vcpu.shutdown_pending || vcpu.machine_check_unnoticed || self.wakes(&vcpu.state, deaf)
+                    vcpu.shutdown_pending
+                        || vcpu.machine_check_unnoticed
+                        || vcpu.debug.trap != 0
+                        || self.wakes(&vcpu.state, deaf)
                 }
                 Activity::WaitForSipi
                 | Activity::Shutdown

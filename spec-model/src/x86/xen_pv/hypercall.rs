@@ -98,7 +98,7 @@ impl Processor<'_, '_> {
             SET_SEGMENT_BASE => self.set_segment_base(first, second),
             number => {
                 let message = format!("the model of Xen does not know hypercall {number}");
-                return Err(ModelError::Unmodelled(message).into());
+                return Err(ModelError::NotModelled(message).into());
             }
         };
         if !self.rules.broken(Defect::XenPvHypercallKeepsRax) {
@@ -247,7 +247,7 @@ impl Processor<'_, '_> {
     /// checks on CS, RIP and SS for privilege level 3.
     fn return_to(&mut self, context: Context) -> Step {
         let code = self.code_segment(context.cs, 3, true)?;
-        if !is_canonical(context.rip) && code.attributes.long() {
+        if !is_canonical(context.rip) && code.segment.attributes.long() {
             return Err(Exception::GP0.into());
         }
         self.enter_outer(code, context.rip, context.rsp, context.ss)?;
