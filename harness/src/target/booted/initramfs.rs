@@ -102,7 +102,7 @@ impl Contents {
             let path_inside = format!("{MODULES}/{index:03}-{stem}.ko");
             archive.bytes_at(Path::new(&path_inside), &module::read(path)?)?;
         }
-        archive.bytes_at(Path::new(JOB), &postcard::to_stdvec(job)?)?;
+        archive.bytes_at(Path::new(JOB), &job.encode()?)?;
         newc::trailer(archive.out)?.flush()?;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The machines that kernels are booted on.
 
 use crate::provision::Architecture;
+use crate::target::Backend;
 
 /// A machine as QEMU emulates it, with what its kernel needs to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,17 @@ impl Platform {
         match self {
             Self::Svm | Self::SvmNpt0 => Architecture::X86,
             Self::Arm64Nvhe | Self::Arm64Vhe => Architecture::Arm64,
+        }
+    }
+
+    /// Which KVM is tested on it.
+    #[must_use]
+    pub const fn backend(self) -> Backend {
+        match self {
+            Self::Svm => Backend::Svm,
+            Self::SvmNpt0 => Backend::SvmNpt0,
+            Self::Arm64Nvhe => Backend::Arm64Nvhe,
+            Self::Arm64Vhe => Backend::Arm64Vhe,
         }
     }
 
