@@ -74,7 +74,8 @@ impl Status {
     pub fn of_run(summaries: &[TargetSummary]) -> Self {
         let count = |kind| summaries.iter().map(|summary| summary.of(kind)).sum::<usize>();
         let judged: usize = summaries.iter().map(TargetSummary::judged).sum();
-        if count(VerdictKind::Deviates) + count(VerdictKind::UnexpectedlyConforms) > 0 {
+        let complained = summaries.iter().any(|summary| !summary.complaints.is_empty());
+        if complained || count(VerdictKind::Deviates) + count(VerdictKind::UnexpectedlyConforms) > 0 {
             Self::Deviates
         } else if judged == count(VerdictKind::Unsupported)
             || !summaries.iter().all(TargetSummary::is_complete)
@@ -153,6 +154,8 @@ impl From<std::io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::summary::SummarizedLoss;
+    use crate::target::complaint::{Complaint, ComplaintKind};
 
     fn summary(kinds: &[(VerdictKind, usize)]) -> TargetSummary {
         TargetSummary {
@@ -196,8 +199,24 @@ mod tests {
         short.cases = 4;
         let mut unusable = complete.clone();
         unusable.unusable = Some("no device".to_owned());
-        for other in [short, unusable] {
+        let mut lost = complete.clone();
+        lost.boots_lost.push(SummarizedLoss {
+            case: None,
+            reason: "QEMU ended".to_owned(),
+        });
+        let mut explained = lost.clone();
+        explained.boots_lost[0].case = Some("a/b".to_owned());
+        assert_eq!(Status::of_run(&[explained]), Status::Conforms);
+        for other in [short, unusable, lost] {
             assert_eq!(Status::of_run(&[complete.clone(), other]), Status::Incomplete);
         }
+    }
+
+    #[test]
+    fn a_complaint_of_no_case_fails_the_run() {
+        let mut complained = summary(&[(VerdictKind::Conforms, 3)]);
+        let warning = Complaint::line(ComplaintKind::Warning, "WARNING: at the end".to_owned());
+        complained.complaints.push(warning);
+        assert_eq!(Status::of_run(&[complained]), Status::Deviates);
     }
 }

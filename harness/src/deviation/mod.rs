@@ -3,8 +3,10 @@
 //! One YAML file each, in `cases/deviations/`. A deviation is a set of defects of the model,
 //! the targets and kernels that have them, and the evidence. How it counts is decided in
 //! [`crate::judge`]: a run must be, to the last field, what the model does with all
-//! applicable deviations on.
+//! applicable deviations on. A complaint of the kernel, or its death, has no defect: it is listed with
+//! the cases in which it comes.
 
+mod complaint;
 mod kernel_range;
 mod parse;
 
@@ -13,6 +15,7 @@ use std::path::{Path, PathBuf};
 use spec_model::defect::Defect;
 use spec_model::requirement::Requirement;
 
+pub use complaint::ListedComplaint;
 pub use kernel_range::{BadKernelRange, KernelRange, KernelVersion};
 pub use parse::{Mistake, deviation_schema, parse};
 
@@ -31,8 +34,10 @@ pub struct Deviation {
     pub modes: Vec<Mode>,
     /// The kernels that do it.
     pub kernels: KernelRange,
-    /// The defects that make the model do the same.
+    /// The defects that make the model do the same; none if it is a complaint.
     pub defects: Vec<Defect>,
+    /// What the kernel complains of, if it is that.
+    pub complaint: Option<ListedComplaint>,
     /// The requirement that is not met.
     pub requirement: &'static Requirement,
     /// Why it is so.

@@ -7,10 +7,11 @@ use spec_model::profile::{KVM_ARM64, KVM_PVM, KVM_SVM, KVM_VMX, Profile, XEN_PV}
 use spec_model::run::outcomes;
 use spec_model::transcript::Transcript;
 
+use super::complaint::with_complaints;
 use super::{AllowedOutcomes, CaseView, Verdict, judge, judge_model, layout};
 use crate::case::{Case, Expectations};
 use crate::deviation::{self, Deviation};
-use crate::target::{Backend, Identity, Mode, Run, other_architecture};
+use crate::target::{Backend, Identity, Mode, Ran, Run, other_architecture};
 
 /// The choices that a backend of KVM makes; none are known for an unknown one.
 #[must_use]
@@ -70,13 +71,27 @@ pub fn view<'a>(case: &'a Case, profile: &'static Profile) -> CaseView<'a> {
     }
 }
 
-/// Judges what a target did in a run of that mode. `defects` are switched on in the model, normally none.
+/// Judges what a target did in a run of that mode, and what its kernel complained of meanwhile.
+/// `defects` are switched on in the model, normally none.
 #[must_use]
 pub fn judge_run<'d>(
     case: &Case,
     target: &Identity,
     mode: Mode,
     deviations: &'d [Deviation],
+    defects: DefectSet,
+    ran: &Ran,
+) -> Verdict<'d> {
+    let applicable = deviation::applicable(deviations, target, mode);
+    let verdict = judge_guest(case, target, &applicable, defects, &ran.run);
+    with_complaints(verdict, &case.name, ran, &applicable, &target.system.complaints)
+}
+
+/// Judges what a guest did.
+fn judge_guest<'d>(
+    case: &Case,
+    target: &Identity,
+    applicable: &[&'d Deviation],
     defects: DefectSet,
     run: &Run,
 ) -> Verdict<'d> {
@@ -86,12 +101,14 @@ pub fn judge_run<'d>(
     match run {
         Run::Unsupported(reason) => return Verdict::Unsupported(reason.clone()),
         Run::Broken(reason) => return Verdict::Broken(reason.clone()),
-        Run::Done(_) => {}
+        Run::Done(_) | Run::Died(_) => {}
     }
     let Some(profile) = profile(target.backend) else {
         return Verdict::Unsupported("the model has no profile for this KVM backend".to_owned());
     };
-    let applicable = deviation::applicable(deviations, target, mode);
+    // The model has no part in what the kernel complains of.
+    let of_guests = |deviation: &&&Deviation| deviation.complaint.is_none();
+    let applicable: Vec<&Deviation> = applicable.iter().filter(of_guests).copied().collect();
     match AllowedOutcomes::of(&case.scenario, profile, defects, &applicable) {
         Ok(allowed) => judge(&view(case, profile), &allowed, run),
         Err(error) => Verdict::Broken(model_failed(&error)),

@@ -6,6 +6,7 @@ use spec_model::requirement::Requirement;
 use super::bits;
 use super::stop::Place;
 use super::value::Value;
+use crate::target::complaint::Complaint;
 
 /// One disagreement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,6 +46,8 @@ pub enum Source {
     },
     /// The path in the case file.
     ExpectedPath,
+    /// Nobody, for this case: it holds for all.
+    Always,
 }
 
 /// What differs.
@@ -95,6 +98,13 @@ pub enum Subject {
         /// The row of a state-save area in which it lies.
         row: Option<SavedRow>,
     },
+    /// The kernel that runs the guest complained.
+    Complaint(Complaint),
+    /// The kernel that runs the guest died.
+    KernelDied {
+        /// The last words on its console, and where all of it was kept.
+        console: String,
+    },
 }
 
 /// A row of a state-save area found by address.
@@ -126,6 +136,8 @@ impl Subject {
                     None => format!("{space} {address:#x}"),
                 }
             }
+            Self::Complaint(complaint) => format!("its log ({})", complaint.kind.name()),
+            Self::KernelDied { .. } => "the kernel".to_owned(),
         }
     }
 }

@@ -10,12 +10,14 @@
 //! * [`stage2`]: the same for runs about stage-2 mappings;
 //! * `nearest`: one run against all of them;
 //! * [`verdict`]: what it is worth;
+//! * [`complaint`]: what the kernel that ran it said meanwhile;
 //! * [`case`]: all of it for a loaded case and a target.
 
 pub mod allowed;
 mod bits;
 pub mod case;
 mod compare;
+pub mod complaint;
 pub mod difference;
 mod expected;
 mod memory;

@@ -69,6 +69,8 @@ pub enum Place {
     },
     /// In memory after the end of the run.
     End,
+    /// In the kernel that runs the guest.
+    Kernel,
 }
 
 impl Place {
@@ -96,7 +98,7 @@ impl Place {
     pub fn index(&self) -> usize {
         match self {
             Self::At { index, .. } | Self::Step { index, .. } => *index,
-            Self::End => usize::MAX,
+            Self::End | Self::Kernel => usize::MAX,
         }
     }
 }
@@ -112,6 +114,7 @@ impl std::fmt::Display for Place {
             }
             Self::Step { index, what } => write!(formatter, "at step {}, `{what}`", index + 1),
             Self::End => formatter.write_str("in memory at the end"),
+            Self::Kernel => formatter.write_str("in the kernel that runs the guest"),
         }
     }
 }

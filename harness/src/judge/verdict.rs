@@ -111,6 +111,8 @@ pub fn judge<'d>(case: &CaseView<'_>, allowed: &AllowedOutcomes<'d>, run: &Run) 
         Run::Done(transcript) => transcript,
         Run::Unsupported(reason) => return Verdict::Unsupported(reason.clone()),
         Run::Broken(reason) => return Verdict::Broken(reason.clone()),
+        // See `complaint`.
+        Run::Died(death) => return Verdict::Broken(format!("the kernel {}", death.how.name())),
     };
     if seen.observations.is_empty() && seen.stage2.is_none() {
         return Verdict::Broken("the target observed nothing".to_owned());

@@ -119,6 +119,6 @@ impl Booted {
                 careful,
             }
         };
-        self.run_all(all.keys().copied().collect(), &job, sink);
+        self.run_all(all.keys().copied().collect(), true, &job, sink);
     }
 }

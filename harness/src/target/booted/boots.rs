@@ -100,10 +100,12 @@ impl Watch {
 }
 
 impl Booted {
-    /// Runs everything that is left, in as many boots as it takes.
+    /// Runs everything that is left, in as many boots as it takes. `batched`: scenarios are
+    /// announced only once a boot was lost.
     pub(super) fn run_all(
         &mut self,
         mut left: BTreeSet<u32>,
+        batched: bool,
         job: MakeJob<'_, '_>,
         sink: &mut dyn FnMut(Report),
     ) {
@@ -148,13 +150,11 @@ impl Booted {
                     if !loss.complaints.is_empty() {
                         sink(Report::Complained(loss.complaints));
                     }
-                    // Those that a family runs are not announced at first.
-                    let announced = careful || job(&left, false).work.is_none();
-                    if announced || gained && left.is_empty() {
-                        let reason = reason.clone();
-                        sink(Report::BootLost(LostBoot { reason, during: None }));
+                    let reason = reason.clone();
+                    if batched && !careful {
+                        unexplained = Some(reason);
                     } else {
-                        unexplained = Some(reason.clone());
+                        sink(Report::BootLost(LostBoot { reason, during: None }));
                     }
                 }
             }

@@ -239,7 +239,7 @@ impl Target for Booted {
             }
         }
         let make_job = |left: &BTreeSet<u32>, _| job(scenarios, left, options);
-        self.run_all(left, &make_job, &mut |report| {
+        self.run_all(left, false, &make_job, &mut |report| {
             sink(match report {
                 Report::Ran(number, seen, complaints) => {
                     let run = match seen {
