@@ -289,6 +289,7 @@ fn kind(run: &Run) -> String {
     match run {
         Run::Done(_) => "ran".to_owned(),
         Run::Unsupported(reason) => format!("is unsupported ({reason})"),
+        Run::Died(death) => format!("ended the kernel ({})", death.console),
         Run::Broken(reason) => format!("is broken ({reason})"),
     }
 }

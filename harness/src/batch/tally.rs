@@ -262,7 +262,12 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
         complaints: Vec<Complaint>,
     ) -> Result<(), BadPayload> {
         let group = expected.group;
-        if !complaints.is_empty() && !matches!(seen, Seen::Other(_)) {
+        let listed = |deviation: &Deviation| {
+            let listed = deviation.complaint.as_ref();
+            listed.is_some_and(|listed| listed.comes_in(&F::name(&expected.row)))
+        };
+        let told_of = !complaints.is_empty() || self.deviations.iter().any(listed);
+        if told_of && !matches!(seen, Seen::Other(_)) {
             let verdict = match &seen {
                 Seen::Known(index) => match expected.known().nth(usize::from(*index)) {
                     Some(allowed) => verdict_of(kind(expected, allowed.fingerprint)),

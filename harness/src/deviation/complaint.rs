@@ -23,8 +23,7 @@ impl ListedComplaint {
     /// Whether it is this one.
     #[must_use]
     pub fn is(&self, complaint: &Complaint) -> bool {
-        self.kind == complaint.kind
-            && (self.function.is_none() || self.function == complaint.function)
+        self.kind == complaint.kind && (self.function.is_none() || self.function == complaint.function)
     }
 
     /// Whether it comes in that case.

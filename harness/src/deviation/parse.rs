@@ -293,7 +293,8 @@ impl Reader<'_> {
         match (&written.defects, &written.complaint) {
             (Some(defects), None) => {
                 if is_host {
-                    let message = format!("{host} is about the kernel's log; with it comes `complaint`, not `defects`");
+                    let message =
+                        format!("{host} is about the kernel's log; with it comes `complaint`, not `defects`");
                     self.mistake(&written.requirement, message);
                 }
                 return self.defects(defects);
@@ -304,10 +305,14 @@ impl Reader<'_> {
             }
             (None, Some(complaint)) => {
                 if complaint.value.cases.is_empty() {
-                    self.mistake(complaint, "`cases` is empty; name the cases in which it comes".to_owned());
+                    self.mistake(
+                        complaint,
+                        "`cases` is empty; name the cases in which it comes".to_owned(),
+                    );
                 }
                 if complaint.value.kind == ComplaintKind::Overrun {
-                    let message = "that messages were lost is nothing to be listed: nobody knows what they said";
+                    let message =
+                        "that messages were lost is nothing to be listed: nobody knows what they said";
                     self.mistake(complaint, message.to_owned());
                 }
                 if !is_host {

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::target::system::System;
 
 const EXAMPLE: &str = "\
 title: RSM goes on after the HLT that an SMI interrupted
@@ -20,6 +21,7 @@ fn identity(backend: Backend, kernel: &str) -> Identity {
         kernel: kernel.to_owned(),
         processor: Processor::QemuTcg,
         smm: true,
+        system: System::default(),
     }
 }
 

@@ -27,10 +27,18 @@ pub fn with_complaints<'d>(
     let listed: Vec<&'d Deviation> = applicable
         .iter()
         .copied()
-        .filter(|deviation| deviation.complaint.as_ref().is_some_and(|listed| listed.comes_in(case)))
+        .filter(|deviation| {
+            deviation
+                .complaint
+                .as_ref()
+                .is_some_and(|listed| listed.comes_in(case))
+        })
         .collect();
     let is = |deviation: &Deviation, complaint: &Complaint| {
-        deviation.complaint.as_ref().is_some_and(|listed| listed.is(complaint))
+        deviation
+            .complaint
+            .as_ref()
+            .is_some_and(|listed| listed.is(complaint))
     };
     let unknown: Vec<&Complaint> = ran
         .complaints

@@ -205,8 +205,14 @@ pub fn write(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::Result {
 pub fn write_losses(out: &mut impl Write, target: &str, losses: &[SummarizedLoss]) -> fmt::Result {
     match losses.len() {
         0 => return Ok(()),
-        1 => writeln!(out, "{target}: 1 boot was lost, and what was left ran in another one:")?,
-        many => writeln!(out, "{target}: {many} boots were lost, and what was left ran in others:")?,
+        1 => writeln!(
+            out,
+            "{target}: 1 boot was lost, and what was left ran in another one:"
+        )?,
+        many => writeln!(
+            out,
+            "{target}: {many} boots were lost, and what was left ran in others:"
+        )?,
     }
     for SummarizedLoss { case, reason } in losses {
         match case {

@@ -170,7 +170,11 @@ impl Finder {
 
     fn begin(&mut self, kind: Option<ComplaintKind>, line: &str) {
         let panics_after = kind == Some(ComplaintKind::Panic);
-        if let Some(last) = self.found.last_mut().filter(|last| panics_after && last.kind.is_fatal()) {
+        if let Some(last) = self
+            .found
+            .last_mut()
+            .filter(|last| panics_after && last.kind.is_fatal())
+        {
             // The oops was the complaint; that the kernel panics on it follows.
             last.report.push(line.to_owned());
             return;
@@ -292,7 +296,10 @@ mod tests {
 ";
 
     fn kinds(text: &str) -> Vec<ComplaintKind> {
-        find(text.lines()).iter().map(|complaint| complaint.kind).collect()
+        find(text.lines())
+            .iter()
+            .map(|complaint| complaint.kind)
+            .collect()
     }
 
     #[test]
@@ -338,15 +345,30 @@ mod tests {
             ("WARNING: possible circular locking dependency detected", Lockdep),
             ("WARNING: suspicious RCU usage", Lockdep),
             ("BUG: KASAN: slab-out-of-bounds in f+0x1/0x2", Sanitizer),
-            ("UBSAN: array-index-out-of-bounds in arch/x86/kvm/x86.c:1:2", Sanitizer),
-            ("watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [init:1]", Stall),
+            (
+                "UBSAN: array-index-out-of-bounds in arch/x86/kvm/x86.c:1:2",
+                Sanitizer,
+            ),
+            (
+                "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [init:1]",
+                Stall,
+            ),
             ("rcu: INFO: rcu_sched self-detected stall on CPU", Stall),
-            ("INFO: task kworker/0:1:10 blocked for more than 120 seconds.", Stall),
+            (
+                "INFO: task kworker/0:1:10 blocked for more than 120 seconds.",
+                Stall,
+            ),
             ("kernel BUG at arch/x86/kvm/x86.c:1!", Bug),
-            ("general protection fault, probably for non-canonical address", Oops),
+            (
+                "general protection fault, probably for non-canonical address",
+                Oops,
+            ),
             ("Internal error: Oops: 0000000096000004 [#1] SMP", Oops),
             ("Kernel panic - not syncing: sysrq triggered crash", Panic),
-            ("WARNING: arch/x86/kvm/mmu.c:1 at f+0x1/0x2 [kvm], CPU#0: init/1", Warning),
+            (
+                "WARNING: arch/x86/kvm/mmu.c:1 at f+0x1/0x2 [kvm], CPU#0: init/1",
+                Warning,
+            ),
         ] {
             assert_eq!(kinds(line), [kind], "{line}");
         }
@@ -367,6 +389,9 @@ mod tests {
     #[test]
     fn a_report_without_a_headline_is_a_warning() {
         let found = find(["------------[ cut here ]------------", "odd thing"]);
-        assert_eq!((found[0].kind, found[0].headline.as_str()), (ComplaintKind::Warning, "odd thing"));
+        assert_eq!(
+            (found[0].kind, found[0].headline.as_str()),
+            (ComplaintKind::Warning, "odd thing")
+        );
     }
 }

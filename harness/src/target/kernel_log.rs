@@ -61,7 +61,9 @@ impl Watched {
             Self::TaintOnly(reason) => Some(format!(
                 "the kernel's log cannot be read ({reason}), so that a WARN shows only as the first taint"
             )),
-            Self::Not(reason) => Some(format!("a WARN or an oops of the kernel would not be seen: {reason}")),
+            Self::Not(reason) => Some(format!(
+                "a WARN or an oops of the kernel would not be seen: {reason}"
+            )),
             Self::Unknown => None,
         }
     }
@@ -220,7 +222,10 @@ mod tests {
             Some("WARNING: CPU: 0 PID: 1 at f+0x1/0x2")
         );
         assert_eq!(message(process, true), None);
-        assert_eq!(message(process, false).as_deref(), Some("WARNING: from a process"));
+        assert_eq!(
+            message(process, false).as_deref(),
+            Some("WARNING: from a process")
+        );
         assert_eq!(message("4,1,2,-;a\\x0ab", true).as_deref(), Some("a\nb"));
         for damaged in ["", "x", "x;y"] {
             assert_eq!(message(damaged, true), None, "{damaged}");

@@ -62,7 +62,11 @@ impl System {
     #[must_use]
     pub fn builds(&self) -> String {
         let build = |module: &Module| Some(format!("{} {}", module.name, module.source_version.as_ref()?));
-        self.modules.iter().filter_map(build).collect::<Vec<_>>().join(", ")
+        self.modules
+            .iter()
+            .filter_map(build)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -87,7 +91,10 @@ fn module(name: &str) -> Option<Module> {
         return None;
     }
     let read = |path: &Path| Some(fs::read_to_string(path).ok()?.trim().to_owned());
-    let parameters = fs::read_dir(folder.join("parameters")).into_iter().flatten().flatten();
+    let parameters = fs::read_dir(folder.join("parameters"))
+        .into_iter()
+        .flatten()
+        .flatten();
     Some(Module {
         name: name.to_owned(),
         source_version: read(&folder.join("srcversion")),

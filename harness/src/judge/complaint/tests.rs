@@ -111,7 +111,12 @@ fn the_death_of_a_kernel_is_a_deviation_of_its_own_kind() {
     };
     assert!(matches!(differences[0].subject, Subject::KernelDied { .. }));
     assert!(matches!(differences[1].subject, Subject::Complaint(_)));
-    assert!(differences[0].seen.to_string().contains("again when it ran alone"));
+    assert!(
+        differences[0]
+            .seen
+            .to_string()
+            .contains("again when it ran alone")
+    );
     let deviation = deviation();
     let listed = died(&[warning("mark_mmio_spte")]);
     let verdict = with_complaints(broken(), "a/b", &listed, &[&deviation], &Watched::Every);

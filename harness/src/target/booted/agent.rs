@@ -77,7 +77,13 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
         mount(kind, target, kind, MountFlags::empty(), None::<&CStr>)?;
     }
     // Not every kernel has it; without it a warning that comes once comes once.
-    let _ = mount("debugfs", "/sys/kernel/debug", "debugfs", MountFlags::empty(), None::<&CStr>);
+    let _ = mount(
+        "debugfs",
+        "/sys/kernel/debug",
+        "debugfs",
+        MountFlags::empty(),
+        None::<&CStr>,
+    );
     let mut channel = Channel::open()?;
     let job = fs::read(JOB)?;
     let job = match Job::decode(&job) {

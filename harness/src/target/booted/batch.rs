@@ -11,8 +11,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::agent::{Channel, Executor, panic_text};
 use super::Booted;
+use super::agent::{Channel, Executor, panic_text};
 use super::boots::Report;
 use super::frame::{Job, Message, Told};
 use crate::batch::Family;
@@ -39,7 +39,9 @@ pub(super) fn run<E: Executor, F: Display>(
 ) -> io::Result<()> {
     match &job.work {
         None => Ok(()),
-        Some(Work::Sequences(items)) => run_items::<Sequences, E, F>(items, job, executor, open, channel, log),
+        Some(Work::Sequences(items)) => {
+            run_items::<Sequences, E, F>(items, job, executor, open, channel, log)
+        }
         Some(Work::Gates(items)) => run_items::<Gates, E, F>(items, job, executor, open, channel, log),
     }
 }

@@ -233,11 +233,7 @@ impl Booted {
     }
 
     /// Boots once with a job that has no scenarios.
-    pub(super) fn boot_once(
-        &mut self,
-        job: &Job<'_>,
-        sink: &mut dyn FnMut(Report),
-    ) -> Result<(), BootError> {
+    pub(super) fn boot_once(&mut self, job: &Job<'_>, sink: &mut dyn FnMut(Report)) -> Result<(), BootError> {
         match self.boot(job, &mut BTreeSet::new(), sink) {
             End::Unusable(reason) | End::Lost(Loss { reason, .. }) => Err(BootError(reason)),
             End::Finished | End::Stopped => Ok(()),

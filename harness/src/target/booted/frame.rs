@@ -298,7 +298,10 @@ mod tests {
     fn noise_is_skipped_before_the_first_frame_only() {
         let (messages, bytes) = frames();
         assert_eq!(decode(&[b"\xff\xf5CSeaBIOS", &bytes]).as_ref(), Ok(&messages));
-        assert_eq!(decode(&[&bytes, b"Oops: general protection"]), Err(Corrupt::Damaged));
+        assert_eq!(
+            decode(&[&bytes, b"Oops: general protection"]),
+            Err(Corrupt::Damaged)
+        );
     }
 
     #[test]

@@ -145,7 +145,12 @@ impl Target for Kvm {
         let mut identity = self.identity().clone();
         identity.system.complaints = log.watched().clone();
         sink(Event::Identified(Box::new(identity)));
-        run_watched(&mut log, scenarios, |scenario| self.run_one(scenario, options), sink);
+        run_watched(
+            &mut log,
+            scenarios,
+            |scenario| self.run_one(scenario, options),
+            sink,
+        );
         self.machines.clear();
         self.stage2 = None;
         let complaints = log.complaints();
