@@ -214,14 +214,19 @@ pub fn write_losses(out: &mut impl Write, target: &str, losses: &[SummarizedLoss
             "{target}: {many} boots were lost, and what was left ran in others:"
         )?,
     }
+    let first = |reason: &str| reason.lines().next().unwrap_or_default().to_owned();
+    let mut told: Vec<String> = Vec::new();
     for SummarizedLoss { case, reason } in losses {
         match case {
             Some(case) => {
                 // The verdict has the console.
-                let first = reason.lines().next().unwrap_or_default();
-                writeln!(out, "  in {case}: {first}")?;
+                writeln!(out, "  in {case}: {}", first(reason))?;
+            }
+            None if told.contains(&first(reason)) => {
+                writeln!(out, "  between two cases, in the same way: {}", first(reason))?;
             }
             None => {
+                told.push(first(reason));
                 let reason = reason.trim_end().replace('\n', "\n    ");
                 writeln!(out, "  between two cases, so that no verdict says so: {reason}")?;
             }

@@ -178,7 +178,7 @@ fn json_is_a_line_per_record() {
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
-    assert_eq!(records[0]["header"]["format"], 1);
+    assert_eq!(records[0]["header"]["format"], 2);
     assert_eq!(records[0]["header"]["mode"], "migrate");
     let case = &records[1]["case"];
     assert_eq!(case["verdict"], "deviates");

@@ -12,6 +12,9 @@ use super::kernel_log::Watched;
 /// Modules that are KVM, on any architecture.
 const MODULES: [&str; 4] = ["kvm", "kvm_amd", "kvm_intel", "kvm_pvm"];
 
+/// Digits of a build that are shown.
+const SHOWN: usize = 12;
+
 /// A system, from its own mouth. Of what is not known nothing is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -36,8 +39,11 @@ pub struct System {
 pub struct Module {
     /// Its name.
     pub name: String,
-    /// The fingerprint of its sources that it was built with; none if it is built in.
+    /// The fingerprint of its sources; none if it is built in or was built without
+    /// `CONFIG_MODULE_SRCVERSION_ALL`.
     pub source_version: Option<String>,
+    /// The linker's fingerprint of the module; none if it is built in.
+    pub build_id: Option<String>,
     /// Its parameters that can be read.
     pub parameters: BTreeMap<String, String>,
 }
@@ -61,7 +67,10 @@ impl System {
     /// The builds of KVM's modules, in a few words; nothing if they have none.
     #[must_use]
     pub fn builds(&self) -> String {
-        let build = |module: &Module| Some(format!("{} {}", module.name, module.source_version.as_ref()?));
+        let build = |module: &Module| {
+            let build = module.source_version.as_ref().or(module.build_id.as_ref())?;
+            Some(format!("{} {}", module.name, build.get(..SHOWN).unwrap_or(build)))
+        };
         self.modules
             .iter()
             .filter_map(build)
@@ -98,6 +107,9 @@ fn module(name: &str) -> Option<Module> {
     Some(Module {
         name: name.to_owned(),
         source_version: read(&folder.join("srcversion")),
+        build_id: fs::read(folder.join("notes/.note.gnu.build-id"))
+            .ok()
+            .and_then(|note| build_id(&note)),
         parameters: parameters
             .filter_map(|entry| {
                 let value = read(&entry.path())?;
@@ -105,6 +117,13 @@ fn module(name: &str) -> Option<Module> {
             })
             .collect(),
     })
+}
+
+/// The description of an ELF note with the name `GNU` (elf(5), "Notes"), in hexadecimal.
+fn build_id(note: &[u8]) -> Option<String> {
+    let length = note.get(4..8)?.try_into().ok().map(u32::from_le_bytes)?;
+    let description = note.get(16..)?.get(..usize::try_from(length).ok()?)?;
+    (note.get(12..16)? == b"GNU\0").then(|| description.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]
@@ -119,6 +138,19 @@ mod tests {
             "implementer 0x41, part 0xd08"
         );
         assert_eq!(processor(""), "");
+    }
+
+    #[test]
+    fn a_build_id_is_what_the_note_says() {
+        let note = [
+            &[4, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0][..],
+            b"GNU\0",
+            &[0xab, 0x01, 9],
+        ]
+        .concat();
+        assert_eq!(build_id(&note).as_deref(), Some("ab01"));
+        assert_eq!(build_id(&note[..17]), None);
+        assert_eq!(build_id(&[]), None);
     }
 
     #[test]
