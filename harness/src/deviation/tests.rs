@@ -134,6 +134,44 @@ fn every_wrong_value_is_reported_with_its_place() {
 }
 
 #[test]
+fn a_complaint_stands_in_the_place_of_defects() {
+    let complaint = "complaint: {kind: warning, function: f, cases: [a/b]}\n";
+    let listed = EXAMPLE
+        .replace("defects: [auto-halt-ignored]\n", complaint)
+        .replace("SMM-RSM-008", "HOST-001");
+    let deviation = parse(Path::new("d.yaml"), listed.as_bytes()).expect("valid");
+    assert_eq!(deviation.defects, []);
+    let complaint = deviation.complaint.expect("it is listed");
+    assert!(complaint.comes_in("a/b") && !complaint.comes_in("a/c"));
+    for (text, wanted) in [
+        (
+            listed.replace("HOST-001", "SMM-RSM-008"),
+            "it is HOST-001 that is not met",
+        ),
+        (listed.replace("[a/b]", "[]"), "`cases` is empty"),
+        (
+            listed.replace("kind: warning", "kind: overrun"),
+            "nobody knows what they said",
+        ),
+        (
+            EXAMPLE.replace("SMM-RSM-008", "HOST-001"),
+            "with it comes `complaint`",
+        ),
+        (
+            EXAMPLE.replace("defects: [auto-halt-ignored]\n", ""),
+            "`defects` is missing",
+        ),
+        (
+            format!("{listed}defects: [auto-halt-ignored]\n"),
+            "leave out one of",
+        ),
+    ] {
+        let mistakes = mistakes(&text);
+        assert!(mistakes[0].contains(wanted), "{wanted}: {mistakes:?}");
+    }
+}
+
+#[test]
 fn structure_is_strict() {
     let unknown = mistakes(&EXAMPLE.replace("found:", "fund:"));
     assert!(unknown[0].starts_with("d.yaml:8:1: "), "{unknown:?}");

@@ -4,13 +4,14 @@ use std::time::Duration;
 use spec_model::requirement::{SMM_ENTRY_006, SMM_RSM_008};
 use spec_model::x86::save_area::KVM_64;
 
-use super::summary::TargetSummary;
+use super::summary::{SummarizedLoss, TargetSummary};
 use super::*;
 use crate::judge::difference::{Source, Subject};
 use crate::judge::stop::Place;
 use crate::judge::value::Value;
 use crate::judge::{Against, Difference, VerdictKind};
 use crate::target::Mode;
+use crate::target::complaint::{Complaint, ComplaintKind};
 
 fn at(point: &str, index: usize) -> Place {
     Place::At {
@@ -160,6 +161,49 @@ unsupported, with the number of cases per target:
     kvm (2)
 ";
     assert_eq!(out, expected);
+}
+
+#[test]
+fn a_summary_tells_what_no_case_does() {
+    let loss = |case: Option<&str>, reason: &str| SummarizedLoss {
+        case: case.map(str::to_owned),
+        reason: reason.to_owned(),
+    };
+    let summary = TargetSummary {
+        target: "svm@x".to_owned(),
+        cases: 3,
+        unusable: Some("given up".to_owned()),
+        counts: BTreeMap::from([(VerdictKind::Conforms, 1)]),
+        notes: vec!["the log cannot be read".to_owned()],
+        complaints: vec![Complaint::line(
+            ComplaintKind::Warning,
+            "WARNING: at f".to_owned(),
+        )],
+        boots_lost: vec![
+            loss(Some("a/b"), "QEMU ended\nconsole"),
+            loss(None, "silent\nfrom the console, kept in 1:"),
+            loss(None, "silent\nfrom the console, kept in 2:"),
+        ],
+        ..TargetSummary::default()
+    };
+    let mut out = String::new();
+    summary::write(&mut out, &[summary]).expect("a string takes everything");
+    let told: Vec<&str> = out.lines().skip(2).collect();
+    assert_eq!(
+        told,
+        [
+            "svm@x: could not be used any more: given up",
+            "  2 cases have no verdict",
+            "svm@x: the log cannot be read",
+            "svm@x: 3 boots were lost, and what was left ran in others:",
+            "  in a/b: QEMU ended",
+            "  between two cases, so that no verdict says so: silent",
+            "    from the console, kept in 1:",
+            "  between two cases, in the same way: silent",
+            "svm@x: DEVIATES: its kernel complained while no case ran: WARNING: at f",
+            "      WARNING: at f",
+        ]
+    );
 }
 
 #[test]

@@ -69,6 +69,8 @@ struct Loss {
 
 /// What is known of a boot while it goes on.
 struct Watch {
+    /// The agent has reported.
+    greeted: bool,
     running: Option<u32>,
     /// The last result: the kernel may complain yet of what it did.
     held: Option<Told>,
@@ -248,6 +250,7 @@ impl Booted {
         };
         let mut patience = self.config.boot_patience;
         let mut watch = Watch {
+            greeted: false,
             running: None,
             held: None,
             told: Vec::new(),
@@ -269,6 +272,7 @@ impl Booted {
                         return End::Unusable(reason);
                     }
                     patience = self.config.patience;
+                    watch.greeted = true;
                 }
                 Ok(Message::Starting(number)) => watch.running = Some(number),
                 Ok(Message::Results(results)) => {
@@ -284,7 +288,7 @@ impl Booted {
                 Ok(Message::Probed(probe)) => self.probes.push(probe),
                 Ok(Message::Complained(..)) => {}
                 Ok(Message::Finished) => {
-                    let complaints = watch.untold(emulator.complaints());
+                    let complaints = watch.untold(emulator.complaints(watch.greeted));
                     if !complaints.is_empty() {
                         sink(Report::Complained(complaints));
                     }
@@ -296,7 +300,7 @@ impl Booted {
                     return End::Unusable(error.to_string());
                 }
                 Err(lost) => {
-                    let complaints = watch.untold(emulator.complaints());
+                    let complaints = watch.untold(emulator.complaints(watch.greeted));
                     return End::Lost(Loss {
                         reason: self.explain(&lost, &emulator, watch.running.is_some()),
                         cause: cause(&lost, &complaints, &emulator.console()),
@@ -419,6 +423,7 @@ mod tests {
     fn what_the_agent_told_is_not_told_again() {
         let complaint = |text: &str| Complaint::line(ComplaintKind::Warning, text.to_owned());
         let watch = Watch {
+            greeted: true,
             running: None,
             held: None,
             told: vec!["a".to_owned(), "a".to_owned()],

@@ -192,10 +192,14 @@ impl Emulator {
         text(&self.console)
     }
 
-    /// What the kernel complains of on the console since it is KVM that is tested.
-    pub fn complaints(&self) -> Vec<Complaint> {
+    /// What the kernel complains of on the console since it is KVM that is tested. Where the console
+    /// does not show since when that is, it is from the beginning if the agent has reported.
+    pub fn complaints(&self, reported: bool) -> Vec<Complaint> {
         let console = self.console();
-        let behind = console.split_once(BOUNDARY).map_or("", |(_, behind)| behind);
+        let otherwise = if reported { console.as_str() } else { "" };
+        let behind = console
+            .split_once(BOUNDARY)
+            .map_or(otherwise, |(_, behind)| behind);
         find(behind.lines())
     }
 

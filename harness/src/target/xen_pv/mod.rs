@@ -140,17 +140,20 @@ fn broken(error: &GuestError, words: &str) -> Run {
 
 impl Target for XenPvTarget {
     fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(Event)) {
-        let mut last = String::new();
+        let (mut last, mut given_up) = (String::new(), false);
         for (index, scenario) in scenarios.iter().enumerate() {
             if self.stopped() {
                 return;
             }
             if self.failed_boots >= FAILED_BOOTS && scenario.needs_xen_pv() {
-                // The rest of them has nothing else to say.
-                sink(Event::Unusable(format!(
-                    "given up after {FAILED_BOOTS} boots in a row that failed; the last one: {last}"
-                )));
-                return;
+                // The others have nothing else to say.
+                if !given_up {
+                    sink(Event::Unusable(format!(
+                        "given up after {FAILED_BOOTS} boots in a row that failed; the last one: {last}"
+                    )));
+                }
+                given_up = true;
+                continue;
             }
             let Some(run) = self.run_one(scenario, options) else {
                 return;
