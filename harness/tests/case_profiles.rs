@@ -5,6 +5,7 @@ use std::path::Path;
 use harness::case::Case;
 use harness::judge::Verdict;
 use harness::judge::case::{judge_own, judge_run};
+use harness::target::system::System;
 use harness::target::{Backend, Identity, Lack, Mode, Processor, Run};
 use spec_model::defect::DefectSet;
 use spec_model::profile::{AMD, BOCHS, INTEL, KVM_PVM, KVM_SVM, KVM_VMX};
@@ -94,8 +95,9 @@ fn a_kvm_does_not_support_a_case_about_others() {
         processor: Processor::Native,
         kernel: "6.12.0".to_owned(),
         smm: true,
+        system: System::default(),
     };
-    let run = Run::Broken("it does not matter".to_owned());
+    let run = Run::Broken("it does not matter".to_owned()).into();
     assert_eq!(
         judge_run(&case, &target, Mode::Normal, &[], DefectSet::NONE, &run),
         Verdict::Unsupported(Lack::nature(

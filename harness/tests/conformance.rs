@@ -27,7 +27,7 @@ use harness::judge::case::{judge_own, judge_run, not_about};
 use harness::judge::{Verdict, VerdictKind};
 use harness::provision::Cache;
 use harness::report::{Judgement, text};
-use harness::target::{Identity, Mode, Run};
+use harness::target::{Identity, Mode, Ran, Run};
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
 
@@ -153,15 +153,17 @@ fn model(suite: &Arc<Suite>) -> Vec<Trial> {
 }
 
 fn kvm(suite: &Arc<Suite>, identity: &Identity, results: &Results, baseline: &Arc<Baseline>) -> Vec<Trial> {
+    let presumed = identity;
+    let identity = results.identity().unwrap_or(presumed);
     let trial = |(index, case): (usize, &Case)| {
-        let run = results.of(index);
+        let ran = results.of(index);
         let name = format!("{}::{}", identity.name, case.name);
-        let ignored = match &run {
+        let ignored = match &ran.run {
             _ if not_about(case, identity).is_some() => {
                 not_about(case, identity).map(|lack| lack.to_string())
             }
             Run::Unsupported(lack) => Some(lack.to_string()),
-            Run::Done(_) | Run::Broken(_) => None,
+            Run::Done(_) | Run::Died(_) | Run::Broken(_) => None,
         };
         if let Some(reason) = &ignored
             && baseline.ran(&identity.name, &case.name)
@@ -172,10 +174,22 @@ fn kvm(suite: &Arc<Suite>, identity: &Identity, results: &Results, baseline: &Ar
         }
         let (suite, identity) = (Arc::clone(suite), identity.clone());
         let kind = identity.name.clone();
-        let judge = move || judge(&suite.cases[index], &identity, &suite.deviations, &run);
+        let judge = move || judge(&suite.cases[index], &identity, &suite.deviations, &ran);
         ignorable(name, kind, ignored, judge)
     };
-    suite.cases.iter().enumerate().map(trial).collect()
+    let mut trials: Vec<Trial> = suite.cases.iter().enumerate().map(trial).collect();
+    trials.push(troubles(&identity.name, results));
+    trials
+}
+
+/// What no case accounts for.
+fn troubles(target: &str, results: &Results) -> Trial {
+    let troubles = results.troubles().join("\n\n");
+    let run = move || match troubles.as_str() {
+        "" => Ok(()),
+        troubles => Err(Failed::from(troubles)),
+    };
+    Trial::test(format!("{target}::[between cases]"), run).with_kind(target)
 }
 
 fn unusable(suite: &Arc<Suite>, name: &TargetName, reason: &str, fails: bool) -> Vec<Trial> {
@@ -211,8 +225,8 @@ fn in_a_name(reason: &str) -> String {
     first.chars().take(LONGEST).collect()
 }
 
-fn judge(case: &Case, identity: &Identity, deviations: &[Deviation], run: &Run) -> Result<(), Failed> {
-    let verdict = judge_run(case, identity, Mode::Normal, deviations, DefectSet::NONE, run);
+fn judge(case: &Case, identity: &Identity, deviations: &[Deviation], ran: &Ran) -> Result<(), Failed> {
+    let verdict = judge_run(case, identity, Mode::Normal, deviations, DefectSet::NONE, ran);
     finish(case, &identity.name, verdict)
 }
 

@@ -308,7 +308,7 @@ fn compare(case: &Case, run: &Run, suite: &Suite, identity: &Identity) -> Result
         Mode::Normal,
         &suite.deviations,
         DefectSet::NONE,
-        run,
+        &run.clone().into(),
     );
     let (defects, remark) = match &verdict {
         Verdict::Conforms => (DefectSet::NONE, "the golden, byte for byte"),

@@ -7,8 +7,10 @@ use serde::Serialize;
 use super::Family;
 use super::tally::{Group, Tally};
 use crate::judge::VerdictKind;
+use crate::report::summary::{self, SummarizedLoss};
 use crate::report::{Judgement, text};
-use crate::target::Run;
+use crate::target::complaint::Complaint;
+use crate::target::{Identity, Run};
 
 /// Writes the counts of each target by group, and what they are made of.
 ///
@@ -84,9 +86,14 @@ pub fn table<F: Family>(out: &mut impl Write, tallies: &[Tally<'_, F::Row>]) -> 
         for (reason, count) in &tally.unsupported {
             writeln!(out, "  {count} unsupported: {reason}")?;
         }
+        if let Some(identity) = &tally.identity {
+            writeln!(out, "  {}", identity.describe())?;
+        }
         for remark in &tally.remarks {
             writeln!(out, "  {remark}")?;
         }
+        summary::write_losses(out, &tally.target, &tally.boots_lost)?;
+        summary::write_complaints(out, &tally.target, &tally.complaints)?;
     }
     Ok(())
 }
@@ -167,6 +174,9 @@ pub struct Entry<'a> {
     groups: Vec<Counted<'a>>,
     known_deviations: &'a std::collections::BTreeMap<String, usize>,
     unsupported: &'a std::collections::BTreeMap<String, usize>,
+    identity: Option<&'a Identity>,
+    complaints: &'a [Complaint],
+    boots_lost: &'a [SummarizedLoss],
     remarks: &'a [String],
     /// Those that are not as they should be, the first of each way.
     shown: Vec<Way<'a>>,
@@ -212,6 +222,9 @@ impl<'a> Entry<'a> {
             groups: groups.collect(),
             known_deviations: &tally.known,
             unsupported: &tally.unsupported,
+            identity: tally.identity.as_ref(),
+            complaints: &tally.complaints,
+            boots_lost: &tally.boots_lost,
             remarks: &tally.remarks,
             shown: tally
                 .shown

@@ -10,11 +10,14 @@ use super::expected::{Allowed, Expected};
 use super::item::Seen;
 use super::{BadPayload, Family};
 use crate::case::Expectations;
-use crate::deviation::Deviation;
+use crate::deviation::{Applicable, Deviation};
 use crate::judge::case::{cite, judge_run_uncited, profile};
+use crate::judge::complaint::with_complaints;
 use crate::judge::difference::Subject;
 use crate::judge::{Against, Verdict, VerdictKind};
-use crate::target::{Identity, Mode, Run};
+use crate::report::summary::SummarizedLoss;
+use crate::target::complaint::Complaint;
+use crate::target::{Identity, Mode, Ran, Run};
 
 /// Kinds of deviations that are kept to be shown.
 pub const SHOWN: usize = 20;
@@ -79,8 +82,13 @@ pub struct Tally<'d, R> {
     pub known: BTreeMap<String, usize>,
     /// Why scenarios are unsupported, and how many each.
     pub unsupported: BTreeMap<String, usize>,
-    /// What there is to say about the target besides: complaints of a guest kernel, or why it
-    /// could not be used.
+    /// What the target said that it is.
+    pub identity: Option<Identity>,
+    /// What its kernel complained of while no scenario ran.
+    pub complaints: Vec<Complaint>,
+    /// Boots that were lost, with the scenario that did it, if one did.
+    pub boots_lost: Vec<SummarizedLoss>,
+    /// What there is to say about the target besides, for instance why it could not be used.
     pub remarks: Vec<String>,
     /// Scenarios that were asked for.
     pub wanted: usize,
@@ -108,6 +116,9 @@ impl<'d, R: Clone> Tally<'d, R> {
             not_shown: 0,
             known: BTreeMap::new(),
             unsupported: BTreeMap::new(),
+            identity: None,
+            complaints: Vec::new(),
+            boots_lost: Vec::new(),
             remarks: Vec::new(),
             wanted,
             took: Duration::ZERO,
@@ -177,7 +188,9 @@ impl<'d, R: Clone> Tally<'d, R> {
     /// Whether every scenario that was asked for has a verdict that says something.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.judged() == self.wanted && self.of(VerdictKind::Broken) == 0
+        self.judged() == self.wanted
+            && self.of(VerdictKind::Broken) == 0
+            && self.boots_lost.iter().all(SummarizedLoss::is_explained)
     }
 
     /// Scenarios per second.
@@ -213,6 +226,10 @@ fn way(verdict: &Verdict<'_>) -> String {
         let mut labels: Vec<String> = there
             .map(|difference| match &difference.subject {
                 Subject::Memory { .. } => "memory".to_owned(),
+                Subject::Complaint(complaint) => match &complaint.function {
+                    Some(function) => format!("{} in {function}", complaint.kind.name()),
+                    None => complaint.headline.clone(),
+                },
                 subject => subject.label(),
             })
             .collect();
@@ -250,8 +267,33 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
         tally: &mut Tally<'d, F::Row>,
         expected: &Expected<F::Row>,
         seen: Seen,
+        complaints: Vec<Complaint>,
     ) -> Result<(), BadPayload> {
         let group = expected.group;
+        let listed = |deviation: &Deviation| {
+            let listed = deviation.complaint.as_ref();
+            listed.is_some_and(|listed| listed.comes_in(&F::name(&expected.row)))
+        };
+        let told_of = !complaints.is_empty() || self.deviations.iter().any(listed);
+        if told_of && !matches!(seen, Seen::Other(_)) {
+            let verdict = match &seen {
+                Seen::Known(index) => match expected.known().nth(usize::from(*index)) {
+                    Some(allowed) => verdict_of(kind(expected, allowed.fingerprint)),
+                    None => Verdict::Broken("an outcome was seen that was not asked for".to_owned()),
+                },
+                _ => Verdict::Broken("it is not told what the guest did".to_owned()),
+            };
+            let ran = Ran {
+                run: Run::Broken(String::new()),
+                complaints,
+            };
+            let verdict = self.with_complaints(verdict, &expected.row, &ran);
+            tally.count(group, verdict.kind(), None);
+            if !matches!(verdict, Verdict::Conforms | Verdict::KnownDeviation(_)) {
+                tally.show(&expected.row, verdict, None, |_| {});
+            }
+            return Ok(());
+        }
         match seen {
             Seen::Known(index) => {
                 let Some(allowed) = expected.known().nth(usize::from(index)) else {
@@ -272,7 +314,11 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
             Seen::Other(run) => {
                 let behaviour = match &*run {
                     Run::Done(transcript) => Some(Behaviour::of(transcript)),
-                    Run::Unsupported(_) | Run::Broken(_) => None,
+                    Run::Unsupported(_) | Run::Died(_) | Run::Broken(_) => None,
+                };
+                let ran = Ran {
+                    run: *run,
+                    complaints,
                 };
                 let mut case = self.payload.case(&expected.row)?;
                 case.expectations = Expectations::default();
@@ -282,7 +328,7 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
                     Mode::Normal,
                     self.deviations,
                     self.defects,
-                    &run,
+                    &ran,
                 );
                 if let Verdict::Unsupported(lack) = &verdict {
                     tally.count_unsupported(group, &lack.group());
@@ -291,7 +337,7 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
                 tally.count(group, verdict.kind(), behaviour);
                 let harmless = matches!(verdict, Verdict::Conforms | Verdict::KnownDeviation(_));
                 if !harmless {
-                    tally.show(&expected.row, verdict, Some(*run), |verdict| {
+                    tally.show(&expected.row, verdict, Some(ran.run), |verdict| {
                         if let Some(profile) = profile(self.identity.backend) {
                             cite(&case, profile, self.defects, verdict);
                         }
@@ -300,6 +346,24 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
             }
         }
         Ok(())
+    }
+}
+
+impl<'d, F: Family> Judge<'_, 'd, F> {
+    fn with_complaints(&self, verdict: Verdict<'d>, row: &F::Row, ran: &Ran) -> Verdict<'d> {
+        let (applicable, _) = Applicable::to(self.deviations, self.identity, Mode::Normal).split();
+        let watched = &self.identity.system.complaints;
+        with_complaints(verdict, &F::name(row), ran, &applicable, watched)
+    }
+}
+
+/// A verdict of a kind that a known outcome can have. Which deviations it shows is found out for
+/// all of them together.
+fn verdict_of(kind: VerdictKind) -> Verdict<'static> {
+    match kind {
+        VerdictKind::UnexpectedlyConforms => Verdict::UnexpectedlyConforms(Vec::new()),
+        VerdictKind::KnownDeviation => Verdict::KnownDeviation(Vec::new()),
+        _ => Verdict::Conforms,
     }
 }
 

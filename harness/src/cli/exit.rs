@@ -76,12 +76,13 @@ impl Status {
 
     /// The status of what one target did. Each target has to prove something by itself: one on
     /// which nothing conforms, not even as a known deviation, proves nothing, and what another
-    /// target showed does not make up for it.
+    /// target showed does not make up for it. `complained` says that the target's kernel did, apart
+    /// from what its verdicts say.
     #[must_use]
-    pub fn of_target(counts: impl Fn(VerdictKind) -> usize, is_complete: bool) -> Self {
+    pub fn of_target(counts: impl Fn(VerdictKind) -> usize, complained: bool, is_complete: bool) -> Self {
         let red = counts(VerdictKind::Deviates) + counts(VerdictKind::UnexpectedlyConforms);
         let proved = counts(VerdictKind::Conforms) + counts(VerdictKind::KnownDeviation);
-        if red > 0 {
+        if complained || red > 0 {
             Self::Deviates
         } else if proved == 0 || !is_complete {
             Self::Incomplete
@@ -96,7 +97,9 @@ impl Status {
         if summaries.is_empty() {
             return Self::Incomplete;
         }
-        let of_one = |one: &TargetSummary| Self::of_target(|kind| one.of(kind), one.is_complete());
+        let of_one = |one: &TargetSummary| {
+            Self::of_target(|kind| one.of(kind), !one.complaints.is_empty(), one.is_complete())
+        };
         Self::worst(summaries.iter().map(of_one))
     }
 }
@@ -168,6 +171,8 @@ impl From<std::io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::summary::SummarizedLoss;
+    use crate::target::complaint::{Complaint, ComplaintKind};
 
     fn summary(kinds: &[(VerdictKind, usize)]) -> TargetSummary {
         TargetSummary {
@@ -231,8 +236,24 @@ mod tests {
         short.cases = 4;
         let mut unusable = complete.clone();
         unusable.unusable = Some("no device".to_owned());
-        for other in [short, unusable] {
+        let mut lost = complete.clone();
+        lost.boots_lost.push(SummarizedLoss {
+            case: None,
+            reason: "QEMU ended".to_owned(),
+        });
+        let mut explained = lost.clone();
+        explained.boots_lost[0].case = Some("a/b".to_owned());
+        assert_eq!(Status::of_run(&[explained]), Status::Conforms);
+        for other in [short, unusable, lost] {
             assert_eq!(Status::of_run(&[complete.clone(), other]), Status::Incomplete);
         }
+    }
+
+    #[test]
+    fn a_complaint_of_no_case_fails_the_run() {
+        let mut complained = summary(&[(VerdictKind::Conforms, 3)]);
+        let warning = Complaint::line(ComplaintKind::Warning, "WARNING: at the end".to_owned());
+        complained.complaints.push(warning);
+        assert_eq!(Status::of_run(&[complained]), Status::Deviates);
     }
 }

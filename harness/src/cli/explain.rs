@@ -130,7 +130,7 @@ fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
 
 fn list() -> Result<Status, Failure> {
     let mut out = String::new();
-    for requirement in requirement::all() {
+    for requirement in requirement::all().chain(requirement::HOST.iter().copied()) {
         let _ = writeln!(out, "{:14}  {}", requirement.id, requirement.sentence);
     }
     print(&out)?;

@@ -18,9 +18,9 @@ use crate::interrupt;
 use crate::judge::case::{judge_run, nothing_counts};
 use crate::judge::{Verdict, VerdictKind};
 use crate::provision::Cache;
-use crate::report::summary::{self, TargetSummary};
+use crate::report::summary::{self, SummarizedLoss, TargetSummary};
 use crate::report::{Judgement, text};
-use crate::target::{Mode, RunOptions};
+use crate::target::{Mode, Run, RunOptions};
 
 pub(super) fn explore(arguments: &ExploreArguments) -> Result<Status, Failure> {
     let mut suite = Suite::load(&arguments.cases)?;
@@ -193,8 +193,28 @@ impl Explorer<'_> {
             if interrupt::interrupted() {
                 break;
             }
-            let (index, run) = match event {
-                Event::Run(index, run) => (index, run),
+            let (index, ran) = match event {
+                Event::Ran(index, ran) => (index, ran),
+                Event::Identified(identity) => {
+                    summary.identified(*identity);
+                    continue;
+                }
+                Event::Complained(complaints) => {
+                    summary.complaints.extend(complaints);
+                    continue;
+                }
+                Event::BootLost(lost) => {
+                    let case = lost.during.and_then(|index| self.replays.get(index as usize));
+                    summary.boots_lost.push(SummarizedLoss {
+                        case: case.map(|case| case.name.clone()),
+                        reason: lost.reason,
+                    });
+                    continue;
+                }
+                Event::Note(note) => {
+                    summary.notes.push(note);
+                    continue;
+                }
                 Event::Unusable(reason) => {
                     summary.unusable = Some(reason);
                     continue;
@@ -203,14 +223,16 @@ impl Explorer<'_> {
             let Some(case) = self.replays.get(index) else {
                 continue;
             };
-            let verdict = judge_run(
-                case,
-                identity,
-                Mode::Normal,
-                &suite.deviations,
-                self.defects,
-                &run,
-            );
+            let verdict = match (&summary.identity, &ran.run) {
+                (None, Run::Done(_) | Run::Died(_) | Run::Broken(_)) => {
+                    Verdict::Broken("a result came before the target said what it is".to_owned())
+                }
+                (said, _) => {
+                    let identity = said.as_ref().unwrap_or(identity);
+                    let (mode, deviations) = (Mode::Normal, &suite.deviations);
+                    judge_run(case, identity, mode, deviations, self.defects, &ran)
+                }
+            };
             summary.count(&case.name, &verdict);
             if matches!(
                 verdict.kind(),

@@ -8,6 +8,7 @@ use super::session::{Kind, Prepared, cached_kernels, own_executable};
 use super::target_name::TargetName;
 use crate::interrupt;
 use crate::provision::{Architecture, Cache};
+use crate::report::summary;
 use crate::target::Identity;
 use crate::target::booted::Booted;
 use crate::target::probe::Probe;
@@ -55,8 +56,8 @@ pub(super) fn probe(names: &[TargetName]) -> Result<Status, Failure> {
         };
         progress.show(&format!("{name}: booting"));
         let mut target = Booted::new(*config);
-        let (text, all_expected) = match target.probe() {
-            Ok((identity, probes)) => (report(identity, probes), probes.iter().all(Probe::is_as_expected)),
+        let found = match target.probe() {
+            Ok(found) => found,
             Err(error) => {
                 progress.say(&format!("{name}: {error}\n"))?;
                 status = status.max_with(Status::Incomplete);
@@ -64,14 +65,20 @@ pub(super) fn probe(names: &[TargetName]) -> Result<Status, Failure> {
             }
         };
         progress.clear();
-        print(&text)?;
+        let mut out = report(&found.identity, &found.probes);
         if let Some(time) = target.boot_time() {
-            print(&format!("booted in {:.1} s\n", time.as_secs_f64()))?;
+            let _ = writeln!(out, "booted in {:.1} s", time.as_secs_f64());
         }
-        for alarm in target.alarms() {
-            print(&format!("the guest kernel complained:\n{alarm}\n"))?;
+        for note in found
+            .notes
+            .into_iter()
+            .chain(found.identity.system.complaints.gap())
+        {
+            let _ = writeln!(out, "{name}: {note}");
         }
-        if !all_expected {
+        let _ = summary::write_complaints(&mut out, &name.to_string(), &found.complaints);
+        print(&out)?;
+        if !found.complaints.is_empty() || !found.probes.iter().all(Probe::is_as_expected) {
             status = status.max_with(Status::Deviates);
         }
     }
@@ -90,8 +97,11 @@ fn provisioned(cache: &Cache) -> Vec<TargetName> {
 
 fn identified(identity: &Identity) -> String {
     format!(
-        "{}: Linux {}, {:?} on {:?}",
-        identity.name, identity.kernel, identity.backend, identity.processor
+        "{}: {}; {:?} on {:?}",
+        identity.name,
+        identity.describe(),
+        identity.backend,
+        identity.processor
     )
 }
 
@@ -117,6 +127,7 @@ fn report(identity: &Identity, probes: &[Probe]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::system::System;
     use crate::target::{Backend, Processor};
 
     #[test]
@@ -127,6 +138,7 @@ mod tests {
             processor: Processor::QemuTcg,
             kernel: "6.12.1".to_owned(),
             smm: false,
+            system: System::default(),
         };
         let probe = |expected: Option<&str>| Probe {
             what: "a store".to_owned(),

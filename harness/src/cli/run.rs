@@ -24,10 +24,10 @@ use crate::interrupt;
 use crate::judge::case::{judge_own, judge_run, profile};
 use crate::judge::{Verdict, VerdictKind};
 use crate::provision::{Cache, KernelName, provision, provision_xen};
-use crate::report::json::{TargetEntry, write_case, write_footer, write_header};
-use crate::report::summary::{self, TargetSummary};
+use crate::report::json::{TargetEntry, write_case, write_footer, write_header, write_identity};
+use crate::report::summary::{self, SummarizedLoss, TargetSummary};
 use crate::report::{Judgement, conclusion, text, trace as trace_report};
-use crate::target::{Identity, Mode, Run, RunOptions};
+use crate::target::{Identity, Mode, Ran, Run, RunOptions};
 
 /// What `--provision` fetches when no target is named.
 const DEFAULT_KERNEL: &str = "debian:6.12";
@@ -200,27 +200,26 @@ impl Runner<'_> {
         self.progress.show(&format!("{}: starting", summary.target));
         let events = target.start(scenarios, options);
         while let Some(event) = next(&events) {
-            let (index, run) = match event {
-                Event::Run(index, run) => (index, run),
-                Event::Unusable(reason) => {
-                    summary.unusable = Some(reason);
-                    continue;
-                }
+            let Some((index, ran)) = self.event(summary, event)? else {
+                continue;
             };
             let Some(case) = suite.cases.get(index) else {
                 continue;
             };
-            let verdict = judge_run(
-                case,
-                identity,
-                options.mode,
-                &suite.deviations,
-                self.defects,
-                &run,
-            );
-            let transcript = match &run {
+            let verdict = match (&summary.identity, &ran.run) {
+                (None, Run::Done(_) | Run::Died(_) | Run::Broken(_)) => {
+                    Verdict::Broken("a result came before the target said what it is".to_owned())
+                }
+                // That it lacks something may be known without starting it.
+                (said, _) => {
+                    let identity = said.as_ref().unwrap_or(identity);
+                    let deviations = &suite.deviations;
+                    judge_run(case, identity, options.mode, deviations, self.defects, &ran)
+                }
+            };
+            let transcript = match &ran.run {
                 Run::Done(transcript) => Some(transcript),
-                Run::Unsupported(_) | Run::Broken(_) => None,
+                Run::Unsupported(_) | Run::Died(_) | Run::Broken(_) => None,
             };
             self.verdict(summary, case, verdict, transcript)?;
             if self.arguments.trace {
@@ -228,6 +227,32 @@ impl Runner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Takes what a target tells; gives back the result, if it is one.
+    fn event(&mut self, summary: &mut TargetSummary, event: Event) -> Result<Option<(usize, Ran)>, Failure> {
+        match event {
+            Event::Ran(index, ran) => return Ok(Some((index, ran))),
+            Event::Identified(identity) => {
+                if summary.identity.as_ref() != Some(&*identity)
+                    && let Some(json) = &mut self.json
+                {
+                    json.add(|out| write_identity(out, &summary.target, &identity));
+                }
+                summary.identified(*identity);
+            }
+            Event::Complained(complaints) => summary.complaints.extend(complaints),
+            Event::BootLost(lost) => {
+                let case = lost.during.and_then(|index| self.suite.cases.get(index as usize));
+                summary.boots_lost.push(SummarizedLoss {
+                    case: case.map(|case| case.name.clone()),
+                    reason: lost.reason,
+                });
+            }
+            Event::Note(note) => summary.notes.push(note),
+            Event::Unusable(reason) => summary.unusable = Some(reason),
+        }
+        Ok(None)
     }
 
     fn verdict(
@@ -367,7 +392,10 @@ fn next(events: &Events) -> Option<Event> {
 fn entry(target: &Prepared) -> TargetEntry {
     TargetEntry {
         name: target.name.to_string(),
-        identity: target.identity().cloned(),
+        identity: match &target.kind {
+            Kind::Kvm(identity) => Some(identity.clone()),
+            _ => None,
+        },
         unusable: match &target.kind {
             Kind::Unusable(reason) => Some(reason.clone()),
             _ => None,

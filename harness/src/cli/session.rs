@@ -13,8 +13,11 @@ use super::target_name::TargetName;
 use crate::provision::{Architecture, Cache, KernelName, ProvisionError, Qemu, Xen};
 use crate::target::booted::{Booted, BootedConfig, Platform};
 use crate::target::kvm::Kvm;
+use crate::target::system::System;
 use crate::target::xen_pv::{XenPvConfig, XenPvTarget};
-use crate::target::{Backend, Identity, Processor, Run, RunOptions, Target};
+use crate::target::{Backend, Identity, Processor, RunOptions, Target};
+
+pub use crate::target::Event;
 
 /// Folder in the cache that keeps the consoles of guests that failed.
 const LOGS: &str = "logs";
@@ -57,15 +60,6 @@ pub enum Kind {
     Unusable(String),
 }
 
-/// What a running target reports.
-#[derive(Debug)]
-pub enum Event {
-    /// The scenario of this index has run.
-    Run(usize, Run),
-    /// The target cannot be used after all.
-    Unusable(String),
-}
-
 impl Prepared {
     /// Finds out whether and how a target can be used. Nothing is fetched or booted.
     ///
@@ -93,7 +87,8 @@ impl Prepared {
         }
     }
 
-    /// What it is, if it is a usable KVM.
+    /// What it is, if it is a usable KVM; for a target that is booted what it will be, as far as
+    /// its files tell: what it is it says itself ([`Event::Identified`]).
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         match &self.kind {
@@ -177,15 +172,11 @@ fn booted(
         Ok(config) => Kind::Booted {
             identity: Identity {
                 name: name.to_string(),
-                backend: match platform {
-                    Platform::Svm => Backend::Svm,
-                    Platform::SvmNpt0 => Backend::SvmNpt0,
-                    Platform::Arm64Nvhe => Backend::Arm64Nvhe,
-                    Platform::Arm64Vhe => Backend::Arm64Vhe,
-                },
+                backend: platform.backend(),
                 processor: Processor::QemuTcg,
                 kernel: config.kernel.release.clone(),
                 smm: platform.architecture() == Architecture::X86,
+                system: System::default(),
             },
             config: Box::new(config),
         },
@@ -225,6 +216,7 @@ fn xen_pv(name: &TargetName, cache: &Cache, qemu: Qemu, xen: Xen) -> Kind {
             processor: Processor::QemuTcg,
             kernel: xen.version.clone(),
             smm: false,
+            system: System::default(),
         },
         config: Box::new(XenPvConfig {
             name: name.to_string(),
@@ -238,7 +230,7 @@ fn xen_pv(name: &TargetName, cache: &Cache, qemu: Qemu, xen: Xen) -> Kind {
 
 fn run(kind: Kind, scenarios: &[Scenario], options: RunOptions, sender: &SyncSender<Event>) {
     // A receiver that is gone wants to know nothing more.
-    let mut sink = |index, run| drop(sender.send(Event::Run(index, run)));
+    let mut sink = |event| drop(sender.send(event));
     match kind {
         Kind::Model => {}
         Kind::Kvm(_) => match Kvm::open() {
@@ -257,10 +249,13 @@ pub fn cached_kernels(cache: &Cache) -> Vec<KernelName> {
     cache.kernels(Architecture::X86)
 }
 
-/// This executable, for booted kernels to run.
+/// This executable, for booted kernels to run: the file that this process was started from, even
+/// if another one has its name by now.
 ///
 /// # Errors
-/// If the system does not say where it is.
+/// If there is no procfs.
 pub fn own_executable() -> std::io::Result<PathBuf> {
-    std::env::current_exe()
+    // Not /proc/self/exe: the dynamic linker is asked about it by its name.
+    let path = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    std::fs::metadata(&path).map(|_| path)
 }

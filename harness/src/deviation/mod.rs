@@ -3,9 +3,11 @@
 //! One YAML file each, in `cases/deviations/`. A deviation is a set of defects of the model,
 //! the targets and kernels that have them, and the evidence. How it counts is decided in
 //! [`crate::judge`]: a run must be, to the last field, what the model does with all
-//! applicable deviations on.
+//! applicable deviations on. A complaint of the kernel, or its death, has no defect: it is listed with
+//! the cases in which it comes.
 
 mod change;
+mod complaint;
 mod kernel_range;
 mod kernel_version;
 mod parse;
@@ -16,6 +18,7 @@ use spec_model::defect::Defect;
 use spec_model::requirement::Requirement;
 
 pub use change::{BadChange, Change};
+pub use complaint::ListedComplaint;
 pub use kernel_range::{BadKernelRange, KernelRange};
 pub use kernel_version::{Answer, BadTag, KernelVersion, Tag};
 pub use parse::{Mistake, deviation_schema, parse};
@@ -36,8 +39,10 @@ pub struct Deviation {
     pub modes: Vec<Mode>,
     /// The kernels that do it.
     pub kernels: KernelRange,
-    /// The defects that make the model do the same.
+    /// The defects that make the model do the same; none if it is a complaint.
     pub defects: Vec<Defect>,
+    /// What the kernel complains of, if it is that.
+    pub complaint: Option<ListedComplaint>,
     /// The requirement that is not met.
     pub requirement: &'static Requirement,
     /// Why it is so.
@@ -95,6 +100,22 @@ impl<'d> Applicable<'d> {
             }
         }
         applicable
+    }
+
+    /// Those that list what the kernel complains of, and those of what guests do.
+    #[must_use]
+    pub fn split(&self) -> (Vec<&'d Deviation>, Self) {
+        let of_guest = |deviation: &&&'d Deviation| deviation.complaint.is_none();
+        let all = self.certain.iter().chain(&self.possible);
+        let complaints = all
+            .filter(|deviation| deviation.complaint.is_some())
+            .copied()
+            .collect();
+        let of_guests = Self {
+            certain: self.certain.iter().filter(of_guest).copied().collect(),
+            possible: self.possible.iter().filter(of_guest).copied().collect(),
+        };
+        (complaints, of_guests)
     }
 
     /// Why nothing is said about the possible ones where only the certain ones can be asked

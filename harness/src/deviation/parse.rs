@@ -9,7 +9,8 @@ use serde_yaml::Spanned;
 use spec_model::defect::Defect;
 use spec_model::requirement::{self, Requirement};
 
-use super::{BadTag, Change, Deviation, KernelRange, Tag};
+use super::{BadTag, Change, Deviation, KernelRange, ListedComplaint, Tag};
+use crate::target::complaint::ComplaintKind;
 use crate::target::{Backend, Mode, Processor};
 
 /// A known deviation: what targets are known to do against the manuals.
@@ -38,9 +39,13 @@ struct File {
     /// The commit that ended it. Only kernels without it do it.
     #[schemars(with = "Option<ChangeEntry>")]
     fixed: Option<Spanned<ChangeEntry>>,
-    /// Defects of the model that do the same; `conform defects` lists them.
-    #[schemars(with = "Vec<String>", length(min = 1))]
-    defects: Spanned<Vec<Spanned<String>>>,
+    /// Defects of the model that do the same; `conform defects` lists them. Not with `complaint`.
+    #[schemars(with = "Option<Vec<String>>", length(min = 1))]
+    defects: Option<Spanned<Vec<Spanned<String>>>>,
+    /// What the kernel complains of, if it is that and nothing that a guest sees. The requirement is
+    /// HOST-001 then.
+    #[schemars(with = "Option<ListedComplaint>")]
+    complaint: Option<Spanned<ListedComplaint>>,
     /// Id of the requirement that is not met.
     #[schemars(with = "String")]
     requirement: Spanned<String>,
@@ -218,7 +223,7 @@ impl Reader<'_> {
     fn read(mut self, written: File) -> Result<Deviation, Vec<Mistake>> {
         let targets = self.targets(&written.targets);
         let modes = written.modes.as_ref().map(|modes| self.modes(modes));
-        let defects = self.defects(&written.defects);
+        let defects = self.defects_unless_complaint(&written);
         let kernels = self.kernels(&written);
         self.check_targets(&written, &targets);
         let requirement = self.requirement(&written.requirement, &defects);
@@ -247,6 +252,7 @@ impl Reader<'_> {
             modes: modes.unwrap_or_default(),
             kernels,
             defects,
+            complaint: written.complaint.map(|complaint| complaint.value),
             requirement,
             reason: written.reason.value,
             source: written.source.value,
@@ -397,6 +403,49 @@ impl Reader<'_> {
             }
         }
         modes
+    }
+
+    /// The defects, or none where the kernel complains.
+    fn defects_unless_complaint(&mut self, written: &File) -> Vec<Defect> {
+        let host = requirement::HOST_001.id;
+        let is_host = written.requirement.value == host;
+        match (&written.defects, &written.complaint) {
+            (Some(defects), None) => {
+                if is_host {
+                    let message =
+                        format!("{host} is about the kernel's log; with it comes `complaint`, not `defects`");
+                    self.mistake(&written.requirement, message);
+                }
+                return self.defects(defects);
+            }
+            (Some(_), Some(complaint)) => {
+                let message = "a complaint of the kernel is nothing that a defect of the model does; leave out one of `defects` and `complaint`";
+                self.mistake(complaint, message.to_owned());
+            }
+            (None, Some(complaint)) => {
+                if complaint.value.cases.is_empty() {
+                    self.mistake(
+                        complaint,
+                        "`cases` is empty; name the cases in which it comes".to_owned(),
+                    );
+                }
+                if complaint.value.kind == ComplaintKind::Overrun {
+                    let message =
+                        "that messages were lost is nothing to be listed: nobody knows what they said";
+                    self.mistake(complaint, message.to_owned());
+                }
+                if !is_host {
+                    let message = format!("with `complaint` it is {host} that is not met");
+                    self.mistake(&written.requirement, message);
+                }
+            }
+            (None, None) => {
+                let message = "`defects` is missing; name those of the model that do the same, or, if it is the kernel that \
+                    complains, `complaint`";
+                self.mistake(&written.title, message.to_owned());
+            }
+        }
+        Vec::new()
     }
 
     fn defects(&mut self, written: &Spanned<Vec<Spanned<String>>>) -> Vec<Defect> {

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::target::system::System;
 
 mod versions;
 
@@ -22,6 +23,7 @@ fn identity(backend: Backend, kernel: &str) -> Identity {
         kernel: kernel.to_owned(),
         processor: Processor::QemuTcg,
         smm: true,
+        system: System::default(),
     }
 }
 
@@ -171,6 +173,44 @@ fn what_yaml_has_and_is_not_read_is_refused() {
     ] {
         let found = mistakes(&EXAMPLE.replace(from, to));
         assert!(found.iter().any(|mistake| mistake.contains(what)), "{found:?}");
+    }
+}
+
+#[test]
+fn a_complaint_stands_in_the_place_of_defects() {
+    let complaint = "complaint: {kind: warning, function: f, cases: [a/b]}\n";
+    let listed = EXAMPLE
+        .replace("defects: [auto-halt-ignored]\n", complaint)
+        .replace("SMM-RSM-008", "HOST-001");
+    let deviation = parse(Path::new("d.yaml"), listed.as_bytes()).expect("valid");
+    assert_eq!(deviation.defects, []);
+    let complaint = deviation.complaint.expect("it is listed");
+    assert!(complaint.comes_in("a/b") && !complaint.comes_in("a/c"));
+    for (text, wanted) in [
+        (
+            listed.replace("HOST-001", "SMM-RSM-008"),
+            "it is HOST-001 that is not met",
+        ),
+        (listed.replace("[a/b]", "[]"), "`cases` is empty"),
+        (
+            listed.replace("kind: warning", "kind: overrun"),
+            "nobody knows what they said",
+        ),
+        (
+            EXAMPLE.replace("SMM-RSM-008", "HOST-001"),
+            "with it comes `complaint`",
+        ),
+        (
+            EXAMPLE.replace("defects: [auto-halt-ignored]\n", ""),
+            "`defects` is missing",
+        ),
+        (
+            format!("{listed}defects: [auto-halt-ignored]\n"),
+            "leave out one of",
+        ),
+    ] {
+        let mistakes = mistakes(&text);
+        assert!(mistakes[0].contains(wanted), "{wanted}: {mistakes:?}");
     }
 }
 

@@ -10,12 +10,13 @@ use spec_model::run::outcomes;
 use spec_model::transcript::Transcript;
 
 use super::by_hand::{self, model_failed};
+use super::complaint::with_complaints;
 use super::rules::{DecidingRules, of_subject};
 use super::verdict::{disagreement, transcript_of};
 use super::{Against, AllowedOutcomes, CaseView, Cited, Verdict, judge, judge_model, layout};
 use crate::case::{Case, Expectations};
 use crate::deviation::{Applicable, Deviation};
-use crate::target::{Backend, Identity, Lack, Mode, Run, other_architecture};
+use crate::target::{Backend, Identity, Lack, Mode, Ran, Run, other_architecture};
 
 /// The choices that a backend of KVM makes; none are known for an unknown one.
 #[must_use]
@@ -76,7 +77,8 @@ pub fn view<'a>(case: &'a Case, profile: &'static Profile) -> CaseView<'a> {
     }
 }
 
-/// Judges what a target did in a run of that mode. `defects` are switched on in the model, normally none.
+/// Judges what a target did in a run of that mode, and what its kernel complained of meanwhile.
+/// `defects` are switched on in the model, normally none.
 #[must_use]
 pub fn judge_run<'d>(
     case: &Case,
@@ -84,9 +86,9 @@ pub fn judge_run<'d>(
     mode: Mode,
     deviations: &'d [Deviation],
     defects: DefectSet,
-    run: &Run,
+    ran: &Ran,
 ) -> Verdict<'d> {
-    let mut verdict = judge_run_uncited(case, target, mode, deviations, defects, run);
+    let mut verdict = judge_run_uncited(case, target, mode, deviations, defects, ran);
     if let Some(profile) = profile(target.backend) {
         cite(case, profile, defects, &mut verdict);
     }
@@ -101,6 +103,20 @@ pub fn judge_run_uncited<'d>(
     target: &Identity,
     mode: Mode,
     deviations: &'d [Deviation],
+    defects: DefectSet,
+    ran: &Ran,
+) -> Verdict<'d> {
+    let applicable = Applicable::to(deviations, target, mode);
+    let (complaints, of_guests) = applicable.split();
+    let verdict = judge_guest(case, target, &of_guests, defects, &ran.run);
+    with_complaints(verdict, &case.name, ran, &complaints, &target.system.complaints)
+}
+
+/// Judges what a guest did. The model has no part in what the kernel complains of.
+fn judge_guest<'d>(
+    case: &Case,
+    target: &Identity,
+    applicable: &Applicable<'d>,
     defects: DefectSet,
     run: &Run,
 ) -> Verdict<'d> {
@@ -131,7 +147,6 @@ pub fn judge_run_uncited<'d>(
         Ok(pure) => pure,
         Err(error) => return by_hand::judge(&view, &error, seen),
     };
-    let applicable = Applicable::to(deviations, target, mode);
     let known = RefCell::new(Some(pure));
     let model = |wanted| match known.take().filter(|_| wanted == DefectSet::NONE) {
         Some(pure) => Ok(pure),
@@ -148,7 +163,7 @@ pub fn judge_run_uncited<'d>(
     if applicable.possible.is_empty() || verdict == Verdict::Conforms {
         return verdict;
     }
-    judge_with_possible(verdict, &applicable, with)
+    judge_with_possible(verdict, applicable, with)
 }
 
 /// Looks for the requirements of the differences of a verdict: those of what differs there. It

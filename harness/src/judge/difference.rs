@@ -6,6 +6,7 @@ use super::bits;
 use super::cited::Cited;
 use super::stop::Place;
 use super::value::Value;
+use crate::target::complaint::Complaint;
 
 /// One disagreement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,6 +47,8 @@ pub enum Source {
     },
     /// The path in the case file.
     ExpectedPath,
+    /// Nobody, for this case: it holds for all.
+    Always,
 }
 
 /// What differs.
@@ -110,6 +113,13 @@ pub enum Subject {
         /// The row of a state-save area in which it lies.
         row: Option<SavedRow>,
     },
+    /// The kernel that runs the guest complained.
+    Complaint(Complaint),
+    /// The kernel that runs the guest died.
+    KernelDied {
+        /// The last words on its console, and where all of it was kept.
+        console: String,
+    },
 }
 
 /// A row of a state-save area found by address.
@@ -143,6 +153,8 @@ impl Subject {
                     None => format!("{space} {address:#x}"),
                 }
             }
+            Self::Complaint(complaint) => format!("its log ({})", complaint.kind.name()),
+            Self::KernelDied { .. } => "the kernel".to_owned(),
         }
     }
 }

@@ -14,6 +14,7 @@
 //! * `by_hand`: what a run is worth where the model cannot run the case;
 //! * [`check`]: what is wrong with a case before anything but the model has run it;
 //! * [`verdict`]: what it is worth;
+//! * [`complaint`]: what the kernel that ran it said meanwhile;
 //! * [`case`]: all of it for a loaded case and a target.
 
 pub mod allowed;
@@ -23,6 +24,7 @@ pub mod case;
 pub mod check;
 pub mod cited;
 mod compare;
+pub mod complaint;
 pub mod difference;
 mod expected;
 mod host_state;

@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 
 use spec_model::defect::{Defect, DefectSet};
 use spec_model::profile::Profile;
-use spec_model::requirement::{ARM64, Requirement, STAGE2};
+use spec_model::requirement::{ARM64, HOST_001, Requirement, STAGE2};
 use spec_model::run::outcomes;
 
 use super::CaseView;
@@ -115,6 +115,7 @@ fn is_about_steps(defect: Defect) -> bool {
 pub(super) fn of_subject(subject: &Subject) -> Cited {
     match subject {
         Subject::Field { name } => of_field(name),
+        Subject::Complaint(_) | Subject::KernelDied { .. } => Cited::one(&HOST_001),
         Subject::Path { .. }
         | Subject::SaveRow { .. }
         | Subject::Watch { .. }

@@ -102,6 +102,8 @@ pub enum Place {
     },
     /// In memory after the end of the run.
     End,
+    /// In the kernel that runs the guest.
+    Kernel,
 }
 
 impl Place {
@@ -130,7 +132,7 @@ impl Place {
         match self {
             Self::At { index, .. } | Self::Step { index, .. } => *index,
             Self::Start => 0,
-            Self::End => usize::MAX,
+            Self::End | Self::Kernel => usize::MAX,
         }
     }
 }
@@ -147,6 +149,7 @@ impl std::fmt::Display for Place {
             Self::Step { index, what } => write!(formatter, "at step {}, `{what}`", index + 1),
             Self::Start => formatter.write_str("at the start, before anything ran"),
             Self::End => formatter.write_str("in memory at the end"),
+            Self::Kernel => formatter.write_str("in the kernel that runs the guest"),
         }
     }
 }

@@ -115,6 +115,8 @@ pub(super) fn transcript_of(run: &Run) -> Result<&Transcript, Verdict<'static>> 
         Run::Done(transcript) => Ok(transcript),
         Run::Unsupported(reason) => Err(Verdict::Unsupported(reason.clone())),
         Run::Broken(reason) => Err(Verdict::Broken(reason.clone())),
+        // See `complaint`.
+        Run::Died(death) => Err(Verdict::Broken(format!("the kernel {}", death.how.name()))),
     }
 }
 

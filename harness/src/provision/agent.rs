@@ -29,10 +29,11 @@ const TARGET_VARIABLE: &str = "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL";
 const PACKAGE: &str = "harness";
 const EXECUTABLE: &str = "conform";
 /// What the executable is built from, below the folder of the workspace.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "Cargo.toml",
     "Cargo.lock",
     "harness/Cargo.toml",
+    "harness/build.rs",
     "harness/src",
     "spec-model/Cargo.toml",
     "spec-model/src",

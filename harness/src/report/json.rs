@@ -1,6 +1,6 @@
 //! The report for programs: JSON lines.
 //!
-//! A header, one record per case and target, a footer. A run that stopped early has no
+//! A header, a record for each target that ran, one per case and target, a footer. A run that stopped early has no
 //! footer, and one that is incomplete for other reasons has a footer that says so.
 
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use crate::judge::{Against, Difference, Verdict, VerdictKind};
 use crate::target::{Identity, Lack, Mode};
 
 /// Number of this format; it rises when a reader has to change.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One line.
 #[derive(Debug, Serialize)]
@@ -27,6 +27,10 @@ enum Record<'a> {
         command: &'a [String],
         mode: Mode,
         targets: &'a [TargetEntry],
+    },
+    Target {
+        target: &'a str,
+        identity: &'a Identity,
     },
     Case(CaseRecord<'a>),
     Footer {
@@ -41,7 +45,7 @@ enum Record<'a> {
 pub struct TargetEntry {
     /// Name on the command line.
     pub name: String,
-    /// What it is; missing for the model and for what cannot be used.
+    /// What it is, if that is known before it runs anything. What is booted says so later.
     pub identity: Option<Identity>,
     /// Why it cannot be used.
     pub unusable: Option<String>,
@@ -108,6 +112,14 @@ pub fn write_header(
             targets,
         },
     )
+}
+
+/// Writes the line that says what a target is, from its own mouth.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_identity(out: &mut impl Write, target: &str, identity: &Identity) -> io::Result<()> {
+    write_line(out, &Record::Target { target, identity })
 }
 
 /// Writes the line of one case on one target.

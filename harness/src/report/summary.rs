@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::text;
 use crate::deviation::Deviation;
 use crate::judge::{Against, Verdict, VerdictKind};
+use crate::target::Identity;
+use crate::target::complaint::Complaint;
 
 /// Name of the target that is no hypervisor.
 const MODEL: &str = "model";
@@ -28,8 +31,16 @@ pub struct TargetSummary {
     /// Why cases were judged by what is written by hand alone, and how many each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub by_hand: BTreeMap<String, usize>,
-    /// Why the target could not be used at all.
+    /// Why the target could not be used, or not any more.
     pub unusable: Option<String>,
+    /// What the target said that it is.
+    pub identity: Option<Identity>,
+    /// What its kernel complained of while no case ran.
+    pub complaints: Vec<Complaint>,
+    /// Boots that were lost.
+    pub boots_lost: Vec<SummarizedLoss>,
+    /// What else there is to know about the target.
+    pub notes: Vec<String>,
     /// Cases that were asked for.
     pub cases: usize,
     /// Verdict of each case, by name.
@@ -57,7 +68,35 @@ impl CaseVerdict {
     }
 }
 
+/// A boot that was lost, in a summary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SummarizedLoss {
+    /// The case whose verdict says so; none if the boot was lost between two cases.
+    pub case: Option<String>,
+    /// How it was lost.
+    pub reason: String,
+}
+
+impl SummarizedLoss {
+    /// Whether a verdict says that the boot was lost.
+    #[must_use]
+    pub fn is_explained(&self) -> bool {
+        self.case.is_some()
+    }
+}
+
 impl TargetSummary {
+    /// Takes what a target said that it is.
+    pub fn identified(&mut self, identity: Identity) {
+        if let Some(gap) = identity.system.complaints.gap()
+            && !self.notes.contains(&gap)
+        {
+            self.notes.push(gap);
+        }
+        self.identity = Some(identity);
+    }
+
     /// Counts the verdict of a case.
     pub fn count(&mut self, case: &str, verdict: &Verdict<'_>) {
         *self.counts.entry(verdict.kind()).or_insert(0) += 1;
@@ -109,7 +148,10 @@ impl TargetSummary {
     /// Whether every case that was asked for has a verdict that says something about it.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.unusable.is_none() && self.judged() == self.cases && self.of(VerdictKind::Broken) == 0
+        self.unusable.is_none()
+            && self.judged() == self.cases
+            && self.of(VerdictKind::Broken) == 0
+            && self.boots_lost.iter().all(SummarizedLoss::is_explained)
     }
 }
 
@@ -200,7 +242,13 @@ pub fn write_details(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::
     for summary in summaries {
         let target = &summary.target;
         match &summary.unusable {
-            Some(reason) if summary.judged() > 0 => writeln!(out, "{target}: given up: {reason}")?,
+            Some(reason) if summary.judged() > 0 => {
+                let missing = summary.cases - summary.judged();
+                writeln!(
+                    out,
+                    "{target}: could not be used any more: {reason}\n  {missing} cases have no verdict"
+                )?;
+            }
             Some(_) => {}
             None if summary.judged() < summary.cases => {
                 let missing = summary.cases - summary.judged();
@@ -213,6 +261,64 @@ pub fn write_details(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::
             }
             None => {}
         }
+        for note in &summary.notes {
+            writeln!(out, "{target}: {note}")?;
+        }
+        write_losses(out, target, &summary.boots_lost)?;
+        write_complaints(out, target, &summary.complaints)?;
+    }
+    Ok(())
+}
+
+/// Writes which boots of a target were lost; nothing if none was.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_losses(out: &mut impl Write, target: &str, losses: &[SummarizedLoss]) -> fmt::Result {
+    match losses.len() {
+        0 => return Ok(()),
+        1 => writeln!(
+            out,
+            "{target}: 1 boot was lost, and what was left ran in another one:"
+        )?,
+        many => writeln!(
+            out,
+            "{target}: {many} boots were lost, and what was left ran in others:"
+        )?,
+    }
+    let first = |reason: &str| reason.lines().next().unwrap_or_default().to_owned();
+    let mut told: Vec<String> = Vec::new();
+    for SummarizedLoss { case, reason } in losses {
+        match case {
+            Some(case) => {
+                // The verdict has the console.
+                writeln!(out, "  in {case}: {}", first(reason))?;
+            }
+            None if told.contains(&first(reason)) => {
+                writeln!(out, "  between two cases, in the same way: {}", first(reason))?;
+            }
+            None => {
+                told.push(first(reason));
+                let reason = reason.trim_end().replace('\n', "\n    ");
+                writeln!(out, "  between two cases, so that no verdict says so: {reason}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes what the kernel of a target complained of while no case ran; nothing if it did not.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_complaints(out: &mut impl Write, target: &str, complaints: &[Complaint]) -> fmt::Result {
+    for complaint in complaints {
+        writeln!(
+            out,
+            "{target}: DEVIATES: its kernel complained while no case ran: {}",
+            complaint.headline
+        )?;
+        text::write_complaint(out, complaint)?;
     }
     Ok(())
 }

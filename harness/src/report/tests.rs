@@ -4,12 +4,13 @@ use std::time::Duration;
 use spec_model::requirement::{SMM_ENTRY_006, SMM_RSM_008};
 use spec_model::x86::save_area::KVM_64;
 
-use super::summary::TargetSummary;
+use super::summary::{SummarizedLoss, TargetSummary};
 use super::*;
 use crate::judge::difference::{Source, Subject};
 use crate::judge::stop::Place;
 use crate::judge::value::Value;
 use crate::judge::{Against, Cited, Difference, VerdictKind};
+use crate::target::complaint::{Complaint, ComplaintKind};
 use crate::target::{Lack, Mode};
 
 fn at(point: &str, index: usize) -> Place {
@@ -172,6 +173,49 @@ unsupported, with the number of cases per target:
 }
 
 #[test]
+fn a_summary_tells_what_no_case_does() {
+    let loss = |case: Option<&str>, reason: &str| SummarizedLoss {
+        case: case.map(str::to_owned),
+        reason: reason.to_owned(),
+    };
+    let summary = TargetSummary {
+        target: "svm@x".to_owned(),
+        cases: 3,
+        unusable: Some("given up".to_owned()),
+        counts: BTreeMap::from([(VerdictKind::Conforms, 1)]),
+        notes: vec!["the log cannot be read".to_owned()],
+        complaints: vec![Complaint::line(
+            ComplaintKind::Warning,
+            "WARNING: at f".to_owned(),
+        )],
+        boots_lost: vec![
+            loss(Some("a/b"), "QEMU ended\nconsole"),
+            loss(None, "silent\nfrom the console, kept in 1:"),
+            loss(None, "silent\nfrom the console, kept in 2:"),
+        ],
+        ..TargetSummary::default()
+    };
+    let mut out = String::new();
+    summary::write(&mut out, &[summary]).expect("a string takes everything");
+    let told: Vec<&str> = out.lines().skip(2).collect();
+    assert_eq!(
+        told,
+        [
+            "svm@x: could not be used any more: given up",
+            "  2 cases have no verdict",
+            "svm@x: the log cannot be read",
+            "svm@x: 3 boots were lost, and what was left ran in others:",
+            "  in a/b: QEMU ended",
+            "  between two cases, so that no verdict says so: silent",
+            "    from the console, kept in 1:",
+            "  between two cases, in the same way: silent",
+            "svm@x: DEVIATES: its kernel complained while no case ran: WARNING: at f",
+            "      WARNING: at f",
+        ]
+    );
+}
+
+#[test]
 fn json_is_a_line_per_record() {
     let mut out = Vec::new();
     let entry = json::TargetEntry {
@@ -187,7 +231,7 @@ fn json_is_a_line_per_record() {
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
-    assert_eq!(records[0]["header"]["format"], 1);
+    assert_eq!(records[0]["header"]["format"], 2);
     assert_eq!(records[0]["header"]["mode"], "migrate");
     let case = &records[1]["case"];
     assert_eq!(case["verdict"], "deviates");

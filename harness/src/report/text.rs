@@ -10,7 +10,10 @@ use crate::deviation::Deviation;
 use crate::judge::difference::{Source, Subject, path_around};
 use crate::judge::value::write_alternatives;
 use crate::judge::{Against, Cited, Difference, Verdict};
+use crate::target::complaint::Complaint;
 
+/// Lines of the report of a kernel that are printed; the JSON report has more.
+const REPORT_LINES: usize = 12;
 /// Differences that are printed for one case; the JSON report has all of them.
 const SHOWN: usize = 24;
 
@@ -143,7 +146,7 @@ fn write_difference(
 ) -> fmt::Result {
     if let Subject::Path { agree, allowed, seen } = &difference.subject {
         let by = match difference.source {
-            Source::Model => "the model",
+            Source::Model | Source::Always => "the model",
             Source::Expectation { .. } | Source::ExpectedPath => "the case",
         };
         writeln!(out, "    the paths part here ({by} says what is allowed)")?;
@@ -170,7 +173,32 @@ fn write_difference(
     if let Source::Expectation { line, .. } = difference.source {
         write!(out, "  expected by the case, line {line}")?;
     }
-    writeln!(out)
+    writeln!(out)?;
+    match &difference.subject {
+        Subject::Complaint(complaint) => write_complaint(out, complaint),
+        Subject::KernelDied { console } => {
+            for line in console.lines() {
+                writeln!(out, "      {line}")?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes what a kernel reported, as far as it fits.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_complaint(out: &mut impl Write, complaint: &Complaint) -> fmt::Result {
+    let lines = &complaint.report;
+    for line in lines.iter().take(REPORT_LINES) {
+        writeln!(out, "      {line}")?;
+    }
+    match lines.len().checked_sub(REPORT_LINES) {
+        Some(more @ 1..) => writeln!(out, "      and {more} lines more"),
+        _ => Ok(()),
+    }
 }
 
 fn write_requirements(out: &mut impl Write, differences: &[&Difference]) -> fmt::Result {

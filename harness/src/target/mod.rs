@@ -3,6 +3,9 @@
 pub mod arm64_operation;
 #[cfg(feature = "suite")]
 pub mod booted;
+pub mod complaint;
+pub mod event;
+pub mod kernel_log;
 #[cfg(target_arch = "x86_64")]
 pub mod kvm;
 #[cfg(target_arch = "aarch64")]
@@ -10,6 +13,7 @@ pub mod kvm;
 pub mod kvm;
 mod lack;
 pub mod probe;
+pub mod system;
 #[cfg(feature = "suite")]
 pub mod xen_pv;
 
@@ -30,7 +34,11 @@ use spec_model::architecture::Architecture;
 use spec_model::scenario::Scenario;
 use spec_model::transcript::Transcript;
 
-/// What a target is.
+pub use event::{Death, Event, LostBoot, Ran};
+use kernel_log::KernelLog;
+use system::System;
+
+/// What a target is. Where it matters, the target has said so itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Name on the command line, for instance `kvm` or `svm@debian:6.12`.
@@ -43,6 +51,36 @@ pub struct Identity {
     pub kernel: String,
     /// Whether `KVM_CAP_X86_SMM` is there.
     pub smm: bool,
+    /// What else the system that it is says about itself.
+    pub system: System,
+}
+
+impl Identity {
+    /// Whether verdicts on one are verdicts on the other, as far as the model and the known
+    /// deviations tell targets apart.
+    #[must_use]
+    pub fn is_judged_like(&self, other: &Self) -> bool {
+        (self.backend, self.processor, self.smm) == (other.backend, other.processor, other.smm)
+            && self.kernel == other.kernel
+    }
+
+    /// The kernel and the build of KVM, and what it runs on, in a line.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut text = match self.backend {
+            Backend::XenPv => self.kernel.clone(),
+            _ => format!("Linux {}", self.kernel),
+        };
+        for part in [self.system.version.clone(), self.system.builds()] {
+            if !part.is_empty() {
+                text += &format!(", {part}");
+            }
+        }
+        if let Some(emulator) = &self.system.emulator {
+            text += &format!(", under {emulator}");
+        }
+        text
+    }
 }
 
 /// What a KVM runs on. An emulated processor has faults of its own, which are not KVM's.
@@ -123,6 +161,8 @@ pub enum Run {
     Done(Transcript),
     /// The target lacks something that the scenario needs.
     Unsupported(Lack),
+    /// The kernel died of it.
+    Died(Death),
     /// The target or the harness failed; the reason says how.
     Broken(String),
 }
@@ -170,8 +210,32 @@ impl Mode {
 
 /// Something that runs scenarios.
 pub trait Target {
-    /// Runs all scenarios and hands each result to `sink` with the scenario's index, as
-    /// soon as it is there, in any order and exactly once. A target that was told to stop (see
-    /// `booted::BootedConfig`) leaves out those that have not run.
-    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run));
+    /// Runs all scenarios and tells `sink` what comes of it, as soon as it is there: what the
+    /// target is, and each result with the scenario's index, in any order and exactly once. A
+    /// target that was told to stop (see `booted::BootedConfig`), or that says that it is
+    /// unusable, leaves out those that have not run.
+    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(Event));
+}
+
+/// Runs scenarios one after the other on the kernel of this process, and tells what it complains
+/// of. What it does when a scenario is over, until the next one begins, belongs to the one before.
+pub(crate) fn run_watched(
+    log: &mut KernelLog,
+    scenarios: &[Scenario],
+    mut run_one: impl FnMut(&Scenario) -> Run,
+    sink: &mut dyn FnMut(Event),
+) {
+    let mut held: Option<(usize, Ran)> = None;
+    for (index, scenario) in scenarios.iter().enumerate() {
+        if let Some((before, mut ran)) = held.take() {
+            ran.complaints.extend(log.complaints());
+            sink(Event::Ran(before, ran));
+        }
+        let run = run_one(scenario);
+        let complaints = log.complaints();
+        held = Some((index, Ran { run, complaints }));
+    }
+    if let Some((last, ran)) = held {
+        sink(Event::Ran(last, ran));
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use harness::case::Case;
 use harness::cli::session::{Event, Kind, Prepared};
-use harness::target::{Run, RunOptions};
+use harness::target::{Identity, LostBoot, Ran, Run, RunOptions};
 use spec_model::scenario::Scenario;
 
 /// How long a result file in which something failed is good: longer than a test run, so
@@ -18,16 +18,26 @@ const FAILURES_LAST: Duration = Duration::from_mins(10);
 
 /// One run per case, in the order of the cases.
 pub struct Results {
-    runs: Arc<Vec<Option<Run>>>,
+    told: Arc<Told>,
     /// Why there are runs missing.
     missing: String,
+}
+
+/// What a target told.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Told {
+    runs: Vec<Option<Ran>>,
+    /// What it said that it is.
+    identity: Option<Identity>,
+    /// What no case accounts for: complaints of its kernel between them, boots that were lost.
+    troubles: Vec<String>,
 }
 
 impl Results {
     /// No results: the trials are not going to run.
     pub fn none() -> Self {
         Self {
-            runs: Arc::default(),
+            told: Arc::default(),
             missing: "this trial was not going to run".to_owned(),
         }
     }
@@ -46,26 +56,48 @@ impl Results {
     }
 
     /// The run of one case.
-    pub fn of(&self, index: usize) -> Run {
-        let run = self.runs.get(index).cloned().flatten();
-        run.unwrap_or_else(|| Run::Broken(self.missing.clone()))
+    pub fn of(&self, index: usize) -> Ran {
+        let run = self.told.runs.get(index).cloned().flatten();
+        run.unwrap_or_else(|| Run::Broken(self.missing.clone()).into())
+    }
+
+    /// What the target said that it is, if it ran.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.told.identity.as_ref()
+    }
+
+    /// What no case accounts for.
+    pub fn troubles(&self) -> &[String] {
+        &self.told.troubles
     }
 
     fn run(target: &Prepared, scenarios: Vec<Scenario>) -> Self {
-        let mut runs = vec![None; scenarios.len()];
+        let mut told = Told {
+            runs: vec![None; scenarios.len()],
+            ..Told::default()
+        };
         let mut missing = "the target ended without a result".to_owned();
         for event in target.start(scenarios, RunOptions::default()) {
             match event {
-                Event::Run(index, run) => {
-                    if let Some(place) = runs.get_mut(index) {
-                        *place = Some(run);
+                Event::Ran(index, ran) => {
+                    if let Some(place) = told.runs.get_mut(index) {
+                        *place = Some(ran);
                     }
                 }
+                Event::Identified(identity) => told.identity = Some(*identity),
+                Event::Complained(complaints) => {
+                    let texts = complaints.iter().map(|complaint| complaint.report.join("\n"));
+                    told.troubles.extend(texts);
+                }
+                Event::BootLost(LostBoot { during: None, reason }) => {
+                    told.troubles.push(format!("a boot was lost: {reason}"));
+                }
+                Event::BootLost(_) | Event::Note(_) => {}
                 Event::Unusable(reason) => missing = reason,
             }
         }
         Self {
-            runs: Arc::new(runs),
+            told: Arc::new(told),
             missing,
         }
     }
@@ -78,16 +110,16 @@ impl Results {
         let lock = File::create(path.with_extension("lock"))?;
         lock.lock()?;
         if let Ok(bytes) = fs::read(&path)
-            && let Ok(runs) = postcard::from_bytes::<Vec<Option<Run>>>(&bytes)
-            && (is_whole(&runs) || age(&path)? < FAILURES_LAST)
+            && let Ok(told) = postcard::from_bytes::<Told>(&bytes)
+            && (is_whole(&told) || age(&path)? < FAILURES_LAST)
         {
             return Ok(Self {
-                runs: Arc::new(runs),
+                told: Arc::new(told),
                 missing: "the target ended without a result".to_owned(),
             });
         }
         let results = Self::run(target, scenarios.to_vec());
-        let bytes = postcard::to_stdvec(results.runs.as_ref()).map_err(io::Error::other)?;
+        let bytes = postcard::to_stdvec(results.told.as_ref()).map_err(io::Error::other)?;
         let part = path.with_extension("part");
         fs::write(&part, bytes)?;
         fs::rename(&part, &path)?;
@@ -95,9 +127,10 @@ impl Results {
     }
 }
 
-fn is_whole(runs: &[Option<Run>]) -> bool {
-    let ran = |run: &Option<Run>| matches!(run, Some(Run::Done(_) | Run::Unsupported(_)));
-    runs.iter().all(ran)
+fn is_whole(told: &Told) -> bool {
+    let is_good =
+        |ran: &Ran| ran.complaints.is_empty() && matches!(ran.run, Run::Done(_) | Run::Unsupported(_));
+    told.troubles.is_empty() && told.runs.iter().all(|ran| ran.as_ref().is_some_and(is_good))
 }
 
 /// Time since a file was written; none if the clock went back.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use harness::cli::session::{Event, Kind, Prepared, cached_kernels};
 use harness::cli::target_name::TargetName;
 use harness::provision::Cache;
-use harness::target::{Identity, Run, RunOptions};
+use harness::target::{Identity, LostBoot, Run, RunOptions};
 use spec_model::scenario::Scenario;
 
 /// The kernel that tests prefer.
@@ -44,17 +44,28 @@ impl Kernel {
     /// Boots once and runs everything.
     ///
     /// # Errors
-    /// If a scenario gets no result.
+    /// If a scenario gets no result, a boot is lost or the kernel complains.
     pub fn run(&self, scenarios: &[Scenario], options: RunOptions) -> Result<Vec<Run>, String> {
         let mut runs: Vec<Option<Run>> = vec![None; scenarios.len()];
         for event in self.prepared.start(scenarios.to_vec(), options) {
-            match event {
-                Event::Run(index, run) => {
+            let trouble = match event {
+                Event::Ran(index, ran) => {
                     if let Some(place) = runs.get_mut(index) {
-                        *place = Some(run);
+                        *place = Some(ran.run);
                     }
+                    ran.complaints
                 }
-                Event::Unusable(reason) => return Err(format!("{}: {reason}", self.identity.name)),
+                Event::Complained(complaints) => complaints,
+                Event::BootLost(LostBoot { reason, .. }) | Event::Unusable(reason) => {
+                    return Err(format!("{}: {reason}", self.identity.name));
+                }
+                Event::Identified(_) | Event::Note(_) => Vec::new(),
+            };
+            if !trouble.is_empty() {
+                return Err(format!(
+                    "{}: the kernel complained: {trouble:#?}",
+                    self.identity.name
+                ));
             }
         }
         let whole: Option<Vec<Run>> = runs.into_iter().collect();

@@ -19,7 +19,7 @@ use harness::judge::VerdictKind;
 use harness::judge::case::judge_run;
 use harness::report::{Judgement, text};
 use harness::target::kvm::Kvm;
-use harness::target::{Identity, Mode, Run, RunOptions, Target};
+use harness::target::{Event, Identity, Mode, Run, RunOptions, Target};
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
 use spec_model::scenario::Scenario;
@@ -82,7 +82,18 @@ fn local(suite: &Suite) -> Result<(), Failed> {
     let generated = scenarios::generated(GENERATED_LOCAL);
     check(&identity, suite, &generated, |scenarios, mode| {
         let mut runs = Vec::new();
-        kvm.run(scenarios, options(mode), &mut |_, run| runs.push(run));
+        let mut complaints = Vec::new();
+        kvm.run(scenarios, options(mode), &mut |event| match event {
+            Event::Ran(_, ran) => {
+                complaints.extend(ran.complaints);
+                runs.push(ran.run);
+            }
+            Event::Complained(more) => complaints.extend(more),
+            _ => {}
+        });
+        if !complaints.is_empty() {
+            return Err(format!("the kernel complained: {complaints:#?}").into());
+        }
         Ok(runs)
     })
 }
@@ -126,7 +137,14 @@ fn check(
 fn judge(target: &Identity, mode: Mode, suite: &Suite, cases: &[&Case], runs: &[Run]) -> Result<(), Failed> {
     let (mut judged, mut failures) = (0, String::new());
     for (case, run) in cases.iter().zip(runs) {
-        let verdict = judge_run(case, target, mode, &suite.deviations, DefectSet::NONE, run);
+        let verdict = judge_run(
+            case,
+            target,
+            mode,
+            &suite.deviations,
+            DefectSet::NONE,
+            &run.clone().into(),
+        );
         match verdict.kind() {
             VerdictKind::Conforms | VerdictKind::KnownDeviation => judged += 1,
             VerdictKind::Unsupported => {}

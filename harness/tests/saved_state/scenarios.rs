@@ -126,6 +126,7 @@ pub fn check_results(scenario: &Scenario, run: &Run) -> Result<(), Failed> {
         }
         Run::Unsupported(_) => Ok(()),
         Run::Broken(reason) => Err(reason.into()),
+        Run::Died(death) => Err(death.console.as_str().into()),
     }
 }
 

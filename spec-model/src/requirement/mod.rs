@@ -8,6 +8,7 @@ mod arm64;
 mod chipset;
 mod debug;
 mod exceptions;
+mod host;
 mod implemented;
 mod init;
 mod instructions;
@@ -27,6 +28,7 @@ pub use arm64::*;
 pub use chipset::*;
 pub use debug::*;
 pub use exceptions::*;
+pub use host::*;
 pub use implemented::{Place, implemented_in};
 pub use init::*;
 pub use instructions::*;
@@ -96,7 +98,8 @@ macro_rules! requirements {
 }
 use requirements;
 
-/// Every requirement, area by area.
+/// Every requirement that the model implements and cases name, area by area; those of the kernel
+/// that runs a guest ([`HOST`]) are not among them.
 pub fn all() -> impl Iterator<Item = &'static Requirement> {
     [
         SMM,
@@ -125,7 +128,9 @@ pub fn all() -> impl Iterator<Item = &'static Requirement> {
 /// The requirement with that id.
 #[must_use]
 pub fn find(id: &str) -> Option<&'static Requirement> {
-    all().find(|requirement| requirement.id == id)
+    all()
+        .chain(HOST.iter().copied())
+        .find(|requirement| requirement.id == id)
 }
 
 #[cfg(test)]

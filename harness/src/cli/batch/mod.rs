@@ -30,8 +30,9 @@ use crate::judge::VerdictKind;
 use crate::judge::case::profile;
 use crate::judge::stop;
 use crate::provision::Cache;
+use crate::report::summary::SummarizedLoss;
+use crate::target::booted::Report;
 use crate::target::{Identity, Mode};
-use running::Event;
 
 /// Deviating scenarios that are printed as case files.
 const PRINTED: usize = 3;
@@ -150,6 +151,28 @@ impl<'a, F: Family> All<'a, F> {
     }
 
     fn target(&mut self, plan: &impl Plan<F>, target: &Prepared, identity: &Identity) -> Result<(), Failure> {
+        let mut presumed = identity.clone();
+        // What is expected follows from what the target is, and what it is it says when it is up.
+        // Should it be something else than its files say, that is what counts from then on.
+        while let Some(other) = self.run_as(plan, target, &presumed)? {
+            let name = target.name.to_string();
+            let (says, thought) = (other.describe(), presumed.describe());
+            self.progress.say(&format!(
+                "{name}: it says that it is {says}, and was taken for {thought}: beginning again\n"
+            ))?;
+            presumed = other;
+        }
+        Ok(())
+    }
+
+    /// Runs a target that is taken for what it is said to be. Gives back what it is if it turns out to
+    /// be something else that is judged otherwise; then nothing of this run counts.
+    fn run_as(
+        &mut self,
+        plan: &impl Plan<F>,
+        target: &Prepared,
+        identity: &Identity,
+    ) -> Result<Option<Identity>, Failure> {
         let start = Instant::now();
         let processor_before = processor_time::of_process_and_children();
         let name = target.name.to_string();
@@ -159,7 +182,7 @@ impl<'a, F: Family> All<'a, F> {
                 .remarks
                 .push("the model has no profile for this KVM backend".to_owned());
             self.tallies.push(tally);
-            return Ok(());
+            return Ok(None);
         };
         self.progress.show(&format!("{name}: asking the model"));
         let applicable = Applicable::to(self.deviations, identity, Mode::Normal);
@@ -172,33 +195,61 @@ impl<'a, F: Family> All<'a, F> {
             .zip(&expected)
             .map(|(number, expected)| expected.item(number))
             .collect();
-        let judge = Judge {
-            payload: self.payload,
-            identity,
-            deviations: self.deviations,
-            defects,
-        };
         let mut known: Vec<usize> = Vec::new();
         let mut up: Option<Instant> = None;
         let events = running::start::<F>(target, &items, self.wanted.jobs, identity.smm);
-        while let Some(event) = running::next(&events) {
-            let (number, seen) = match event {
-                Event::Up => {
+        while let Some(report) = running::next(&events) {
+            let (number, seen, complaints) = match report {
+                Report::Identified(is) => {
+                    if !is.is_judged_like(identity) {
+                        return Ok(Some(*is));
+                    }
                     up.get_or_insert_with(Instant::now);
+                    if tally.identity.is_none() {
+                        tally.remarks.extend(is.system.complaints.gap());
+                    }
+                    tally.identity = Some(*is);
                     continue;
                 }
-                Event::Remark(remark) => {
-                    tally.remarks.push(remark);
+                Report::Note(note) => {
+                    tally.remarks.push(note);
                     continue;
                 }
-                Event::Seen(number, seen) => (number as usize, seen),
+                Report::Unusable(reason) => {
+                    tally.remarks.push(format!("it cannot be used: {reason}"));
+                    continue;
+                }
+                Report::Complained(complaints) => {
+                    tally.complaints.extend(complaints);
+                    continue;
+                }
+                Report::BootLost(lost) => {
+                    let row = lost.during.and_then(|number| expected.get(number as usize));
+                    tally.boots_lost.push(SummarizedLoss {
+                        case: row.map(|expected| F::words(&expected.row)),
+                        reason: lost.reason,
+                    });
+                    continue;
+                }
+                Report::Ran(number, seen, complaints) => (number as usize, seen, complaints),
             };
             let Some(expected) = expected.get(number) else {
                 continue;
             };
+            let Some(is) = &tally.identity else {
+                // Whose result that is nobody knows.
+                tally.count(expected.group, VerdictKind::Broken, None);
+                continue;
+            };
+            let judge = Judge {
+                payload: self.payload,
+                identity: &is.clone(),
+                deviations: self.deviations,
+                defects,
+            };
             let before = tally.of(VerdictKind::KnownDeviation);
             judge
-                .judge(&mut tally, expected, seen)
+                .judge(&mut tally, expected, seen, complaints)
                 .map_err(Failure::incomplete)?;
             if tally.of(VerdictKind::KnownDeviation) > before {
                 known.push(number);
@@ -223,7 +274,7 @@ impl<'a, F: Family> All<'a, F> {
         tally.processor = processor.map(|(before, after)| after.saturating_sub(before));
         self.show(&tally, profile)?;
         self.tallies.push(tally);
-        Ok(())
+        Ok(None)
     }
 
     /// Prints what deviates, the first ones as case files, and saves them if that was asked for.
@@ -296,7 +347,10 @@ fn status<R: Clone>(tallies: &[Tally<'_, R>]) -> Status {
     if tallies.is_empty() {
         return Status::Incomplete;
     }
-    let of_one = |tally: &Tally<'_, R>| Status::of_target(|kind| tally.of(kind), tally.is_complete());
+    let of_one = |tally: &Tally<'_, R>| {
+        let complained = !tally.complaints.is_empty();
+        Status::of_target(|kind| tally.of(kind), complained, tally.is_complete())
+    };
     Status::worst(tallies.iter().map(of_one))
 }
 

@@ -6,27 +6,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 
 use crate::batch::Family;
-use crate::batch::item::{Item, Seen};
+use crate::batch::item::Item;
 use crate::batch::runner::Runner;
 use crate::cli::session::{Kind, Prepared};
 use crate::interrupt;
 use crate::target::RunOptions;
-use crate::target::booted::Booted;
+use crate::target::booted::{Booted, Report};
+use crate::target::kernel_log::KernelLog;
 use crate::target::kvm::Kvm;
-
-/// What a running target reports.
-pub(super) enum Event {
-    /// It is ready to run scenarios.
-    Up,
-    /// What came of the scenario with that number.
-    Seen(u32, Seen),
-    /// Something else that is worth knowing.
-    Remark(String),
-}
 
 /// Results on their way. Dropping this ends the emulators.
 pub(super) struct Events {
-    receiver: Receiver<Event>,
+    receiver: Receiver<Report>,
     stop: Arc<AtomicBool>,
 }
 
@@ -37,7 +28,7 @@ impl Drop for Events {
 }
 
 /// The next event; nothing when the target is done or the user wants to stop.
-pub(super) fn next(events: &Events) -> Option<Event> {
+pub(super) fn next(events: &Events) -> Option<Report> {
     loop {
         if interrupt::interrupted() {
             return None;
@@ -60,7 +51,7 @@ pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], jobs: 
             let (items, stop) = (items.to_vec(), Arc::clone(&stop));
             thread::spawn(move || {
                 if let Err(reason) = local::<F>(&items, smm, &stop, &sender) {
-                    let _ = sender.send(Event::Remark(format!("it cannot be used: {reason}")));
+                    let _ = sender.send(Report::Unusable(reason));
                 }
             });
         }
@@ -78,15 +69,10 @@ pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], jobs: 
     Events { receiver, stop }
 }
 
-fn booted<F: Family>(mut target: Booted, items: &[Item<F::Row>], sender: &Sender<Event>) {
-    if items.is_empty() {
-        return;
-    }
-    let mut sink = |number, seen| drop(sender.send(Event::Seen(number, seen)));
-    let mut up = || drop(sender.send(Event::Up));
-    target.run_items::<F>(items, RunOptions::default(), &mut sink, &mut up);
-    for alarm in target.alarms() {
-        let _ = sender.send(Event::Remark(format!("the guest kernel complained:\n{alarm}")));
+fn booted<F: Family>(mut target: Booted, items: &[Item<F::Row>], sender: &Sender<Report>) {
+    if !items.is_empty() {
+        let mut sink = |report| drop(sender.send(report));
+        target.run_items::<F>(items, RunOptions::default(), &mut sink);
     }
 }
 
@@ -94,19 +80,28 @@ fn local<F: Family>(
     items: &[Item<F::Row>],
     smm: bool,
     stop: &AtomicBool,
-    sender: &Sender<Event>,
+    sender: &Sender<Report>,
 ) -> Result<(), String> {
     let mut kvm = Kvm::open().map_err(|error| error.to_string())?;
     let mut runner = Runner::<F>::new(smm).map_err(|error| error.to_string())?;
-    let _ = sender.send(Event::Up);
+    let mut log = KernelLog::of_host();
+    let mut identity = kvm.identity().clone();
+    identity.system.complaints = log.watched().clone();
+    let _ = sender.send(Report::Identified(Box::new(identity)));
     for item in items {
         if stop.load(Ordering::Relaxed) {
             break;
         }
         let seen = runner.run(item, |scenario| kvm.run_one(scenario, RunOptions::default()));
-        if sender.send(Event::Seen(item.number, seen)).is_err() {
+        let ran = Report::Ran(item.number, seen, log.complaints());
+        if sender.send(ran).is_err() {
             break;
         }
+    }
+    drop(kvm);
+    let complaints = log.complaints();
+    if !complaints.is_empty() {
+        let _ = sender.send(Report::Complained(complaints));
     }
     Ok(())
 }

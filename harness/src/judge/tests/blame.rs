@@ -9,6 +9,7 @@ use spec_model::run::outcomes;
 use super::*;
 use crate::case::Case;
 use crate::judge::case::{judge_own, judge_own_uncited, judge_run};
+use crate::target::system::System;
 use crate::target::{Backend, Identity, Lack, Mode, Processor};
 
 fn read(text: &str) -> Case {
@@ -30,11 +31,19 @@ fn svm() -> Identity {
         processor: Processor::Native,
         kernel: "6.12.0".to_owned(),
         smm: true,
+        system: System::default(),
     }
 }
 
 fn on_svm(case: &Case, run: &Run) -> Verdict<'static> {
-    judge_run(case, &svm(), Mode::Normal, &[], DefectSet::NONE, run)
+    judge_run(
+        case,
+        &svm(),
+        Mode::Normal,
+        &[],
+        DefectSet::NONE,
+        &run.clone().into(),
+    )
 }
 
 /// What a processor with that defect does.

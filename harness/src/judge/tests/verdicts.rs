@@ -140,6 +140,7 @@ fn deviation(title: &str, defect: Defect) -> Deviation {
         modes: Vec::new(),
         kernels: KernelRange::default(),
         defects: vec![defect],
+        complaint: None,
         requirement: &SMM_RSM_008,
         reason: "r".to_owned(),
         source: "s".to_owned(),

@@ -13,7 +13,9 @@ use spec_model::scenario::Scenario;
 
 #[cfg(feature = "suite")]
 use super::batch;
-use super::frame::{JOB, Job, MODULES, Message, encode};
+use super::frame::{BOUNDARY, JOB, Job, MODULES, Message, Told, encode};
+use crate::batch::item::Seen;
+use crate::target::kernel_log::KernelLog;
 use crate::target::kvm::Kvm;
 use crate::target::probe::Probe;
 use crate::target::{Identity, Run, RunOptions};
@@ -74,12 +76,25 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
     for (kind, target) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys")] {
         mount(kind, target, kind, MountFlags::empty(), None::<&CStr>)?;
     }
+    // Not every kernel has it; without it a warning that comes once comes once.
+    let _ = mount(
+        "debugfs",
+        "/sys/kernel/debug",
+        "debugfs",
+        MountFlags::empty(),
+        None::<&CStr>,
+    );
     let mut channel = Channel::open()?;
     let job = fs::read(JOB)?;
-    let job: Job = postcard::from_bytes(&job).map_err(io::Error::other)?;
-    let refused = load_modules()?;
-    // From here on warnings are about KVM, so the console log is to have them.
+    let job = match Job::decode(&job) {
+        Ok(job) => job,
+        Err(error) => return channel.send(&Message::Fatal(error.to_string())),
+    };
+    // From here on complaints are about KVM, so the console is to have them.
     fs::write("/proc/sys/kernel/printk", "7")?;
+    fs::write("/dev/kmsg", format!("<5>{BOUNDARY}\n"))?;
+    let mut log = KernelLog::of_own_kernel();
+    let refused = load_modules()?;
     let mut executor = match open() {
         Ok(executor) => executor,
         Err(error) => {
@@ -91,7 +106,10 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
             return channel.send(&Message::Fatal(format!("{error} ({modules})")));
         }
     };
-    channel.send(&Message::Hello(executor.identity()))?;
+    let mut identity = executor.identity();
+    identity.system.complaints = log.watched().clone();
+    channel.send(&Message::Hello(Box::new(identity)))?;
+    channel.complained(None, &mut log)?;
     if job.probe {
         let mut sent = Ok(());
         executor.probe(&mut |probe| {
@@ -101,7 +119,9 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
         });
         sent?;
     }
+    let mut before = None;
     for (index, scenario) in &job.scenarios {
+        channel.complained(before, &mut log)?;
         channel.send(&Message::Starting(*index))?;
         let run = catch_unwind(AssertUnwindSafe(|| executor.run_one(scenario, job.options)));
         let run = match run {
@@ -112,10 +132,18 @@ fn serve<E: Executor, F: std::fmt::Display>(open: impl Fn() -> Result<E, F>) -> 
                 Run::Broken(format!("the agent panicked: {}", panic_text(payload.as_ref())))
             }
         };
-        channel.send(&Message::Result(*index, run))?;
+        channel.send(&Message::Results(vec![Told {
+            number: *index,
+            seen: Seen::Other(Box::new(run)),
+            complaints: log.complaints(),
+        }]))?;
+        before = Some(*index);
     }
     #[cfg(feature = "suite")]
-    batch::run(&job, &mut executor, &open, &mut channel)?;
+    batch::run(&job, &mut executor, &open, &mut channel, &mut log)?;
+    // With it its virtual machines, whose end may be what KVM complains of.
+    drop(executor);
+    channel.complained(None, &mut log)?;
     channel.send(&Message::Finished)
 }
 
@@ -179,6 +207,14 @@ impl Channel {
         settings.make_raw();
         tcsetattr(&port, OptionalActions::Now, &settings)?;
         Ok(Self { port })
+    }
+
+    /// Tells what the kernel complained of since the scenario with that number was over.
+    pub(super) fn complained(&mut self, after: Option<u32>, log: &mut KernelLog) -> io::Result<()> {
+        match log.complaints() {
+            none if none.is_empty() => Ok(()),
+            complaints => self.send(&Message::Complained(after, complaints)),
+        }
     }
 
     /// Returns when the message has left the machine: should the next scenario kill the

@@ -5,21 +5,22 @@
 //! is announced, so that the one that does it is known.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use super::Booted;
 use super::agent::{Channel, Executor, panic_text};
-use super::emulator::Lost;
-use super::frame::{Job, Message};
-use super::{Booted, End, FRUITLESS_BOOTS, IDLE_BOOTS};
+use super::boots::Report;
+use super::frame::{Job, Message, Told};
 use crate::batch::Family;
 use crate::batch::item::{Item, Seen, Work};
 use crate::batch::runner::Runner;
 use crate::gates::Payload as Gates;
 use crate::sequences::Payload as Sequences;
+use crate::target::kernel_log::KernelLog;
 use crate::target::{Run, RunOptions};
 
 /// How long results wait to travel together.
@@ -34,11 +35,14 @@ pub(super) fn run<E: Executor, F: Display>(
     executor: &mut E,
     open: &impl Fn() -> Result<E, F>,
     channel: &mut Channel,
+    log: &mut KernelLog,
 ) -> io::Result<()> {
     match &job.work {
         None => Ok(()),
-        Some(Work::Sequences(items)) => run_items::<Sequences, E, F>(items, job, executor, open, channel),
-        Some(Work::Gates(items)) => run_items::<Gates, E, F>(items, job, executor, open, channel),
+        Some(Work::Sequences(items)) => {
+            run_items::<Sequences, E, F>(items, job, executor, open, channel, log)
+        }
+        Some(Work::Gates(items)) => run_items::<Gates, E, F>(items, job, executor, open, channel, log),
     }
 }
 
@@ -48,13 +52,21 @@ fn run_items<P: Family, E: Executor, F: Display>(
     executor: &mut E,
     open: &impl Fn() -> Result<E, F>,
     channel: &mut Channel,
+    log: &mut KernelLog,
 ) -> io::Result<()> {
     let smm = executor.identity().smm;
     let mut runner = Runner::<P>::new(smm).map_err(io::Error::other)?;
-    let mut results = Vec::new();
+    let mut results: Vec<Told> = Vec::new();
+    let mut before = None;
     let mut told = 0;
     let mut sent = Instant::now();
     for item in items {
+        let late = log.complaints();
+        match results.last_mut() {
+            _ if late.is_empty() => {}
+            Some(last) => last.complaints.extend(late),
+            None => channel.send(&Message::Complained(before, late))?,
+        }
         if job.careful {
             channel.send(&Message::Starting(item.number))?;
         }
@@ -75,106 +87,40 @@ fn run_items<P: Family, E: Executor, F: Display>(
                 seen = Seen::Untold;
             }
         }
-        results.push((item.number, seen));
+        results.push(Told {
+            number: item.number,
+            seen,
+            complaints: log.complaints(),
+        });
+        before = Some(item.number);
         if job.careful || sent.elapsed() > TICK {
-            channel.send(&Message::Seen(std::mem::take(&mut results)))?;
+            channel.send(&Message::Results(std::mem::take(&mut results)))?;
             sent = Instant::now();
         }
     }
-    channel.send(&Message::Seen(results))
+    channel.send(&Message::Results(results))
 }
 
 impl Booted {
-    /// Runs items and hands each result to `sink` with its number, exactly once, unless it
-    /// was told to stop. `running` is told when the kernel is up.
+    /// Runs items and hands each result to `sink` with its number, exactly once, unless it was told
+    /// to stop or cannot be used, and what else there is to tell.
     pub fn run_items<F: Family>(
         &mut self,
         items: &[Item<F::Row>],
         options: RunOptions,
-        sink: &mut dyn FnMut(u32, Seen),
-        running: &mut dyn FnMut(),
+        sink: &mut dyn FnMut(Report),
     ) {
-        let mut left: BTreeMap<u32, &Item<F::Row>> = items.iter().map(|item| (item.number, item)).collect();
-        let (mut idle, mut fruitless, mut careful) = (0, 0, false);
-        while !left.is_empty() {
-            let before = left.len();
-            let end = self.boot_items::<F>(&mut left, options, careful, sink, running);
-            let gained = left.len() < before;
-            let reason = match end {
-                End::Finished => "the agent finished without a result for this scenario".to_owned(),
-                End::Stopped => return,
-                End::Unusable(reason) => reason,
-                End::Lost { reason, running } => {
-                    careful = true;
-                    let number = running.and_then(|number| u32::try_from(number).ok());
-                    if let Some(number) = number.filter(|number| left.remove(number).is_some()) {
-                        sink(number, Seen::Other(Box::new(Run::Broken(reason.clone()))));
-                    }
-                    fruitless = if gained { 0 } else { fruitless + 1 };
-                    idle = if gained || number.is_some() { 0 } else { idle + 1 };
-                    if fruitless < FRUITLESS_BOOTS && idle < IDLE_BOOTS {
-                        continue;
-                    }
-                    format!(
-                        "given up after {fruitless} boots in a row without a result; the last one: {reason}"
-                    )
-                }
-            };
-            for number in std::mem::take(&mut left).into_keys() {
-                sink(number, Seen::Other(Box::new(Run::Broken(reason.clone()))));
+        let all: BTreeMap<u32, &Item<F::Row>> = items.iter().map(|item| (item.number, item)).collect();
+        let job = |left: &BTreeSet<u32>, careful| {
+            let wanted = left.iter().filter_map(|number| all.get(number));
+            Job {
+                options,
+                probe: false,
+                scenarios: Vec::new(),
+                work: Some(F::work(wanted.map(|item| Cow::Borrowed(*item)).collect())),
+                careful,
             }
-        }
-    }
-
-    fn boot_items<F: Family>(
-        &mut self,
-        left: &mut BTreeMap<u32, &Item<F::Row>>,
-        options: RunOptions,
-        careful: bool,
-        sink: &mut dyn FnMut(u32, Seen),
-        up: &mut dyn FnMut(),
-    ) -> End {
-        let job = Job {
-            options,
-            probe: false,
-            scenarios: Vec::new(),
-            work: Some(F::work(left.values().map(|item| Cow::Borrowed(*item)).collect())),
-            careful,
         };
-        let (mut emulator, start) = match self.launch(&job) {
-            Ok(launched) => launched,
-            Err(end) => return end,
-        };
-        let mut patience = self.config.boot_patience;
-        let mut running = None;
-        loop {
-            match emulator.next(patience, &self.config.stop) {
-                Ok(Message::Hello(identity)) => {
-                    self.greeted(identity, start);
-                    patience = self.config.patience;
-                    up();
-                }
-                Ok(Message::Starting(number)) => running = usize::try_from(number).ok(),
-                Ok(Message::Seen(results)) => {
-                    for (number, seen) in results {
-                        if left.remove(&number).is_some() {
-                            sink(number, seen);
-                        }
-                    }
-                    running = None;
-                }
-                Ok(Message::Result(..) | Message::Probed(_)) => {}
-                Ok(Message::Finished) => {
-                    self.alarms.extend(emulator.alarm());
-                    return End::Finished;
-                }
-                Ok(Message::Fatal(text)) => return End::Unusable(text),
-                Err(Lost::Stopped) => return End::Stopped,
-                Err(lost) => {
-                    let reason = self.explain(&lost, &emulator, running.is_some());
-                    return End::Lost { reason, running };
-                }
-            }
-        }
+        self.run_all(all.keys().copied().collect(), true, &job, sink);
     }
 }

@@ -12,27 +12,18 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::frame::{Corrupt, Decoder, Job, Message};
+use super::frame::{BOUNDARY, Corrupt, Decoder, Job, Message};
 use super::initramfs::{Contents, InitramfsError};
 use super::platform::Platform;
 use crate::interrupt;
 use crate::provision::Qemu;
+use crate::target::complaint::{Complaint, find};
 
-/// Lines from the first alarm on the console, and from its end, that go into a message.
+/// Lines from the first complaint on the console, and from its end, that go into a message.
 const ALARM_LINES: usize = 8;
 /// Lines of what QEMU said that a message shows.
 const QEMU_LINES: usize = 4;
 const LAST_LINES: usize = 4;
-
-/// How the kernel begins the report of something that went badly wrong.
-const ALARMS: [&str; 6] = [
-    "WARNING: ",
-    "BUG: ",
-    "Oops: ",
-    "Kernel panic",
-    "rcu: INFO:",
-    "general protection",
-];
 
 /// Options for every machine. What the boot does not need is left out, because probing devices
 /// takes time. The cache of translated code is small because a short run gains nothing from a
@@ -56,6 +47,8 @@ pub(super) enum Lost {
     Restarted,
     #[error("QEMU ended ({0})")]
     Ended(ExitStatus),
+    #[error("QEMU was ended from outside: {0}")]
+    Killed(String),
     #[error("it was asked to stop")]
     Stopped,
 }
@@ -181,7 +174,12 @@ impl Emulator {
         while Instant::now() < deadline {
             match self.child.try_wait() {
                 // With -no-reboot, QEMU ends in success when the guest restarts.
-                Ok(Some(status)) if status.success() => return Lost::Restarted,
+                // It does so as well when it is asked to end by a signal, and says so.
+                Ok(Some(status)) if status.success() => {
+                    let errors = text(&self.errors);
+                    let said = errors.lines().find(|line| line.contains("terminating on signal"));
+                    return said.map_or(Lost::Restarted, |said| Lost::Killed(said.to_owned()));
+                }
                 Ok(Some(status)) => return Lost::Ended(status),
                 Ok(None) | Err(_) => thread::sleep(Duration::from_millis(5)),
             }
@@ -189,11 +187,20 @@ impl Emulator {
         Lost::Silent(ENDING)
     }
 
-    /// The first alarm on the console, such as a WARN of the kernel; none if all was well.
-    pub fn alarm(&self) -> Option<String> {
-        let console = text(&self.console);
-        let is_alarm = |line: &str| ALARMS.iter().any(|alarm| line.contains(alarm));
-        console.lines().any(is_alarm).then(|| essence(&console))
+    /// All that the console shows.
+    pub fn console(&self) -> String {
+        text(&self.console)
+    }
+
+    /// What the kernel complains of on the console since it is KVM that is tested. Where the console
+    /// does not show since when that is, it is from the beginning if the agent has reported.
+    pub fn complaints(&self, reported: bool) -> Vec<Complaint> {
+        let console = self.console();
+        let otherwise = if reported { console.as_str() } else { "" };
+        let behind = console
+            .split_once(BOUNDARY)
+            .map_or(otherwise, |(_, behind)| behind);
+        find(behind.lines())
     }
 
     /// The part of the console that tells most and what QEMU itself said, and where all of
@@ -239,7 +246,7 @@ fn text(mut file: &File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The first alarm and the end of a console.
+/// The first complaint and the end of a console.
 fn essence(console: &str) -> String {
     let lines: Vec<&str> = console
         .lines()
@@ -247,8 +254,10 @@ fn essence(console: &str) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     let tail = lines.len().saturating_sub(LAST_LINES);
-    let is_alarm = |line: &&str| ALARMS.iter().any(|alarm| line.contains(alarm));
-    let first = lines.iter().position(is_alarm).unwrap_or(tail);
+    let first = find(lines.iter().copied())
+        .first()
+        .and_then(|complaint| lines.iter().position(|line| line.contains(&complaint.headline)))
+        .unwrap_or(tail);
     let end = lines.len().min(first + ALARM_LINES);
     let mut chosen = lines.get(first..end).unwrap_or_default().to_vec();
     if end < tail {
@@ -311,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_essence_of_a_console_is_its_first_alarm_and_its_end() {
+    fn the_essence_of_a_console_is_its_first_complaint_and_its_end() {
         let quiet: String = (0..20).map(|number| format!("line {number}\r\n")).collect();
         assert_eq!(essence(&quiet), "line 16\nline 17\nline 18\nline 19");
         let alarm = essence(&quiet.replace("line 3\r", "[ 1.0] BUG: kernel NULL pointer\r"));

@@ -1,9 +1,13 @@
 //! What the agent in a booted kernel tells the host, and how it looks on the wire.
 //!
-//! A frame is four bytes of [`MAGIC`], the length of the payload in bytes and its CRC-32,
-//! both 32 bits little-endian, and the payload: one [`Message`] in postcard's encoding,
-//! as an LZ4 block with its size before it. An emulated serial port carries less than a
-//! megabyte per second, and the observations of a transcript resemble each other.
+//! A frame is four bytes of [`MAGIC`], the build of the agent (see [`BUILD`]), 64 bits, the length
+//! of the payload in bytes and its CRC-32, both 32 bits, all little-endian, and the payload: one
+//! [`Message`] in postcard's encoding, as an LZ4 block with its size before it. An emulated serial
+//! port carries less than a megabyte per second, and the observations of a transcript resemble
+//! each other.
+//!
+//! Agent and judge must be of one build, since nothing else says that they mean the same by a
+//! message: the job begins with the build of the judge, and every frame has the agent's.
 
 use std::borrow::Cow;
 
@@ -11,18 +15,29 @@ use serde::{Deserialize, Serialize};
 use spec_model::scenario::Scenario;
 
 use crate::batch::item::{Seen, Work};
+use crate::target::complaint::Complaint;
 use crate::target::probe::Probe;
-use crate::target::{Identity, Run, RunOptions};
+use crate::target::{Identity, RunOptions};
 
 /// Where the agent finds its job.
 pub(super) const JOB: &str = "/job";
 /// Where the agent finds the modules; their names sort in the order in which they load.
 pub(super) const MODULES: &str = "/modules";
 
+/// What the agent writes into the kernel's log before it loads modules: what stands before it on the
+/// console is not about KVM.
+pub(super) const BOUNDARY: &str = "conform: KVM is tested from here on";
+
+/// What this program was built from: a fingerprint of its sources (`build.rs`).
+pub(super) const BUILD: u64 = match u64::from_str_radix(env!("CONFORM_BUILD"), 16) {
+    Ok(build) => build,
+    Err(_) => panic!("build.rs writes a number in base 16"),
+};
+
 /// Start of a frame. Not text, so that a stray console line is never taken for one.
 const MAGIC: [u8; 4] = [0xf5, b'C', b'F', 0x0a];
 /// Bytes before the payload.
-const HEADER: usize = 12;
+const HEADER: usize = 20;
 /// A longer payload is taken for damage, in bytes.
 const LONGEST_PAYLOAD: usize = 64 << 20;
 /// A longer message is taken for damage, in bytes.
@@ -43,23 +58,65 @@ pub(super) struct Job<'a> {
     pub careful: bool,
 }
 
+impl Job<'_> {
+    /// The job as the agent finds it: the build that it is for, 8 bytes little-endian, and itself.
+    ///
+    /// # Errors
+    /// If it cannot be encoded.
+    pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
+        postcard::to_extend(self, BUILD.to_le_bytes().to_vec())
+    }
+
+    /// The job of a file.
+    ///
+    /// # Errors
+    /// If it is for another build, or damaged.
+    pub fn decode(bytes: &[u8]) -> Result<Job<'_>, NoJob> {
+        let (build, job) = bytes.split_first_chunk().ok_or(NoJob::Cut)?;
+        match u64::from_le_bytes(*build) {
+            BUILD => Ok(postcard::from_bytes(job)?),
+            other => Err(NoJob::OtherBuild(other)),
+        }
+    }
+}
+
+/// Why the agent has no job.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoJob {
+    #[error("the job is cut short")]
+    Cut,
+    #[error("the job is for build {0:016x} of this program, and the agent is build {BUILD:016x}")]
+    OtherBuild(u64),
+    #[error("the job is damaged: {0}")]
+    Damaged(#[from] postcard::Error),
+}
+
 /// What the agent says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Message {
     /// It runs, and this is its KVM.
-    Hello(Identity),
+    Hello(Box<Identity>),
     /// It tried something out.
     Probed(Probe),
     /// It begins a scenario.
     Starting(u32),
-    /// It is done with a scenario.
-    Result(u32, Run),
-    /// It is done with some scenarios of the family.
-    Seen(Vec<(u32, Seen)>),
+    /// It is done with some scenarios.
+    Results(Vec<Told>),
+    /// Its kernel complained when the scenario with that number was over already, or none had run.
+    Complained(Option<u32>, Vec<Complaint>),
     /// It is done with all of them.
     Finished,
     /// It cannot run any scenario.
     Fatal(String),
+}
+
+/// What came of a scenario, by its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub number: u32,
+    pub seen: Seen,
+    /// What the kernel complained of meanwhile.
+    pub complaints: Vec<Complaint>,
 }
 
 /// A message as a frame.
@@ -74,16 +131,24 @@ pub(super) fn encode(message: &Message) -> Result<Vec<u8>, postcard::Error> {
     }
     let mut frame = Vec::with_capacity(HEADER + payload.len());
     frame.extend_from_slice(&MAGIC);
+    frame.extend_from_slice(&BUILD.to_le_bytes());
     frame.extend_from_slice(&length.to_le_bytes());
     frame.extend_from_slice(&crc32(&payload).to_le_bytes());
     frame.extend_from_slice(&payload);
     Ok(frame)
 }
 
-/// The bytes that arrived are not a frame.
+/// The bytes that arrived are not a frame of an agent of this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the agent sent a damaged frame")]
-pub(super) struct Corrupt;
+pub(super) enum Corrupt {
+    #[error("the agent sent a damaged frame")]
+    Damaged,
+    #[error(
+        "the agent in the kernel is build {0:016x} of this program and this is build {BUILD:016x}: they were not \
+         built from the same sources; build both again (`conform provision` builds the one for arm64)"
+    )]
+    OtherBuild(u64),
+}
 
 /// Puts messages together from bytes as they arrive.
 #[derive(Debug, Default)]
@@ -111,32 +176,40 @@ impl Decoder {
         let Some((header, rest)) = self.bytes.split_at_checked(HEADER) else {
             return Ok(None);
         };
-        let (Some(magic), Some(length), Some(checksum)) = (word(header, 0), word(header, 4), word(header, 8))
-        else {
-            return Err(Corrupt);
+        let (Some(magic), Some(build), Some(length), Some(checksum)) = (
+            word(header, 0),
+            header.get(4..).and_then(|bytes| bytes.first_chunk()),
+            word(header, 12),
+            word(header, 16),
+        ) else {
+            return Err(Corrupt::Damaged);
         };
-        let length = usize::try_from(length).map_err(|_| Corrupt)?;
+        let length = usize::try_from(length).map_err(|_| Corrupt::Damaged)?;
         if magic != u32::from_le_bytes(MAGIC) || length > LONGEST_PAYLOAD {
-            return Err(Corrupt);
+            return Err(Corrupt::Damaged);
+        }
+        match u64::from_le_bytes(*build) {
+            BUILD => {}
+            other => return Err(Corrupt::OtherBuild(other)),
         }
         let Some(payload) = rest.get(..length) else {
             return Ok(None);
         };
         if crc32(payload) != checksum {
-            return Err(Corrupt);
+            return Err(Corrupt::Damaged);
         }
-        let message = postcard::from_bytes(&decompress(payload)?).map_err(|_| Corrupt)?;
+        let message = postcard::from_bytes(&decompress(payload)?).map_err(|_| Corrupt::Damaged)?;
         self.bytes.drain(..HEADER + length);
         Ok(Some(message))
     }
 }
 
 fn decompress(payload: &[u8]) -> Result<Vec<u8>, Corrupt> {
-    let (size, block) = lz4_flex::block::uncompressed_size(payload).map_err(|_| Corrupt)?;
+    let (size, block) = lz4_flex::block::uncompressed_size(payload).map_err(|_| Corrupt::Damaged)?;
     if size > LONGEST_MESSAGE {
-        return Err(Corrupt);
+        return Err(Corrupt::Damaged);
     }
-    lz4_flex::block::decompress(block, size).map_err(|_| Corrupt)
+    lz4_flex::block::decompress(block, size).map_err(|_| Corrupt::Damaged)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -171,14 +244,20 @@ fn crc32(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Run;
+
+    fn result(number: u32, text: String) -> Message {
+        Message::Results(vec![Told {
+            number,
+            seen: Seen::Other(Box::new(Run::Broken(text))),
+            complaints: Vec::new(),
+        }])
+    }
 
     fn frames() -> (Vec<Message>, Vec<u8>) {
         let messages = vec![
             Message::Starting(3),
-            Message::Result(
-                3,
-                Run::Broken((0..1000).map(|number| format!("{number} ")).collect()),
-            ),
+            result(3, (0..1000).map(|number| format!("{number} ")).collect()),
             Message::Fatal("no".to_owned()),
             Message::Finished,
         ];
@@ -219,20 +298,44 @@ mod tests {
     fn noise_is_skipped_before_the_first_frame_only() {
         let (messages, bytes) = frames();
         assert_eq!(decode(&[b"\xff\xf5CSeaBIOS", &bytes]).as_ref(), Ok(&messages));
-        assert_eq!(decode(&[&bytes, b"Oops: general protection"]), Err(Corrupt));
+        assert_eq!(
+            decode(&[&bytes, b"Oops: general protection"]),
+            Err(Corrupt::Damaged)
+        );
+    }
+
+    #[test]
+    fn frames_and_jobs_of_another_build_are_refused() {
+        let mut frame = encode(&Message::Finished).unwrap();
+        frame[4] ^= 1;
+        let other = Corrupt::OtherBuild(BUILD ^ 1);
+        assert_eq!(decode(&[&frame]), Err(other));
+        assert!(other.to_string().contains("build both again"), "{other}");
+        let job = Job {
+            options: RunOptions::default(),
+            probe: false,
+            scenarios: Vec::new(),
+            work: None,
+            careful: false,
+        };
+        let mut bytes = job.encode().unwrap();
+        assert_eq!(Job::decode(&bytes).unwrap(), job);
+        bytes[0] ^= 1;
+        assert!(matches!(Job::decode(&bytes), Err(NoJob::OtherBuild(_))));
+        assert!(matches!(Job::decode(&bytes[..7]), Err(NoJob::Cut)));
     }
 
     #[test]
     fn every_flipped_bit_is_noticed() {
         let first = encode(&Message::Starting(7)).unwrap();
-        let second = encode(&Message::Result(7, Run::Broken("why".to_owned()))).unwrap();
+        let second = encode(&result(7, "why".to_owned())).unwrap();
         for bit in 0..second.len() * 8 {
             let mut damaged = second.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             // A longer length waits for bytes that never come; the host's patience ends that.
             let outcome = decode(&[&first, &damaged]);
-            let waits = (32..64).contains(&bit) && outcome == Ok(vec![Message::Starting(7)]);
-            assert!(outcome == Err(Corrupt) || waits, "bit {bit}: {outcome:?}");
+            let waits = (96..128).contains(&bit) && outcome == Ok(vec![Message::Starting(7)]);
+            assert!(outcome.is_err() || waits, "bit {bit}: {outcome:?}");
         }
     }
 }

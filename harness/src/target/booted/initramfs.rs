@@ -39,7 +39,7 @@ pub(super) enum InitramfsError {
 const HEADERS: u64 = 64 << 10;
 
 /// What goes into the archive besides the job. The files are read when the archive is
-/// written: it is far too large to be kept in memory beside the emulator.
+/// written, the executable from the file that was opened first: it is far too large to be kept in memory beside the emulator.
 pub(super) struct Contents {
     executable: Executable,
     modules: Vec<PathBuf>,
@@ -48,6 +48,8 @@ pub(super) struct Contents {
 /// An executable that can run alone.
 struct Executable {
     path: PathBuf,
+    /// Open since it was looked at, so that every boot gets the same, whatever becomes of the path.
+    file: File,
     /// Its file header, for a file without sections.
     header: [u8; EHDR_SIZE],
     /// Where the part that is loaded ends, in bytes.
@@ -102,7 +104,7 @@ impl Contents {
             let path_inside = format!("{MODULES}/{index:03}-{stem}.ko");
             archive.bytes_at(Path::new(&path_inside), &module::read(path)?)?;
         }
-        archive.bytes_at(Path::new(JOB), &postcard::to_stdvec(job)?)?;
+        archive.bytes_at(Path::new(JOB), &job.encode()?)?;
         newc::trailer(archive.out)?.flush()?;
         Ok(())
     }
@@ -112,7 +114,7 @@ impl Executable {
     fn new(path: &Path) -> Result<Self, InitramfsError> {
         let (file, length) = open(path)?;
         let mut start = Vec::new();
-        let part = file.take(HEADERS).read_to_end(&mut start);
+        let part = (&file).take(HEADERS).read_to_end(&mut start);
         part.map_err(|source| cannot("read", path, source))?;
         let parsed = match parse(&start) {
             // Tools that rewrite executables move headers to the end.
@@ -133,6 +135,7 @@ impl Executable {
         let path = path.to_owned();
         Ok(Self {
             path,
+            file,
             header,
             end,
             objects,
@@ -140,8 +143,8 @@ impl Executable {
     }
 
     /// The part that is loaded, and its length in bytes.
-    fn open(&self) -> Result<(impl Read, u64), InitramfsError> {
-        let (mut file, _) = open(&self.path)?;
+    fn open(&self) -> Result<(impl Read + '_, u64), InitramfsError> {
+        let mut file = &self.file;
         let behind_header = self.header.len() as u64;
         file.seek(SeekFrom::Start(behind_header))
             .map_err(|source| cannot("read", &self.path, source))?;

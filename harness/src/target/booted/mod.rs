@@ -6,6 +6,8 @@
 
 mod agent;
 mod batch;
+mod boots;
+mod cause;
 mod emulator;
 mod frame;
 mod initramfs;
@@ -14,11 +16,11 @@ mod platform;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use spec_model::architecture;
 use spec_model::defect::DefectSet;
@@ -27,25 +29,20 @@ use spec_model::profile::KVM_SVM;
 use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
 
+use super::complaint::Complaint;
 use super::probe::Probe;
-use super::{Backend, Identity, Lack, Run, RunOptions, Target, other_architecture};
+use super::{Backend, Event, Identity, Lack, Ran, Run, RunOptions, Target, other_architecture};
+use crate::batch::item::Seen;
 use crate::provision::{Architecture, Kernel, Qemu};
 
 pub use agent::agent_main;
+pub use boots::Report;
 pub(crate) use emulator::launcher;
-use emulator::{Emulator, Lost, Machine};
-use frame::{Job, Message};
+use frame::Job;
 use initramfs::Contents;
 pub use platform::Platform;
 
 use crate::interrupt;
-
-/// Boots in a row that may be lost before any scenario starts until the rest is given up:
-/// such a kernel will hardly ever boot.
-const IDLE_BOOTS: u32 = 3;
-/// Boots in a row that may be lost in the first scenario that they run. Each boot has one
-/// scenario less to run, so several cases that kill the kernel may well follow each other.
-const FRUITLESS_BOOTS: u32 = 8;
 
 /// What to boot and how.
 #[derive(Clone, Debug)]
@@ -134,24 +131,20 @@ pub struct Booted {
     identity: Option<Identity>,
     contents: Option<Contents>,
     boot_time: Option<Duration>,
-    alarms: Vec<String>,
     probes: Vec<Probe>,
 }
 
-/// How a boot ended.
-enum End {
-    /// The agent ran everything.
-    Finished,
-    /// The user or the caller wants no more.
-    Stopped,
-    /// Nothing will ever run.
-    Unusable(String),
-    /// It was lost; another boot may get further.
-    Lost {
-        reason: String,
-        /// The scenario that was running.
-        running: Option<usize>,
-    },
+/// What a boot without scenarios found out.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What the target turned out to be.
+    pub identity: Identity,
+    /// What it does without any case.
+    pub probes: Vec<Probe>,
+    /// What its kernel complained of.
+    pub complaints: Vec<Complaint>,
+    /// What else there is to know.
+    pub notes: Vec<String>,
 }
 
 impl Booted {
@@ -163,7 +156,6 @@ impl Booted {
             identity: None,
             contents: None,
             boot_time: None,
-            alarms: Vec::new(),
             probes: Vec::new(),
         }
     }
@@ -174,149 +166,27 @@ impl Booted {
         self.identity.as_ref()
     }
 
-    /// How long the last boot took, from starting QEMU to the agent's first words.
-    #[must_use]
-    pub fn boot_time(&self) -> Option<Duration> {
-        self.boot_time
-    }
-
-    /// What the guest kernels of completed boots complained about, an excerpt of the
-    /// console each. A WARN in KVM that breaks nothing is a finding nevertheless.
-    #[must_use]
-    pub fn alarms(&self) -> &[String] {
-        &self.alarms
-    }
-
-    /// Boots without running anything, unless it is known already what the target is.
-    ///
-    /// # Errors
-    /// If it does not boot or has no usable KVM.
-    pub fn identify(&mut self) -> Result<&Identity, BootError> {
-        if self.identity.is_none() {
-            self.boot_with(&job(&[], &VecDeque::new(), RunOptions::default()))?;
-        }
-        self.known_identity()
-    }
-
     /// Boots, and has the agent try out what the target does without any case.
     ///
     /// # Errors
     /// If it does not boot, has no usable KVM, or is lost on the way.
-    pub fn probe(&mut self) -> Result<(&Identity, &[Probe]), BootError> {
+    pub fn probe(&mut self) -> Result<Found, BootError> {
         self.probes.clear();
-        let mut job = job(&[], &VecDeque::new(), RunOptions::default());
+        let mut job = job(&[], &BTreeSet::new(), RunOptions::default());
         job.probe = true;
-        self.boot_with(&job)?;
-        self.known_identity()?;
+        let (mut complaints, mut notes) = (Vec::new(), Vec::new());
+        self.boot_once(&job, &mut |report| match report {
+            Report::Complained(more) => complaints.extend(more),
+            Report::Note(note) => notes.push(note),
+            Report::Identified(_) | Report::Ran(..) | Report::BootLost(_) | Report::Unusable(_) => {}
+        })?;
         let silent = || BootError("the agent ended without saying what it is".to_owned());
-        let identity = self.identity.as_ref().ok_or_else(silent)?;
-        Ok((identity, &self.probes))
-    }
-
-    /// Boots once with a job that has no scenarios.
-    fn boot_with(&mut self, job: &Job<'_>) -> Result<(), BootError> {
-        match self.boot(job, &mut VecDeque::new(), &mut |_, _| {}) {
-            End::Unusable(reason) | End::Lost { reason, .. } => Err(BootError(reason)),
-            End::Finished | End::Stopped => Ok(()),
-        }
-    }
-
-    fn known_identity(&self) -> Result<&Identity, BootError> {
-        let silent = || BootError("the agent ended without saying what it is".to_owned());
-        self.identity.as_ref().ok_or_else(silent)
-    }
-
-    /// Starts an emulator with a job.
-    fn launch(&mut self, job: &Job<'_>) -> Result<(Emulator, Instant), End> {
-        if self.contents.is_none() {
-            match Contents::new(&self.config.executable, &self.config.kernel) {
-                Ok(contents) => self.contents = Some(contents),
-                Err(error) => return Err(End::Unusable(error.to_string())),
-            }
-        }
-        let Some(contents) = &self.contents else {
-            return Err(End::Unusable("the initramfs has no contents".to_owned()));
-        };
-        let mut command_line = self.config.platform.command_line();
-        let library_folders = contents.library_folders();
-        if !library_folders.is_empty() {
-            // What the kernel does not know and looks like NAME=VALUE is init's environment.
-            command_line += &format!(" LD_LIBRARY_PATH={library_folders}");
-        }
-        if !self.config.arguments.is_empty() {
-            command_line += &format!(" -- {}", self.config.arguments.join(" "));
-        }
-        let start = Instant::now();
-        let machine = Machine {
-            qemu: &self.config.qemu,
-            kernel: &self.config.kernel.image,
-            initramfs: contents,
-            job,
-            command_line: &command_line,
-            platform: self.config.platform,
-        };
-        match Emulator::start(&machine) {
-            Ok(emulator) => Ok((emulator, start)),
-            Err(error) => Err(End::Unusable(error.to_string())),
-        }
-    }
-
-    /// Boots once and runs what is left. Each scenario with a result leaves `left`.
-    fn boot(&mut self, job: &Job<'_>, left: &mut VecDeque<usize>, sink: &mut dyn FnMut(usize, Run)) -> End {
-        let (mut emulator, start) = match self.launch(job) {
-            Ok(launched) => launched,
-            Err(end) => return end,
-        };
-        let mut patience = self.config.boot_patience;
-        let mut running = None;
-        loop {
-            match emulator.next(patience, &self.config.stop) {
-                Ok(Message::Hello(identity)) => {
-                    if self.config.platform == Platform::SvmNpt0 && identity.backend != Backend::SvmNpt0 {
-                        let what = "its KVM uses nested paging although it was told `kvm_amd.npt=0`";
-                        return End::Unusable(what.to_owned());
-                    }
-                    self.greeted(identity, start);
-                    patience = self.config.patience;
-                }
-                Ok(Message::Starting(index)) => running = usize::try_from(index).ok(),
-                Ok(Message::Result(index, run)) => {
-                    let place = left.iter().position(|wanted| u32::try_from(*wanted) == Ok(index));
-                    if let Some(index) = place.and_then(|place| left.remove(place)) {
-                        sink(index, run);
-                    }
-                    running = None;
-                }
-                Ok(Message::Probed(probe)) => self.probes.push(probe),
-                Ok(Message::Seen(_)) => {}
-                Ok(Message::Finished) => {
-                    self.alarms.extend(emulator.alarm());
-                    return End::Finished;
-                }
-                Ok(Message::Fatal(text)) => return End::Unusable(text),
-                Err(Lost::Stopped) => return End::Stopped,
-                Err(lost) => {
-                    let reason = self.explain(&lost, &emulator, running.is_some());
-                    return End::Lost { reason, running };
-                }
-            }
-        }
-    }
-
-    fn greeted(&mut self, identity: Identity, start: Instant) {
-        self.boot_time = Some(start.elapsed());
-        let name = self.config.name.clone();
-        self.identity = Some(Identity { name, ..identity });
-    }
-
-    fn explain(&self, lost: &Lost, emulator: &Emulator, running: bool) -> String {
-        let words = emulator.last_words(&self.config.logs, &self.config.name);
-        let when = if running {
-            " while it ran this scenario"
-        } else {
-            ""
-        };
-        format!("{lost}{when}\n{words}")
+        Ok(Found {
+            identity: self.identity.clone().ok_or_else(silent)?,
+            probes: std::mem::take(&mut self.probes),
+            complaints,
+            notes,
+        })
     }
 
     /// What guests of the kernel's KVM are made of.
@@ -332,10 +202,10 @@ impl Booted {
     }
 }
 
-fn job<'a>(scenarios: &'a [Scenario], left: &VecDeque<usize>, options: RunOptions) -> Job<'a> {
-    let wanted = left.iter().filter_map(|index| {
-        let scenario = scenarios.get(*index)?;
-        Some((u32::try_from(*index).ok()?, Cow::Borrowed(scenario)))
+fn job<'a>(scenarios: &'a [Scenario], left: &BTreeSet<u32>, options: RunOptions) -> Job<'a> {
+    let wanted = left.iter().filter_map(|number| {
+        let scenario = scenarios.get(usize::try_from(*number).ok()?)?;
+        Some((*number, Cow::Borrowed(scenario)))
     });
     Job {
         options,
@@ -347,51 +217,45 @@ fn job<'a>(scenarios: &'a [Scenario], left: &VecDeque<usize>, options: RunOption
 }
 
 impl Target for Booted {
-    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run)) {
-        let mut left = VecDeque::with_capacity(scenarios.len());
-        for (index, scenario) in scenarios.iter().enumerate() {
+    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(Event)) {
+        let mut left = BTreeSet::new();
+        for (number, scenario) in (0..).zip(scenarios) {
             if self.stopped() {
                 return;
             }
+            let mut unsupported = |reason: Lack| {
+                sink(Event::Ran(number as usize, Run::Unsupported(reason).into()));
+            };
             // Nothing is booted only to hear this from the agent.
             if let Some(reason) = other_architecture(scenario, self.guests()) {
-                sink(index, Run::Unsupported(reason));
+                unsupported(reason);
             } else if let Some(reason) = Backend::Svm
                 .cannot_run(scenario)
                 .or_else(|| ends_emulator(scenario))
             {
-                sink(index, Run::Unsupported(reason));
+                unsupported(reason);
             } else {
-                left.push_back(index);
+                left.insert(number);
             }
         }
-        let (mut idle, mut fruitless) = (0, 0);
-        while !left.is_empty() {
-            let before = left.len();
-            let end = self.boot(&job(scenarios, &left, options), &mut left, sink);
-            let gained = left.len() < before;
-            let reason = match end {
-                End::Finished => "the agent finished without a result for this scenario".to_owned(),
-                End::Stopped => return,
-                End::Unusable(reason) => reason,
-                End::Lost { reason, running } => {
-                    let place = left.iter().position(|index| Some(*index) == running);
-                    if let Some(index) = place.and_then(|place| left.remove(place)) {
-                        sink(index, Run::Broken(reason.clone()));
-                    }
-                    fruitless = if gained { 0 } else { fruitless + 1 };
-                    idle = if gained || running.is_some() { 0 } else { idle + 1 };
-                    if fruitless < FRUITLESS_BOOTS && idle < IDLE_BOOTS {
-                        continue;
-                    }
-                    format!(
-                        "given up after {fruitless} boots in a row without a result; the last one: {reason}"
-                    )
+        let make_job = |left: &BTreeSet<u32>, _| job(scenarios, left, options);
+        self.run_all(left, false, &make_job, &mut |report| {
+            sink(match report {
+                Report::Ran(number, seen, complaints) => {
+                    let run = match seen {
+                        Seen::Other(run) => *run,
+                        Seen::Known(_) | Seen::Untold => {
+                            Run::Broken("the agent did not say what came of the scenario".to_owned())
+                        }
+                    };
+                    Event::Ran(number as usize, Ran { run, complaints })
                 }
-            };
-            for index in left.drain(..) {
-                sink(index, Run::Broken(reason.clone()));
-            }
-        }
+                Report::Identified(identity) => Event::Identified(identity),
+                Report::Complained(complaints) => Event::Complained(complaints),
+                Report::BootLost(lost) => Event::BootLost(lost),
+                Report::Note(note) => Event::Note(note),
+                Report::Unusable(reason) => Event::Unusable(reason),
+            });
+        });
     }
 }

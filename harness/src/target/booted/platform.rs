@@ -1,6 +1,7 @@
 //! The machines that kernels are booted on.
 
 use crate::provision::Architecture;
+use crate::target::Backend;
 
 /// A machine as QEMU emulates it, with what its kernel needs to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,9 +17,11 @@ pub enum Platform {
 }
 
 /// Arguments of every guest kernel. `panic=-1` restarts at once, and QEMU ends when the guest
-/// restarts; `oops=panic` makes a crash in KVM end the run where it happened. The rest leaves
-/// out what costs time in an emulator and has nothing to do with KVM.
-const COMMAND_LINE: &str = "rdinit=/init panic=-1 oops=panic quiet mitigations=off nokaslr lsm= audit=0 \
+/// restarts; `oops=panic` makes a crash in KVM end the run where it happened. Of the
+/// boot the console shows what is more than information, so that a kernel that does not get to its
+/// end has last words. The rest leaves out what costs time in an emulator and has nothing to do with
+/// KVM.
+const COMMAND_LINE: &str = "rdinit=/init panic=-1 oops=panic loglevel=6 mitigations=off nokaslr lsm= audit=0 \
     cryptomgr.notests random.trust_cpu=on";
 
 impl Platform {
@@ -28,6 +31,17 @@ impl Platform {
         match self {
             Self::Svm | Self::SvmNpt0 => Architecture::X86,
             Self::Arm64Nvhe | Self::Arm64Vhe => Architecture::Arm64,
+        }
+    }
+
+    /// Which KVM is tested on it.
+    #[must_use]
+    pub const fn backend(self) -> Backend {
+        match self {
+            Self::Svm => Backend::Svm,
+            Self::SvmNpt0 => Backend::SvmNpt0,
+            Self::Arm64Nvhe => Backend::Arm64Nvhe,
+            Self::Arm64Vhe => Backend::Arm64Vhe,
         }
     }
 
@@ -57,8 +71,10 @@ impl Platform {
     /// Arguments of the guest kernel.
     pub(super) fn command_line(self) -> String {
         let own = match self {
-            Self::Svm => "console=ttyS0 tsc=reliable no_timer_check",
-            Self::SvmNpt0 => "console=ttyS0 tsc=reliable no_timer_check kvm_amd.npt=0",
+            Self::Svm => "console=ttyS0 earlyprintk=ttyS0,115200 tsc=reliable no_timer_check",
+            Self::SvmNpt0 => {
+                "console=ttyS0 earlyprintk=ttyS0,115200 tsc=reliable no_timer_check kvm_amd.npt=0"
+            }
             Self::Arm64Nvhe | Self::Arm64Vhe => "console=ttyAMA0",
         };
         format!("{own} {COMMAND_LINE}")

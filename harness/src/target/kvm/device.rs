@@ -7,6 +7,7 @@ use std::path::Path;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Cap;
 
+use super::super::system::System;
 use super::super::{Backend, Identity, Lack, Processor};
 use super::failure::Failure;
 
@@ -102,6 +103,7 @@ impl Device {
             processor: processor(),
             kernel: kernel_release(),
             smm: kvm.check_extension(Cap::X86Smm),
+            system: System::own(),
         };
         Ok(Self {
             kvm,

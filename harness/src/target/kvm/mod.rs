@@ -39,7 +39,8 @@ use spec_model::scenario::{Action, AddressSpace, SYNC_POINTS, Scenario};
 
 pub use device::OpenError;
 
-use super::{Identity, Run, RunOptions, Target, other_architecture};
+use super::kernel_log::KernelLog;
+use super::{Event, Identity, Run, RunOptions, Target, other_architecture, run_watched};
 use device::Device;
 use failure::Failure;
 use machine::Machine;
@@ -144,10 +145,22 @@ impl Kvm {
 }
 
 impl Target for Kvm {
-    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run)) {
-        for (index, scenario) in scenarios.iter().enumerate() {
-            let run = self.run_one(scenario, options);
-            sink(index, run);
+    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(Event)) {
+        let mut log = KernelLog::of_host();
+        let mut identity = self.identity().clone();
+        identity.system.complaints = log.watched().clone();
+        sink(Event::Identified(Box::new(identity)));
+        run_watched(
+            &mut log,
+            scenarios,
+            |scenario| self.run_one(scenario, options),
+            sink,
+        );
+        self.machines.clear();
+        self.stage2 = None;
+        let complaints = log.complaints();
+        if !complaints.is_empty() {
+            sink(Event::Complained(complaints));
         }
     }
 }

@@ -194,6 +194,13 @@ impl Guest {
         Ok(())
     }
 
+    /// What Xen says on its console that it is, for instance `4.17.5 (Debian 4.17.5-1)`.
+    pub fn version(&self) -> Option<String> {
+        let console = self.emulator.console();
+        let (_, behind) = console.split_once("Xen version ")?;
+        Some(behind.lines().next()?.trim_end().to_owned())
+    }
+
     /// Xen's and QEMU's last lines.
     pub fn last_words(&self) -> String {
         const LINES: usize = 6;

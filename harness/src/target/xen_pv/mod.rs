@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use spec_model::scenario::Scenario;
 
-use super::{Backend, Lack, Mode, Run, RunOptions, Target};
+use super::system::System;
+use super::{Backend, Event, Identity, Lack, Mode, Processor, Run, RunOptions, Target};
 use crate::interrupt;
 use crate::provision::{Qemu, Xen};
 use guest::{Guest, GuestError};
@@ -49,6 +50,8 @@ pub struct XenPvTarget {
     config: XenPvConfig,
     guest: Option<(Guest, Left)>,
     failed_boots: u32,
+    /// What Xen said that it is, until that is told.
+    identified: Option<Identity>,
 }
 
 impl XenPvTarget {
@@ -59,6 +62,7 @@ impl XenPvTarget {
             config,
             guest: None,
             failed_boots: 0,
+            identified: None,
         }
     }
 
@@ -104,7 +108,26 @@ impl XenPvTarget {
     fn boot(&mut self) -> Result<Guest, (GuestError, String)> {
         let booted = Guest::boot(&self.config.qemu, &self.config.xen, &self.config.stop);
         self.failed_boots = if booted.is_ok() { 0 } else { self.failed_boots + 1 };
+        self.identified = booted.as_ref().ok().and_then(|guest| self.identity(guest));
         booted
+    }
+
+    /// What Xen says that it is; nothing if it says nothing.
+    fn identity(&self, guest: &Guest) -> Option<Identity> {
+        let version = guest.version()?;
+        Some(Identity {
+            name: self.config.name.clone(),
+            backend: Backend::XenPv,
+            processor: Processor::QemuTcg,
+            kernel: version.split_whitespace().next().unwrap_or_default().to_owned(),
+            smm: false,
+            system: System {
+                version,
+                machine: "x86_64".to_owned(),
+                emulator: Some(format!("QEMU {}", self.config.qemu.version())),
+                ..System::default()
+            },
+        })
     }
 }
 
@@ -116,27 +139,32 @@ fn broken(error: &GuestError, words: &str) -> Run {
 }
 
 impl Target for XenPvTarget {
-    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run)) {
-        let mut last: Option<Run> = None;
+    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(Event)) {
+        let (mut last, mut given_up) = (String::new(), false);
         for (index, scenario) in scenarios.iter().enumerate() {
             if self.stopped() {
                 return;
             }
             if self.failed_boots >= FAILED_BOOTS && scenario.needs_xen_pv() {
-                let again = last.clone();
-                sink(
-                    index,
-                    again.unwrap_or_else(|| Run::Broken("Xen does not boot".to_owned())),
-                );
+                // The others have nothing else to say.
+                if !given_up {
+                    sink(Event::Unusable(format!(
+                        "given up after {FAILED_BOOTS} boots in a row that failed; the last one: {last}"
+                    )));
+                }
+                given_up = true;
                 continue;
             }
             let Some(run) = self.run_one(scenario, options) else {
                 return;
             };
-            if scenario.needs_xen_pv() {
-                last = Some(run.clone());
+            if let Some(identity) = self.identified.take() {
+                sink(Event::Identified(Box::new(identity)));
             }
-            sink(index, run);
+            if let (true, Run::Broken(reason)) = (scenario.needs_xen_pv(), &run) {
+                last.clone_from(reason);
+            }
+            sink(Event::Ran(index, run.into()));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use kvm_bindings::KVM_API_VERSION;
 use kvm_ioctls::Cap;
 
+use crate::target::system::System;
 use crate::target::{Backend, Identity, Processor};
 
 /// Why the device cannot be used.
@@ -76,6 +77,7 @@ impl Device {
             processor: processor(),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             smm: false,
+            system: System::own(),
         };
         Ok(Self { kvm, identity })
     }

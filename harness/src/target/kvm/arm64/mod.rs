@@ -28,8 +28,9 @@ use spec_model::scenario::Scenario;
 
 pub use device::OpenError;
 
+use super::kernel_log::KernelLog;
 use super::probe::Probe;
-use super::{Identity, Run, RunOptions, Target, other_architecture};
+use super::{Event, Identity, Run, RunOptions, Target, other_architecture, run_watched};
 use device::Device;
 use failure::Failure;
 use stage2::Stage2Machine;
@@ -85,9 +86,21 @@ impl Kvm {
 }
 
 impl Target for Kvm {
-    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(usize, Run)) {
-        for (index, scenario) in scenarios.iter().enumerate() {
-            sink(index, self.run_one(scenario, options));
+    fn run(&mut self, scenarios: &[Scenario], options: RunOptions, sink: &mut dyn FnMut(Event)) {
+        let mut log = KernelLog::of_host();
+        let mut identity = self.identity().clone();
+        identity.system.complaints = log.watched().clone();
+        sink(Event::Identified(Box::new(identity)));
+        run_watched(
+            &mut log,
+            scenarios,
+            |scenario| self.run_one(scenario, options),
+            sink,
+        );
+        self.stage2 = None;
+        let complaints = log.complaints();
+        if !complaints.is_empty() {
+            sink(Event::Complained(complaints));
         }
     }
 }
