@@ -183,12 +183,15 @@ fn read_expectation(
     );
 }
 
+/// Takes a name as it is written, what it names and what is allowed of it.
+type Take<'t> = dyn FnMut(&Located<String>, ObservedField, AllowedValue, &mut Mistakes) + 't;
+
 /// Reads the names of what is observed and what is allowed of it.
 pub(super) fn read_fields(
     written: &[(Located<String>, Located<Expected>)],
     observable: &Observable<'_>,
     resolver: &mut Resolver<'_>,
-    take: &mut dyn FnMut(&Located<String>, ObservedField, AllowedValue, &mut Mistakes),
+    take: &mut Take<'_>,
 ) {
     for (name, expected) in written {
         let Some(field) = ObservedField::named(&name.value, observable.layout, observable.watches) else {

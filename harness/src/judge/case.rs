@@ -11,6 +11,7 @@ use spec_model::transcript::Transcript;
 
 use super::by_hand::{self, model_failed};
 use super::complaint::with_complaints;
+use super::difference::{Difference, Subject};
 use super::rules::{DecidingRules, of_subject};
 use super::verdict::{disagreement, transcript_of};
 use super::{Against, AllowedOutcomes, CaseView, Cited, Verdict, judge, judge_model, layout};
@@ -182,14 +183,33 @@ pub fn cite(case: &Case, profile: &'static Profile, defects: DefectSet, verdict:
         Against::ByHand(_) => None,
     };
     let rules = base.map(|base| DecidingRules::new(&view, profile, base));
+    let of = |difference: &Difference| match &rules {
+        Some(rules) => rules.of(difference),
+        None => of_subject(&difference.subject),
+    };
     let unsought = differences
         .iter_mut()
         .filter(|difference| difference.cited == Cited::NotSought);
     for difference in unsought {
-        difference.cited = match &rules {
-            Some(rules) => rules.of(difference),
-            None => of_subject(&difference.subject),
-        };
+        difference.cited = of(difference);
+    }
+    cite_behind_fork(differences);
+}
+
+/// What a person expects behind the stop at which the path parts from the model's is wrong because it
+/// parts, unless a rule of its own is known.
+fn cite_behind_fork(differences: &mut [Difference]) {
+    let fork = differences
+        .iter()
+        .find_map(|difference| match difference.subject {
+            Subject::Path { agree, .. } => Some((agree, difference.cited.clone())),
+            _ => None,
+        });
+    let Some((agree, cited)) = fork else { return };
+    for difference in differences {
+        if difference.cited == Cited::Unknown && difference.place.index() >= agree {
+            difference.cited = cited.clone();
+        }
     }
 }
 

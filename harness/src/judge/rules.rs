@@ -60,9 +60,9 @@ impl<'a> DecidingRules<'a> {
             let mut checks = self.case.checks.iter();
             checks.any(|check| check.id == candidate.requirement.id)
         };
+        narrow(&mut candidates, |candidate| candidate.same_value);
         narrow(&mut candidates, is_checked);
         narrow(&mut candidates, |candidate| candidate.first);
-        narrow(&mut candidates, |candidate| candidate.same_value);
         let found = Cited::found(candidates.iter().map(|candidate| candidate.requirement));
         if found == Cited::Unknown {
             of_subject(&difference.subject)
