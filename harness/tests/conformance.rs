@@ -135,7 +135,9 @@ fn kvm(suite: &Arc<Suite>, identity: &Identity, results: &Results) -> Vec<Trial>
         let run = results.of(index);
         let name = format!("{}::{}", identity.name, case.name);
         let ignored = match &run {
-            _ if not_about(case, identity).is_some() => not_about(case, identity).map(|lack| lack.to_string()),
+            _ if not_about(case, identity).is_some() => {
+                not_about(case, identity).map(|lack| lack.to_string())
+            }
             Run::Unsupported(lack) => Some(lack.to_string()),
             Run::Done(_) | Run::Broken(_) => None,
         };

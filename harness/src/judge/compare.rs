@@ -69,7 +69,9 @@ pub(super) fn compare(case: &CaseView<'_>, outcome: &Outcome, seen: &Transcript)
         let found = memory::compare(case, outcome, seen);
         comparer.differences.extend(found);
     }
-    comparer.differences.sort_by_key(|difference| difference.place.index());
+    comparer
+        .differences
+        .sort_by_key(|difference| difference.place.index());
     Comparison {
         differences: comparer.differences,
         parted,

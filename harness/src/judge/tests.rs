@@ -1,5 +1,6 @@
 //! Every kind of difference, on transcripts made by hand. Verdicts are in `verdicts`.
 
+mod host_state;
 mod verdicts;
 
 use spec_model::outcome::{Allowance, Outcome};
@@ -159,6 +160,7 @@ fn rip_at_smi(allowed: AllowedValue) -> Expectations {
             column: 5,
         }],
         steps: Vec::new(),
+        refusals: Vec::new(),
     }
 }
 

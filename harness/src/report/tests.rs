@@ -134,7 +134,10 @@ fn no_smm() -> Lack {
 fn conformance_is_silent_and_the_rest_is_a_line() {
     assert_eq!(render(Verdict::Conforms), "");
     let unsupported = render(Verdict::Unsupported(no_smm()));
-    assert_eq!(unsupported, "unsupported  smm/a on kvm (capability): KVM_CAP_X86_SMM is 0\n");
+    assert_eq!(
+        unsupported,
+        "unsupported  smm/a on kvm (capability): KVM_CAP_X86_SMM is 0\n"
+    );
     assert_eq!(
         render(Verdict::Broken("it died".to_owned())),
         "BROKEN       smm/a on kvm: it died\n"

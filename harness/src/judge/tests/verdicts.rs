@@ -67,6 +67,7 @@ fn an_expected_path_is_one_of_several() {
             paths,
             fields: Vec::new(),
             steps: Vec::new(),
+            refusals: Vec::new(),
         };
         with_view(&expectations, |case| {
             judge(case, &allowed, &Run::Done(transcript()))

@@ -179,10 +179,9 @@ impl From<Failure> for Run {
         let text = failure.to_string();
         Self::Unsupported(match failure {
             Failure::Lacks(lack) => lack,
-            Failure::NoSmm(_)
-            | Failure::NoMachineChecks
-            | Failure::NoLocalApic(_)
-            | Failure::NoDirtyRing => Lack::Capability { text },
+            Failure::NoSmm(_) | Failure::NoMachineChecks | Failure::NoLocalApic(_) | Failure::NoDirtyRing => {
+                Lack::Capability { text }
+            }
             Failure::NoShadowStack(_) | Failure::ProcessorLacks(_) => Lack::Cpuid { text },
             Failure::CodeOnlySmram => Lack::Nature { text },
             Failure::HostRisk | Failure::HostSetting => Lack::HostRisk { text },

@@ -74,7 +74,9 @@ impl SavedVcpu {
     /// If an ioctl fails, as all do on a virtual machine that KVM has given up.
     pub(super) fn read(fd: &VcpuFd, device: &Device, vcpu: usize) -> Result<Self, Failure> {
         let has = |capability| device.kvm.check_extension(capability);
-        let mp_state = fd.get_mp_state().map_err(Failure::host(HostCall::GetMpState, vcpu))?;
+        let mp_state = fd
+            .get_mp_state()
+            .map_err(Failure::host(HostCall::GetMpState, vcpu))?;
         let events = fd
             .get_vcpu_events()
             .map_err(Failure::host(HostCall::GetVcpuEvents, vcpu))?;
@@ -96,9 +98,15 @@ impl SavedVcpu {
             events,
             regs: fd.get_regs().map_err(Failure::host(HostCall::GetRegs, vcpu))?,
             special: SpecialRegisters::read(fd, device, vcpu)?,
-            xsave: xsave.map_err(Failure::host(HostCall::GetXsave, vcpu))?.map(Box::new),
-            xcrs: xcrs.map_err(Failure::host(HostCall::GetXcrs, vcpu))?.map(Box::new),
-            debug_registers: fd.get_debug_regs().map_err(Failure::host(HostCall::GetDebugRegs, vcpu))?,
+            xsave: xsave
+                .map_err(Failure::host(HostCall::GetXsave, vcpu))?
+                .map(Box::new),
+            xcrs: xcrs
+                .map_err(Failure::host(HostCall::GetXcrs, vcpu))?
+                .map(Box::new),
+            debug_registers: fd
+                .get_debug_regs()
+                .map_err(Failure::host(HostCall::GetDebugRegs, vcpu))?,
             lapic,
             msrs: read_msrs(fd, vcpu, &[&device.msr_indices[..], &BANK_MSRS].concat())?,
             nested,
@@ -152,7 +160,8 @@ impl SavedVcpu {
         fd.get_kvm_run().cr8 = self.special.cr8();
         // The APIC base, with the mode of the APIC, is in the special registers.
         if let Some(lapic) = &self.lapic {
-            fd.set_lapic(lapic).map_err(Failure::host(HostCall::SetLapic, vcpu))?;
+            fd.set_lapic(lapic)
+                .map_err(Failure::host(HostCall::SetLapic, vcpu))?;
         }
         Ok(())
     }
@@ -162,7 +171,8 @@ impl SavedVcpu {
     /// `__set_regs`), and before the MP state, because KVM refuses some of its values by
     /// whether the processor is in SMM (`kvm_arch_vcpu_ioctl_set_mpstate`).
     fn write_rest(&self, fd: &VcpuFd, vcpu: usize) -> Result<(), Failure> {
-        fd.set_regs(&self.regs).map_err(Failure::host(HostCall::SetRegs, vcpu))?;
+        fd.set_regs(&self.regs)
+            .map_err(Failure::host(HostCall::SetRegs, vcpu))?;
         if let Some(xsave) = &self.xsave {
             // SAFETY: the structure has the 4096 bytes that KVM reads as long as the process
             // has asked for no dynamic feature (arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM), which
@@ -170,7 +180,8 @@ impl SavedVcpu {
             unsafe { fd.set_xsave(xsave) }.map_err(Failure::host(HostCall::SetXsave, vcpu))?;
         }
         if let Some(xcrs) = &self.xcrs {
-            fd.set_xcrs(xcrs).map_err(Failure::host(HostCall::SetXcrs, vcpu))?;
+            fd.set_xcrs(xcrs)
+                .map_err(Failure::host(HostCall::SetXcrs, vcpu))?;
         }
         write_msrs(fd, vcpu, &self.msrs)?;
         fd.set_debug_regs(&self.debug_registers)
@@ -244,7 +255,9 @@ fn write_msrs(fd: &VcpuFd, vcpu: usize, entries: &[kvm_msr_entry]) -> Result<(),
     while !rest.is_empty() {
         let wanted: Vec<(u32, u64)> = rest.iter().map(|entry| (entry.index, entry.data)).collect();
         let msrs = msr_list(&wanted)?;
-        let count = fd.set_msrs(&msrs).map_err(Failure::host(HostCall::SetMsrs, vcpu))?;
+        let count = fd
+            .set_msrs(&msrs)
+            .map_err(Failure::host(HostCall::SetMsrs, vcpu))?;
         let Some(refused) = rest.get(count) else {
             return Ok(());
         };

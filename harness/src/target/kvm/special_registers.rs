@@ -51,7 +51,9 @@ impl SpecialRegisters {
     /// If KVM refuses what it reported itself.
     pub(super) fn write(&self, fd: &VcpuFd, vcpu: usize) -> Result<(), Failure> {
         match self {
-            Self::Plain(plain) => fd.set_sregs(plain).map_err(Failure::host(HostCall::SetSregs, vcpu)),
+            Self::Plain(plain) => fd
+                .set_sregs(plain)
+                .map_err(Failure::host(HostCall::SetSregs, vcpu)),
             Self::WithPointers(registers) => {
                 // SAFETY: the ioctl reads one `kvm_sregs2`, which is what it is given.
                 match unsafe { ioctl_with_ref(fd, KVM_SET_SREGS2(), registers.as_ref()) } {

@@ -192,7 +192,9 @@ pub(super) fn differences(set: &VcpuState, read: &VcpuState) -> Vec<(&'static Fi
     if set == read {
         return Vec::new();
     }
-    let differing = FIELDS.iter().map(|field| (field, field.read(&set), field.read(&read)));
+    let differing = FIELDS
+        .iter()
+        .map(|field| (field, field.read(&set), field.read(&read)));
     differing.filter(|(_, set, read)| set != read).collect()
 }
 

@@ -130,9 +130,15 @@ impl Vcpu {
             ..VcpuState::default()
         };
         self.inside_nmi = state.events.smm_inside_nmi;
-        let regs = self.fd.get_regs().map_err(Failure::host(HostCall::GetRegs, self.index))?;
+        let regs = self
+            .fd
+            .get_regs()
+            .map_err(Failure::host(HostCall::GetRegs, self.index))?;
         state::load_regs(&mut state, &regs);
-        let sregs = self.fd.get_sregs().map_err(Failure::host(HostCall::GetSregs, self.index))?;
+        let sregs = self
+            .fd
+            .get_sregs()
+            .map_err(Failure::host(HostCall::GetSregs, self.index))?;
         state::load_sregs(&mut state, &sregs);
         let debug = self
             .fd
@@ -147,7 +153,10 @@ impl Vcpu {
         }
         if self.has_apic {
             let activity = self.activity()?;
-            let page = self.fd.get_lapic().map_err(Failure::host(HostCall::GetLapic, self.index))?;
+            let page = self
+                .fd
+                .get_lapic()
+                .map_err(Failure::host(HostCall::GetLapic, self.index))?;
             state.apic = Some(Box::new(local_apic::load(&page, sregs.apic_base, activity)));
         }
         Ok(state)
@@ -324,7 +333,10 @@ impl Vcpu {
             Shadow::Sti => ("shadow.sti", 1),
             Shadow::MovSs => ("shadow.mov-ss", 1),
         };
-        let differences: Vec<_> = Field::named(name).map(|field| (field, set, 1 - set)).into_iter().collect();
+        let differences: Vec<_> = Field::named(name)
+            .map(|field| (field, set, 1 - set))
+            .into_iter()
+            .collect();
         Err(lacks::failure(self.backend, self.not_kept(&differences)))
     }
 
@@ -403,9 +415,14 @@ impl Vcpu {
         let Some(apic) = state.apic.as_deref().filter(|_| self.has_apic) else {
             return Ok(());
         };
-        let mut page = self.fd.get_lapic().map_err(Failure::host(HostCall::GetLapic, self.index))?;
+        let mut page = self
+            .fd
+            .get_lapic()
+            .map_err(Failure::host(HostCall::GetLapic, self.index))?;
         local_apic::store(apic, &mut page);
-        self.fd.set_lapic(&page).map_err(Failure::host(HostCall::SetLapic, self.index))
+        self.fd
+            .set_lapic(&page)
+            .map_err(Failure::host(HostCall::SetLapic, self.index))
     }
 
     fn set_regs(&mut self, state: &VcpuState) -> Result<(), Failure> {
@@ -465,7 +482,11 @@ fn existing_msrs(fd: &VcpuFd, vcpu: usize, indices: &[u32]) -> Result<Vec<(u32, 
     let mut existing = Vec::new();
     for index in indices {
         let mut one = msr_list(&[(*index, 0)])?;
-        if fd.get_msrs(&mut one).map_err(Failure::host(HostCall::GetMsrs, vcpu))? == 1 {
+        if fd
+            .get_msrs(&mut one)
+            .map_err(Failure::host(HostCall::GetMsrs, vcpu))?
+            == 1
+        {
             existing.extend(one.as_slice().iter().map(|entry| (entry.index, entry.data)));
         }
     }
@@ -493,7 +514,9 @@ pub(super) fn msr_list(entries: &[(u32, u64)]) -> Result<Msrs, Failure> {
 
 /// KVM_SET_MSRS stops at the first MSR that it refuses and says how many it took.
 fn set_msrs(fd: &VcpuFd, vcpu: usize, msrs: &Msrs) -> Result<(), Failure> {
-    let taken = fd.set_msrs(msrs).map_err(Failure::host(HostCall::SetMsrs, vcpu))?;
+    let taken = fd
+        .set_msrs(msrs)
+        .map_err(Failure::host(HostCall::SetMsrs, vcpu))?;
     match msrs.as_slice().get(taken) {
         None => Ok(()),
         Some(refused) => {

@@ -9,8 +9,8 @@ use std::os::fd::AsRawFd;
 
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
-use spec_model::host_state::{Fault, HostCall, StateFault};
 use spec_model::architecture::Architecture;
+use spec_model::host_state::{Fault, HostCall, StateFault};
 use spec_model::stage2::scenario::{GuestAddress, Operation, PAGE_SIZE, SERVER_PAGE, SERVER_PAGES, Stage2};
 use spec_model::stage2::transcript::{End, Interrupted, MemoryExit};
 use vmm_sys_util::errno::Error as Errno;
@@ -205,7 +205,8 @@ impl Guest {
             .map_err(Failure::host(HostCall::SetCpuid2, 0))?;
         let mut sregs = vcpu.get_sregs().map_err(Failure::host(HostCall::GetSregs, 0))?;
         set_mode(&mut sregs);
-        vcpu.set_sregs(&sregs).map_err(Failure::host(HostCall::SetSregs, 0))?;
+        vcpu.set_sregs(&sregs)
+            .map_err(Failure::host(HostCall::SetSregs, 0))?;
         Ok(Self {
             vcpu,
             current: None,
@@ -240,7 +241,10 @@ impl Guest {
         if tables == self.tables {
             return Ok(());
         }
-        let mut sregs = self.vcpu.get_sregs().map_err(Failure::host(HostCall::GetSregs, 0))?;
+        let mut sregs = self
+            .vcpu
+            .get_sregs()
+            .map_err(Failure::host(HostCall::GetSregs, 0))?;
         set_mode(&mut sregs);
         if let Some(tables) = tables {
             const PAGING: u64 = 1 << 31;
@@ -252,7 +256,10 @@ impl Guest {
         self.vcpu
             .set_sregs(&sregs)
             .map_err(Failure::host(HostCall::SetSregs, 0))?;
-        let kept = self.vcpu.get_sregs().map_err(Failure::host(HostCall::GetSregs, 0))?;
+        let kept = self
+            .vcpu
+            .get_sregs()
+            .map_err(Failure::host(HostCall::GetSregs, 0))?;
         if kept.cr0 != sregs.cr0 {
             let fault = StateFault::at_start(
                 0,
@@ -284,7 +291,10 @@ impl Guest {
             Ok(_) => End::Done,
         };
         self.vcpu.set_kvm_immediate_exit(0);
-        let regs = self.vcpu.get_regs().map_err(Failure::host(HostCall::GetRegs, 0))?;
+        let regs = self
+            .vcpu
+            .get_regs()
+            .map_err(Failure::host(HostCall::GetRegs, 0))?;
         Ok(Interrupted {
             end,
             retired: self.current.is_some_and(|(_, retired)| retired == regs.rip),
@@ -304,7 +314,10 @@ impl Guest {
     /// # Errors
     /// If KVM refuses to tell its registers.
     pub(super) fn value(&self) -> Result<Option<u64>, Failure> {
-        let regs = self.vcpu.get_regs().map_err(Failure::host(HostCall::GetRegs, 0))?;
+        let regs = self
+            .vcpu
+            .get_regs()
+            .map_err(Failure::host(HostCall::GetRegs, 0))?;
         Ok(self.current.and_then(|(operation, _)| value(operation, &regs)))
     }
 

@@ -15,8 +15,8 @@ use kvm_bindings::{
     kvm_vcpu_init,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
-use spec_model::host_state::HostCall;
 use spec_model::architecture::Architecture;
+use spec_model::host_state::HostCall;
 use spec_model::stage2::arm64::{Arm64, Arm64Operation, Instruction, WINDOW};
 use spec_model::stage2::scenario::{GuestAddress, Operation, PAGE_SIZE, SERVER_PAGE, SERVER_PAGES, Stage2};
 use spec_model::stage2::transcript::{End, Interrupted, MemoryExit};
