@@ -211,18 +211,18 @@ pub(crate) enum Taken {
 /// (STATE-009 to STATE-015), and none otherwise (STATE-016 to STATE-018).
 pub(crate) fn take(before: &VcpuState, state: &VcpuState, rules: &Rules) -> Taken {
     if let Some(rule) = illegal(state) {
-        if rules.broken(Defect::HostEferTaken) && *rule == requirement::STATE_016 {
-            return Taken::Whole;
-        }
-        let unchecked = [
-            Defect::HostEferUnchecked,
-            Defect::HostCr0Unchecked,
-            Defect::HostModeUnchecked,
-        ];
-        let taken = unchecked
-            .into_iter()
-            .any(|defect| rules.broken(defect) && defect.requirement() == rule);
-        return if taken { Taken::Unenterable } else { Taken::Refused };
+        let taken = |defects: [Defect; 2]| {
+            defects
+                .into_iter()
+                .any(|defect| rules.broken(defect) && defect.requirement() == rule)
+        };
+        return if taken([Defect::HostEferTaken, Defect::HostCr0Unchecked]) {
+            Taken::Whole
+        } else if taken([Defect::HostEferUnchecked, Defect::HostModeUnchecked]) {
+            Taken::Unenterable
+        } else {
+            Taken::Refused
+        };
     }
     if rules.broken(Defect::HostSystemCallsRefused) && state.efer & efer::SCE != 0 {
         return Taken::Refused;
