@@ -679,8 +679,10 @@ defects! {
         "The host cannot set EFER.SCE.";
     HostEferUnchecked "host-efer-unchecked" STATE_016
         "The host can give a processor an EFER with reserved bits, with which the hardware then refuses to enter the guest.";
+    HostEferTaken "host-efer-taken" STATE_016
+        "The host can give a processor an EFER with reserved bits, and the processor runs with it.";
     HostCr0Unchecked "host-cr0-unchecked" STATE_017
-        "The host can give a processor an illegal CR0, with which the hardware then refuses to enter the guest.";
+        "The host can give a processor an illegal CR0, and the processor runs with it.";
     HostModeUnchecked "host-mode-unchecked" STATE_018
         "The host can give a processor a CR4 with reserved bits, or modes that contradict each other.";
     ZeroPageWritable "zero-page-writable" S2_RO_004

@@ -155,6 +155,21 @@ pub fn round_trip(field: &str) -> &'static Requirement {
     }
 }
 
+/// The call by which a host sets a field.
+#[must_use]
+pub fn setter(field: &str) -> HostCall {
+    let rule = round_trip(field);
+    let calls = [
+        (&requirement::STATE_009, HostCall::SetRegs),
+        (&requirement::STATE_011, HostCall::SetDebugRegs),
+        (&requirement::STATE_012, HostCall::SetMsrs),
+        (&requirement::STATE_013, HostCall::SetVcpuEvents),
+        (&requirement::STATE_014, HostCall::SetLapic),
+    ];
+    let call = calls.into_iter().find(|(known, _)| *known == rule);
+    call.map_or(HostCall::SetSregs, |(_, call)| call)
+}
+
 /// The rule by which no processor can be in a state, so that the host cannot set it, if there is one
 /// (STATE-016 to STATE-018). What takes a feature of the processor is not looked at here: a target
 /// says by CPUID whether it has it.
@@ -196,15 +211,18 @@ pub(crate) enum Taken {
 /// (STATE-009 to STATE-015), and none otherwise (STATE-016 to STATE-018).
 pub(crate) fn take(before: &VcpuState, state: &VcpuState, rules: &Rules) -> Taken {
     if let Some(rule) = illegal(state) {
-        let unchecked = [
-            Defect::HostEferUnchecked,
-            Defect::HostCr0Unchecked,
-            Defect::HostModeUnchecked,
-        ];
-        let taken = unchecked
-            .into_iter()
-            .any(|defect| rules.broken(defect) && defect.requirement() == rule);
-        return if taken { Taken::Unenterable } else { Taken::Refused };
+        let taken = |defects: [Defect; 2]| {
+            defects
+                .into_iter()
+                .any(|defect| rules.broken(defect) && defect.requirement() == rule)
+        };
+        return if taken([Defect::HostEferTaken, Defect::HostCr0Unchecked]) {
+            Taken::Whole
+        } else if taken([Defect::HostEferUnchecked, Defect::HostModeUnchecked]) {
+            Taken::Unenterable
+        } else {
+            Taken::Refused
+        };
     }
     if rules.broken(Defect::HostSystemCallsRefused) && state.efer & efer::SCE != 0 {
         return Taken::Refused;
@@ -261,6 +279,8 @@ mod tests {
         ] {
             assert_eq!(round_trip(field), rule, "{field}");
         }
+        assert_eq!(setter("efer"), HostCall::SetSregs);
+        assert_eq!(setter("shadow.sti"), HostCall::SetVcpuEvents);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Expectations that a person wrote by hand, as a case file states them.
 
+use spec_model::host_state::HostCall;
 use spec_model::requirement::Requirement;
 use spec_model::scenario::Watch;
 use spec_model::stage2::transcript::{End, MemoryExit, StepSeen};
@@ -28,6 +29,8 @@ pub struct RefusalExpectation {
     /// The point at which the host sets it, and the how-manieth time, from 1 (every time if absent);
     /// at the start if absent.
     pub at: Option<(String, Option<u32>)>,
+    /// The call that refuses it.
+    pub call: HostCall,
     /// With which errno.
     pub errno: i32,
     /// Line in the case file, counted from 1.

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use spec_model::host_state::{HostCall, setter};
 
 use super::document::Located;
 use super::expectation::RefusalExpectation;
@@ -29,21 +30,28 @@ pub(super) fn refusals(written: &CaseFile, resolver: &mut Resolver<'_>) -> Vec<R
     let mut refusals = Vec::new();
     if let Some(refused) = &written.refused {
         check_start(written, refused, resolver);
-        refusals.push(expectation(refused, None));
+        refusals.push(expectation(refused, None, HostCall::SetSregs));
     }
     for entry in &written.host {
         let host = &entry.value;
         let Some(refused) = &host.refused else { continue };
         check_entry(host, refused, resolver);
         let nth = host.nth.as_ref().map(|nth| nth.value);
-        refusals.push(expectation(refused, Some((host.at.value.clone(), nth))));
+        let field = host.set.entries.0.first().map(|(name, _)| name.value.as_str());
+        let call = field.map_or(HostCall::SetVcpuEvents, setter);
+        refusals.push(expectation(refused, Some((host.at.value.clone(), nth)), call));
     }
     refusals
 }
 
-fn expectation(refused: &Located<ErrnoName>, at: Option<(String, Option<u32>)>) -> RefusalExpectation {
+fn expectation(
+    refused: &Located<ErrnoName>,
+    at: Option<(String, Option<u32>)>,
+    call: HostCall,
+) -> RefusalExpectation {
     RefusalExpectation {
         at,
+        call,
         errno: refused.value.number(),
         line: refused.at.line,
         column: refused.at.column,

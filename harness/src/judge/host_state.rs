@@ -108,12 +108,16 @@ pub(super) fn check(case: &CaseView<'_>, seen: &Transcript, number: usize) -> Ve
     let expected = case.expectations.refusals.iter().enumerate();
     let failed = expected.filter_map(|(index, expectation)| {
         let (place, what) = unfulfilled(case, seen, expectation)?;
+        let vcpu = match place {
+            Place::At { vcpu, .. } => vcpu,
+            _ => 0,
+        };
         Some(Difference {
             case: case.name.to_owned(),
             place,
             subject: Subject::HostCall {
-                name: "the host's setting of the state".to_owned(),
-                vcpu: 0,
+                name: expectation.call.name().to_owned(),
+                vcpu,
             },
             allowed: vec![refused(expectation.errno)],
             seen: what,
@@ -137,7 +141,7 @@ fn unfulfilled(
     let refusal = |after: Option<u32>| {
         let mut faults = seen.state_faults.iter().filter(|fault| fault.after == after);
         faults.find_map(|fault| match fault.what {
-            Fault::Refused { errno, .. } => Some(errno),
+            Fault::Refused { call, errno } if call == expectation.call => Some(errno),
             _ => None,
         })
     };

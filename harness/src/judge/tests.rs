@@ -2,6 +2,7 @@
 
 mod blame;
 mod checked;
+mod host_state;
 mod typed;
 mod verdicts;
 

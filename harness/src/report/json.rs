@@ -12,7 +12,9 @@ use super::Judgement;
 use super::summary::TargetSummary;
 use crate::deviation::Deviation;
 use crate::judge::{Against, Difference, Verdict, VerdictKind};
-use crate::target::{Identity, Lack, Mode};
+#[cfg(doc)]
+use crate::target::Lack;
+use crate::target::{Identity, Mode};
 
 /// Number of this format; it rises when a reader has to change.
 pub const FORMAT: u32 = 2;
@@ -62,9 +64,12 @@ struct CaseRecord<'a> {
     /// Why what is written by hand is all that was judged, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     by_hand_alone: Option<&'a str>,
-    /// What the target lacks: `kind`, `text`, and for a row of a table its name.
+    /// What kind of thing the target lacks (see [`Lack::kind`]).
     #[serde(skip_serializing_if = "Option::is_none")]
-    lack: Option<&'a Lack>,
+    lack: Option<&'static str>,
+    /// The row of a table that names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     deviations: Vec<DeviationRecord<'a>>,
     differences: &'a [Difference],
@@ -127,14 +132,15 @@ pub fn write_identity(out: &mut impl Write, target: &str, identity: &Identity) -
 /// # Errors
 /// Those of the writer.
 pub fn write_case(out: &mut impl Write, judgement: &Judgement<'_>) -> io::Result<()> {
-    let (mut reason, mut lack, mut by_hand_alone) = (None, None, None);
+    let (mut reason, mut lack, mut row, mut by_hand_alone) = (None, None, None, None);
     let (mut deviations, mut differences) = (Vec::new(), [].as_slice());
     match &judgement.verdict {
         Verdict::Conforms => {}
         Verdict::ConformsByHand(why) => by_hand_alone = Some(why.as_str()),
         Verdict::Unsupported(why) => {
             reason = Some(why.to_string());
-            lack = Some(why);
+            lack = Some(why.kind());
+            row = why.row();
         }
         Verdict::Broken(why) => reason = Some(why.clone()),
         Verdict::KnownDeviation(known) | Verdict::UnexpectedlyConforms(known) => {
@@ -161,6 +167,7 @@ pub fn write_case(out: &mut impl Write, judgement: &Judgement<'_>) -> io::Result
         reason,
         by_hand_alone,
         lack,
+        row,
         deviations,
         differences,
         transcript: judgement.transcript,

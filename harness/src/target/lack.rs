@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a target cannot run a scenario.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
+#[serde(rename_all = "kebab-case")]
 pub enum Lack {
     /// KVM says by KVM_CHECK_EXTENSION that it has not what the scenario needs.
     #[error("{text}")]
@@ -83,6 +83,15 @@ impl Lack {
         Self::Suite { text: text.into() }
     }
 
+    /// The row of a table that names it, if one does.
+    #[must_use]
+    pub fn row(&self) -> Option<&str> {
+        match self {
+            Self::Row { row, .. } => Some(row),
+            _ => None,
+        }
+    }
+
     /// Which kind it is, as reports name it.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -129,5 +138,17 @@ mod tests {
         assert_eq!(row.group(), "row `pvm-iret`: IRET is not emulated");
         assert_eq!(row.to_string(), "IRET is not emulated (at rip 0x1000)");
         assert_eq!(Lack::nature("it is of arm64").group(), "nature: it is of arm64");
+        assert_eq!(
+            (row.row(), Lack::nature("it is of arm64").row()),
+            (Some("pvm-iret"), None)
+        );
+    }
+
+    #[test]
+    fn a_lack_survives_the_way_to_the_host() {
+        for lack in [Lack::nature("it is of arm64"), Lack::emulator("it aborts")] {
+            let bytes = postcard::to_allocvec(&lack).expect("it can be written");
+            assert_eq!(postcard::from_bytes::<Lack>(&bytes).as_ref(), Ok(&lack));
+        }
     }
 }

@@ -93,6 +93,8 @@ pub struct Vcpu {
     pub messages: Vec<Message>,
     /// Vector of a startup IPI that has arrived.
     pub startup: Option<u8>,
+    /// The host has given it a state that no processor can be in, so that it cannot be entered.
+    pub unenterable: bool,
 }
 
 /// The rules in force: implementation, defects, CPUID and the choices made so far.

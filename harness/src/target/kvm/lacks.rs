@@ -40,8 +40,6 @@ enum What {
         opcodes: &'static [u8],
         protected_mode_only: bool,
     },
-    /// The same where there is no memory to fetch an instruction from.
-    Fetch,
 }
 
 const ROWS: &[Row] = &[
@@ -102,13 +100,6 @@ const ROWS: &[Row] = &[
         text: "the PVM backend emulates what runs outside long mode, and KVM's emulator has no RETF to an outer privilege level",
         source: "Linux arch/x86/kvm/emulate.c, __load_segment_descriptor",
     },
-    Row {
-        name: "pvm-fetch-without-memory",
-        backend: Backend::Pvm,
-        what: What::Fetch,
-        text: "the PVM backend emulates what runs outside long mode, and KVM's emulator cannot fetch where no memory is",
-        source: "Linux arch/x86/kvm/emulate.c, __do_insn_fetch_bytes",
-    },
 ];
 
 impl Row {
@@ -152,7 +143,8 @@ pub(super) fn failure(backend: Backend, faults: Vec<StateFault>) -> Failure {
 }
 
 /// What a backend lacks by which KVM_RUN gave up on an instruction, if it is listed.
-/// `instruction` holds the bytes at CS:RIP, none if they are not in memory.
+/// `instruction` holds the bytes at CS:RIP, none if they are not in memory: then no row is meant, since
+/// every KVM gives up there.
 pub(super) fn of_internal_error(
     backend: Backend,
     suberror: u32,
@@ -171,7 +163,6 @@ pub(super) fn of_internal_error(
         } => {
             opcode.is_some_and(|opcode| opcodes.contains(&opcode)) && (protected_mode || !protected_mode_only)
         }
-        What::Fetch => instruction.is_empty(),
         What::LongMode | What::Cleared { .. } => false,
     })?;
     let hex: Vec<_> = instruction.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -3,7 +3,6 @@
 use super::Machine;
 use crate::host_state::{EINVAL, Fault, HostCall, StateFault, Taken, take};
 use crate::x86::field::Field;
-use crate::x86::processor::Activity;
 use crate::x86::state::VcpuState;
 
 impl Machine<'_> {
@@ -35,7 +34,7 @@ impl Machine<'_> {
         let faults: Vec<Fault> = match take(before, &wanted, &self.rules) {
             Taken::Whole => Vec::new(),
             Taken::Unenterable => {
-                self.state.vcpus[index].activity = Activity::EntryFailed;
+                self.state.vcpus[index].unenterable = true;
                 Vec::new()
             }
             Taken::Refused => {

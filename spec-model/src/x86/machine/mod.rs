@@ -312,7 +312,7 @@ impl<'run> Machine<'run> {
         if std::mem::take(&mut self.state.vcpus[index].nmi_disturbs) {
             self.state.vcpus[index].activity = Activity::Running;
         }
-        if self.processor(index).has_illegal_code_width() {
+        if self.processor(index).has_illegal_code_width() || self.state.vcpus[index].unenterable {
             self.state.vcpus[index].activity = Activity::EntryFailed;
         }
         for _ in 0..self.scenario.limits.instructions {

@@ -1,0 +1,105 @@
+//! State that the host sets: what is not taken and what should not have been.
+
+use spec_model::host_state::{EINVAL, Fault, HostCall, StateFault};
+
+use super::*;
+use crate::case::RefusalExpectation;
+
+fn refused(after: Option<u32>) -> StateFault {
+    let what = Fault::Refused {
+        call: HostCall::SetSregs,
+        errno: EINVAL,
+    };
+    StateFault { vcpu: 0, after, what }
+}
+
+fn not_kept(after: Option<u32>) -> StateFault {
+    let what = Fault::NotKept {
+        field: "r15".to_owned(),
+        set: 2,
+        read: 3,
+    };
+    StateFault { vcpu: 0, after, what }
+}
+
+fn with(fault: StateFault) -> Transcript {
+    changed(|transcript| transcript.state_faults.push(fault))
+}
+
+fn differences(allowed: Transcript, seen: Transcript, expectations: &Expectations) -> Vec<Difference> {
+    let allowed = pure(vec![outcome(allowed)]);
+    match with_view(expectations, |case| judge(case, &allowed, &Run::Done(seen))) {
+        Verdict::Conforms => Vec::new(),
+        Verdict::Deviates { differences, .. } => differences,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ids(difference: &Difference) -> Vec<&'static str> {
+    difference.requirements.iter().map(|rule| rule.id).collect()
+}
+
+#[test]
+fn a_state_that_is_not_kept_at_the_start_is_the_only_difference() {
+    let seen = Transcript::of_state_faults(vec![not_kept(None)]);
+    let found = differences(transcript(), seen, &Expectations::default());
+    let [one] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(one.place, Place::Start);
+    assert_eq!(
+        (&one.allowed, &one.seen),
+        (&vec![Value::number(2, 64)], &Value::number(3, 64))
+    );
+    assert_eq!(ids(one), ["STATE-009"]);
+}
+
+#[test]
+fn a_legal_state_that_is_refused_is_a_difference_where_it_was_set() {
+    let found = differences(transcript(), with(refused(Some(0))), &Expectations::default());
+    let [one] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(one.place.to_string(), "at `before` (vCPU 0)");
+    assert_eq!(one.seen.to_string(), "refused (EINVAL)");
+    assert_eq!(ids(one), ["STATE-015"]);
+}
+
+#[test]
+fn a_refusal_that_is_due_and_does_not_come_is_a_difference() {
+    for after in [None, Some(1)] {
+        let allowed = match after {
+            None => Transcript::of_state_faults(vec![refused(None)]),
+            _ => with(refused(after)),
+        };
+        let found = differences(allowed.clone(), transcript(), &Expectations::default());
+        let [one] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert_eq!(one.seen.to_string(), "taken");
+        assert_eq!(ids(one), ["STATE-016", "STATE-017", "STATE-018"]);
+        assert!(differences(allowed.clone(), allowed, &Expectations::default()).is_empty());
+    }
+}
+
+#[test]
+fn a_refusal_that_a_person_expects_is_looked_for_at_its_point() {
+    let expectations = Expectations {
+        refusals: vec![RefusalExpectation {
+            at: Some(("before".to_owned(), None)),
+            call: HostCall::SetSregs,
+            errno: EINVAL,
+            line: 7,
+            column: 3,
+        }],
+        ..Expectations::default()
+    };
+    let failed = |fault: Option<StateFault>| {
+        let seen = fault.map_or_else(transcript, with);
+        differences(seen.clone(), seen, &expectations).len()
+    };
+    assert_eq!(failed(Some(refused(Some(0)))), 0);
+    assert_eq!(failed(Some(refused(Some(1)))), 1);
+    assert_eq!(failed(Some(refused(None))), 1);
+    assert_eq!(failed(None), 1);
+}
