@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn an_agent_of_other_sources_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Agent::in_folder(folder.path(), &kernel())
+        let error = Agent::in_folder(&folder.path().join("none"), &kernel())
             .unwrap_err()
             .to_string();
         assert!(error.contains("conform provision arm64:debian:6.12"), "{error}");
@@ -256,7 +256,9 @@ mod tests {
                 executable: EXECUTABLE.to_owned(),
             };
             let text = serde_json::to_string(&manifest).unwrap();
+            let _ = fs::remove_file(folder.path().join("contents.json"));
             fs::write(folder.path().join(MANIFEST), text).unwrap();
+            contents::record(folder.path()).unwrap();
         };
         write("0".to_owned());
         let error = Agent::in_folder(folder.path(), &kernel())
