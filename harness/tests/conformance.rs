@@ -9,6 +9,8 @@
 
 #[path = "conformance/results.rs"]
 mod results;
+#[path = "conformance/shared.rs"]
+mod shared;
 #[path = "conformance/wanted.rs"]
 mod wanted;
 
@@ -32,6 +34,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
 
 use results::Results;
+use shared::SharedRun;
 use wanted::Wanted;
 
 /// Names targets, separated by commas. A target that is named and cannot be used fails.
@@ -63,6 +66,11 @@ fn trials(wanted: &Wanted) -> Result<Vec<Trial>, String> {
         .map_err(|error| error.to_string())?;
     let baseline = Arc::new(baseline);
     let executable = PathBuf::from(env!("CARGO_BIN_EXE_conform"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+    let run = match wanted.run_id() {
+        Some(id) => SharedRun::new(&folder, &id).map_err(|error| format!("{}: {error}", folder.display()))?,
+        None => None,
+    };
     let mut trials = Vec::new();
     for name in targets {
         let prepared = Prepared::new(&name, &cache, &executable);
@@ -79,7 +87,7 @@ fn trials(wanted: &Wanted) -> Result<Vec<Trial>, String> {
                     .map(|case| format!("{name}::{}", case.name))
                     .collect();
                 let results = if wanted.target(&name.to_string(), &names) {
-                    Results::get(&prepared, &suite.cases, wanted.separate_processes())
+                    Results::get(&prepared, &suite.cases, run.as_ref())
                 } else {
                     Results::none()
                 };

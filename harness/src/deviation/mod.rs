@@ -35,6 +35,9 @@ pub struct Deviation {
     pub targets: Vec<Backend>,
     /// Only where KVM runs on this processor: the deviation is the processor's. Any if absent.
     pub processor: Option<Processor>,
+    /// Only where the processor walks the guest's page tables itself, not where KVM makes shadow page
+    /// tables.
+    pub nested_paging: bool,
     /// The modes of a run in which it shows; all of them if empty.
     pub modes: Vec<Mode>,
     /// The kernels that do it.
@@ -60,9 +63,10 @@ impl Deviation {
     /// was built between two tags does not tell which commits are in it: then it may do this.
     #[must_use]
     pub fn applies_to(&self, target: &Identity, mode: Mode) -> Answer {
-        // What SVM does it does with and without nested paging.
+        // What SVM does it does with and without nested paging, unless the file says otherwise.
         let svm = target.backend == Backend::SvmNpt0 && self.targets.contains(&Backend::Svm);
         let is_about = (svm || self.targets.contains(&target.backend))
+            && !(self.nested_paging && target.backend.has_shadow_paging())
             && (self.modes.is_empty() || self.modes.contains(&mode))
             && self
                 .processor

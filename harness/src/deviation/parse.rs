@@ -27,6 +27,8 @@ struct File {
     targets: Spanned<Vec<Spanned<String>>>,
     /// The processor whose deviation it is rather than KVM's.
     processor: Option<ProcessorName>,
+    /// `nested`: only where the processor walks the guest's page tables itself, so not on svm-npt0.
+    paging: Option<PagingName>,
     /// The only modes of a run in which it shows; every mode if absent.
     #[schemars(with = "Option<Vec<ModeName>>", length(min = 1))]
     modes: Option<Spanned<Vec<Spanned<String>>>>,
@@ -108,6 +110,14 @@ enum ModeName {
 enum ProcessorName {
     /// QEMU's TCG.
     QemuTcg,
+}
+
+/// Who walks the guest's page tables.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum PagingName {
+    /// The processor.
+    Nested,
 }
 
 /// The JSON Schema of deviation files, for editors.
@@ -249,6 +259,7 @@ impl Reader<'_> {
             title: written.title.value,
             targets,
             processor: written.processor.map(|ProcessorName::QemuTcg| Processor::QemuTcg),
+            nested_paging: written.paging.is_some(),
             modes: modes.unwrap_or_default(),
             kernels,
             defects,

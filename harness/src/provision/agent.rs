@@ -14,12 +14,12 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Cache, KernelName, ProvisionError, command};
+use super::contents::{self, Read};
+use super::{Cache, KernelName, Provision, ProvisionError, command};
 
 /// Folder of the cache with the executable and its [`MANIFEST`].
 pub(super) const FOLDER: &str = "agent-arm64";
-/// File that says what the executable was built from. It is there exactly if the folder is
-/// complete.
+/// File that says what the executable was built from.
 const MANIFEST: &str = "agent.json";
 /// Rust's name of what the executable is for.
 const TARGET: &str = "aarch64-unknown-linux-musl";
@@ -67,16 +67,9 @@ impl Agent {
             problem: problem.to_owned(),
             kernel: kernel.clone(),
         };
-        let path = folder.join(MANIFEST);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(missing("this program was not built for arm64 yet"));
-            }
-            Err(error) => return Err(ProvisionError::io("read", &path, error)),
-        };
-        let manifest: Manifest =
-            serde_json::from_str(&text).map_err(|source| ProvisionError::Manifest { path, source })?;
+        let none = missing("this program was not built for arm64 yet");
+        Provision::Agent.verify(folder, Read::Everything, none)?;
+        let manifest: Manifest = Provision::Agent.manifest(folder, MANIFEST)?;
         if manifest.target != TARGET || manifest.sources != fingerprint(&workspace()?)? {
             return Err(missing(
                 "this program was built for arm64 from other sources than those that are here now",
@@ -131,11 +124,10 @@ pub(super) fn build(cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Age
         executable: EXECUTABLE.to_owned(),
     };
     let path = folder.join(MANIFEST);
-    let text = serde_json::to_string_pretty(&manifest).map_err(|source| ProvisionError::Manifest {
-        path: path.clone(),
-        source,
-    })?;
+    let text = serde_json::to_string_pretty(&manifest)
+        .map_err(|source| ProvisionError::io("write", &path, source.into()))?;
     fs::write(&path, text + "\n").map_err(|source| ProvisionError::io("write", &path, source))?;
+    contents::record(&folder)?;
     let home = cache.folder().join(FOLDER);
     super::replace(&folder, &home)?;
     progress("agent for arm64: ready");
@@ -254,7 +246,7 @@ mod tests {
     #[test]
     fn an_agent_of_other_sources_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Agent::in_folder(folder.path(), &kernel())
+        let error = Agent::in_folder(&folder.path().join("none"), &kernel())
             .unwrap_err()
             .to_string();
         assert!(error.contains("conform provision arm64:debian:6.12"), "{error}");
@@ -265,7 +257,9 @@ mod tests {
                 executable: EXECUTABLE.to_owned(),
             };
             let text = serde_json::to_string(&manifest).unwrap();
+            let _ = fs::remove_file(folder.path().join("contents.json"));
             fs::write(folder.path().join(MANIFEST), text).unwrap();
+            contents::record(folder.path()).unwrap();
         };
         write("0".to_owned());
         let error = Agent::in_folder(folder.path(), &kernel())

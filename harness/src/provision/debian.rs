@@ -9,7 +9,7 @@ use super::apt::{self, Apt, Installed, Package};
 use super::kernel::{Kernel, KernelName, MANIFEST, Manifest};
 use super::module::{self, Reach};
 use super::sources::Archives;
-use super::{Architecture, Cache, ProvisionError};
+use super::{Architecture, Cache, ProvisionError, contents};
 
 /// Releases and the kernel series that each came with, newest first.
 const RELEASES: [(&str, &str); 3] = [("trixie", "6.12"), ("bookworm", "6.1"), ("bullseye", "5.10")];
@@ -247,11 +247,10 @@ fn install(
         modules,
     };
     let path = kernel.join(MANIFEST);
-    let text = serde_json::to_string_pretty(&manifest).map_err(|source| ProvisionError::Manifest {
-        path: path.clone(),
-        source,
-    })?;
+    let text = serde_json::to_string_pretty(&manifest)
+        .map_err(|source| ProvisionError::io("write", &path, source.into()))?;
     fs::write(&path, text + "\n").map_err(|source| ProvisionError::io("write", &path, source))?;
+    contents::record(&kernel)?;
     let home = cache.kernel_folder(name);
     super::replace(&kernel, &home)?;
     progress(&format!("{name}: ready"));

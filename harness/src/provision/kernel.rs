@@ -2,17 +2,17 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::contents::Read;
 use super::module::{self, Reach};
-use super::{Architecture, ProvisionError};
+use super::{Architecture, Provision, ProvisionError};
 
-/// File in a provisioned kernel's folder that says what is in it. It is there exactly if
-/// the folder is complete.
+/// File in a provisioned kernel's folder that says which kernel it is.
 pub(super) const MANIFEST: &str = "kernel.json";
 
 /// How a kernel is asked for.
@@ -123,18 +123,10 @@ pub(super) struct Manifest {
 impl Kernel {
     /// Reads a folder that [`super::provision`] wrote.
     pub(super) fn from_manifest(name: &KernelName, folder: &Path) -> Result<Self, ProvisionError> {
-        let path = folder.join(MANIFEST);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(ProvisionError::KernelMissing { name: name.clone() });
-            }
-            Err(error) => return Err(ProvisionError::io("read", &path, error)),
-        };
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|source| ProvisionError::Manifest {
-            path: path.clone(),
-            source,
-        })?;
+        let what = Provision::Kernel(name.clone());
+        let missing = ProvisionError::KernelMissing { name: name.clone() };
+        what.clone().verify(folder, Read::Everything, missing)?;
+        let manifest: Manifest = what.manifest(folder, MANIFEST)?;
         Ok(Self {
             name: name.clone(),
             release: manifest.release,

@@ -7,6 +7,7 @@ mod agent;
 mod apt;
 mod architecture;
 mod command;
+mod contents;
 mod debian;
 pub(crate) mod elf;
 mod kernel;
@@ -16,6 +17,7 @@ mod sources;
 mod space;
 mod xen;
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ use std::process::ExitStatus;
 pub use agent::Agent;
 pub use architecture::Architecture;
 pub use command::last_lines;
+pub use contents::Damage;
 pub use kernel::{BadKernelName, Kernel, KernelName};
 pub use qemu::Qemu;
 pub use xen::{Bootable, Xen, provision_xen};
@@ -182,13 +185,15 @@ pub enum ProvisionError {
         /// The one that needs it.
         needed_by: String,
     },
-    /// A manifest in the cache cannot be understood.
-    #[error("{path} is damaged ({source}); delete its folder and run `conform provision` again")]
-    Manifest {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
+    /// Something was provisioned, and is not any more what it was then.
+    #[error("{what} in the cache is damaged: {folder} {damage}; {} fetches it again", what.command())]
+    Damaged {
+        /// What it is.
+        what: Provision,
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        damage: Damage,
     },
     /// The file system refused.
     #[error("cannot {action} {path}: {source}")]
@@ -208,6 +213,83 @@ impl ProvisionError {
             action,
             path: path.to_owned(),
             source,
+        }
+    }
+}
+
+/// Something that the cache can hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Provision {
+    /// An emulator for this architecture.
+    Qemu(Architecture),
+    /// A Debian kernel.
+    Kernel(KernelName),
+    /// Xen.
+    Xen,
+    /// This program for arm64.
+    Agent,
+}
+
+impl Provision {
+    /// The command that fetches it.
+    fn command(&self) -> String {
+        match self {
+            Self::Qemu(Architecture::X86) => "`conform provision`".to_owned(),
+            Self::Qemu(Architecture::Arm64) | Self::Agent => {
+                "`conform provision arm64:debian:6.12`".to_owned()
+            }
+            Self::Kernel(name) => format!("`conform provision {name}`"),
+            Self::Xen => "`conform provision xen`".to_owned(),
+        }
+    }
+
+    /// Compares its folder with what it held when it was made.
+    ///
+    /// # Errors
+    /// `missing` if there is none; else that it cannot be read, or is damaged.
+    fn verify(
+        self,
+        folder: &Path,
+        read: contents::Read,
+        missing: ProvisionError,
+    ) -> Result<(), ProvisionError> {
+        match contents::verify(folder, read)? {
+            None => Err(missing),
+            Some(Ok(())) => Ok(()),
+            Some(Err(damage)) => Err(self.damaged(folder, damage)),
+        }
+    }
+
+    /// Reads the file of its folder that describes it.
+    fn manifest<T: serde::de::DeserializeOwned>(
+        self,
+        folder: &Path,
+        file: &str,
+    ) -> Result<T, ProvisionError> {
+        let path = folder.join(file);
+        let text = fs::read(&path).map_err(|source| ProvisionError::io("read", &path, source))?;
+        serde_json::from_slice(&text).map_err(|source| {
+            let file = PathBuf::from(file);
+            self.damaged(folder, Damage::NotUnderstood { file, source })
+        })
+    }
+
+    fn damaged(self, folder: &Path, damage: Damage) -> ProvisionError {
+        ProvisionError::Damaged {
+            what: self,
+            folder: folder.to_owned(),
+            damage,
+        }
+    }
+}
+
+impl fmt::Display for Provision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Qemu(architecture) => write!(formatter, "QEMU for {architecture}"),
+            Self::Kernel(name) => write!(formatter, "kernel {name}"),
+            Self::Xen => formatter.write_str("Xen"),
+            Self::Agent => formatter.write_str("this program for arm64"),
         }
     }
 }
@@ -293,9 +375,7 @@ impl Cache {
     /// If there is none that runs.
     pub fn qemu_for(&self, architecture: Architecture) -> Result<Qemu, ProvisionError> {
         let installed = Qemu::installed(architecture);
-        installed
-            .or_else(|_| Qemu::unpacked(architecture, &self.qemu_folder(architecture)))
-            .map_err(|_| ProvisionError::QemuMissing(architecture))
+        installed.or_else(|_| Qemu::unpacked(architecture, &self.qemu_folder(architecture)))
     }
 
     /// This program for arm64, as it was built for `kernel`. Nothing is built.
@@ -306,8 +386,38 @@ impl Cache {
         Agent::in_folder(&self.folder.join(agent::FOLDER), kernel)
     }
 
-    /// Debian kernels of an architecture in the cache, oldest series first, damaged ones among them:
-    /// [`Self::kernel`] says whether one is usable.
+    /// Everything that was provisioned, and why what cannot be used cannot be. What was never
+    /// provisioned is not in it; an emulator is if it is installed, or a kernel needs it.
+    #[must_use]
+    pub fn inventory(&self) -> Vec<(Provision, Result<(), ProvisionError>)> {
+        let mut inventory = Vec::new();
+        for architecture in [Architecture::X86, Architecture::Arm64] {
+            let kernels = self.kernels(architecture);
+            let qemu = self.qemu_for(architecture).map(drop);
+            let needed =
+                !kernels.is_empty() || self.xen_folder().exists() && architecture == Architecture::X86;
+            if needed || !matches!(qemu, Err(ProvisionError::QemuMissing(_))) {
+                inventory.push((Provision::Qemu(architecture), qemu));
+            }
+            for name in kernels {
+                if architecture == Architecture::Arm64
+                    && !inventory.iter().any(|(what, _)| *what == Provision::Agent)
+                {
+                    inventory.push((Provision::Agent, self.agent(&name).map(drop)));
+                }
+                let state = self.kernel(&name).map(drop);
+                inventory.push((Provision::Kernel(name), state));
+            }
+        }
+        match self.xen() {
+            Err(ProvisionError::XenMissing) => {}
+            state => inventory.push((Provision::Xen, state.map(drop))),
+        }
+        inventory
+    }
+
+    /// Debian kernels of an architecture that were provisioned, oldest series first. Those that are
+    /// damaged since are among them: [`Self::kernel`] says how.
     #[must_use]
     pub fn kernels(&self, architecture: Architecture) -> Vec<KernelName> {
         let start = format!("{}debian:", architecture.prefix());
@@ -428,7 +538,10 @@ pub fn provision(
     for architecture in architectures(kernels) {
         qemus.push(match (cache.qemu_for(architecture), &archives) {
             (Ok(qemu), _) => qemu,
-            (Err(_), Ok(archives)) => qemu::fetch(cache, archives, architecture, progress)?,
+            (Err(why), Ok(archives)) => {
+                tell_damage(&why, progress);
+                qemu::fetch(cache, archives, architecture, progress)?
+            }
             (Err(_), Err(_)) => return Err(ProvisionError::NoArchive),
         });
     }
@@ -441,7 +554,8 @@ pub fn provision(
         let kernel = match (cache.kernel(name), name, &mut suites) {
             (Ok(kernel), _, _) => kernel,
             (Err(error), KernelName::Path(_), _) => return Err(error),
-            (Err(_), KernelName::Debian { architecture, series }, Some(suites)) => {
+            (Err(why), KernelName::Debian { architecture, series }, Some(suites)) => {
+                tell_damage(&why, progress);
                 suites.fetch(*architecture, series, progress)?
             }
             (Err(_), KernelName::Debian { .. }, None) => return Err(ProvisionError::NoArchive),
@@ -457,6 +571,13 @@ pub fn provision(
         kernels: found,
         agent,
     })
+}
+
+/// Says why something that is in the cache is fetched again.
+fn tell_damage(why: &ProvisionError, progress: &mut dyn FnMut(&str)) {
+    if matches!(why, ProvisionError::Damaged { .. }) {
+        progress(&why.to_string());
+    }
 }
 
 /// Whether this executable is none for the kernel.
@@ -493,16 +614,88 @@ mod tests {
         let name: KernelName = "debian:6.12".parse().unwrap();
         let error = cache.kernel(&name).unwrap_err().to_string();
         assert!(error.contains("conform provision debian:6.12"), "{error}");
-        fs::create_dir_all(cache.kernel_folder(&name)).unwrap();
-        assert!(matches!(
-            cache.kernel(&name),
-            Err(ProvisionError::KernelMissing { .. })
-        ));
-        fs::write(cache.kernel_folder(&name).join("kernel.json"), "{").unwrap();
-        assert!(matches!(
-            cache.kernel(&name),
-            Err(ProvisionError::Manifest { .. })
-        ));
+        assert!(
+            cache
+                .inventory()
+                .iter()
+                .all(|(what, _)| *what != Provision::Kernel(name.clone()))
+        );
+    }
+
+    /// A cache with a kernel of a few bytes.
+    fn with_kernel() -> (tempfile::TempDir, Cache, KernelName) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Some(folder.path().to_owned())).unwrap();
+        let name: KernelName = "debian:6.12".parse().unwrap();
+        let home = cache.kernel_folder(&name);
+        fs::create_dir_all(&home).unwrap();
+        let manifest =
+            r#"{ "release": "6.12.1", "package": "1", "image": "vmlinuz", "modules": ["kvm.ko"] }"#;
+        for (file, text) in [
+            ("vmlinuz", "image"),
+            ("kvm.ko", "module"),
+            ("kernel.json", manifest),
+        ] {
+            fs::write(home.join(file), text).unwrap();
+        }
+        contents::record(&home).unwrap();
+        (folder, cache, name)
+    }
+
+    #[test]
+    fn a_damaged_kernel_is_listed_and_says_which_file_and_what_to_do() {
+        for (file, text) in [
+            ("vmlinuz", &b"ima"[..]),
+            ("vmlinuz", b""),
+            ("vmlinuz", b"imagf"),
+            ("kvm.ko", b"mod"),
+            ("kernel.json", b"{"),
+            ("contents.json", b"{"),
+        ] {
+            let (_folder, cache, name) = with_kernel();
+            cache.kernel(&name).unwrap();
+            fs::write(cache.kernel_folder(&name).join(file), text).unwrap();
+            let error = cache.kernel(&name).unwrap_err();
+            assert!(matches!(error, ProvisionError::Damaged { .. }), "{error}");
+            let error = error.to_string();
+            assert!(error.contains(file), "{error}");
+            assert!(error.contains("`conform provision debian:6.12`"), "{error}");
+            assert_eq!(cache.kernels(Architecture::X86), [name.clone()]);
+            let listed = cache
+                .inventory()
+                .into_iter()
+                .find(|(what, _)| *what == Provision::Kernel(name.clone()));
+            assert!(matches!(listed, Some((_, Err(ProvisionError::Damaged { .. })))));
+        }
+    }
+
+    #[test]
+    fn a_damaged_xen_is_told_from_one_that_never_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Some(folder.path().to_owned())).unwrap();
+        assert!(matches!(cache.xen(), Err(ProvisionError::XenMissing)));
+        fs::create_dir_all(cache.xen_folder()).unwrap();
+        fs::write(cache.xen_folder().join("xen.json"), r#"{ "version": "4" }"#).unwrap();
+        fs::write(cache.xen_folder().join("xen"), "image").unwrap();
+        contents::record(&cache.xen_folder()).unwrap();
+        cache.xen().unwrap();
+        fs::write(cache.xen_folder().join("xen"), "ima").unwrap();
+        assert!(matches!(cache.xen(), Err(ProvisionError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_damaged_emulator_is_told_from_one_that_never_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Qemu::unpacked(Architecture::X86, &folder.path().join("qemu"));
+        assert!(matches!(missing, Err(ProvisionError::QemuMissing(_))));
+        fs::create_dir_all(folder.path().join("usr/bin")).unwrap();
+        fs::write(folder.path().join("usr/bin/qemu-system-x86_64"), "program").unwrap();
+        contents::record(folder.path()).unwrap();
+        fs::remove_file(folder.path().join("usr/bin/qemu-system-x86_64")).unwrap();
+        let damaged = Qemu::unpacked(Architecture::X86, folder.path())
+            .unwrap_err()
+            .to_string();
+        assert!(damaged.contains("lacks usr/bin/qemu-system-x86_64"), "{damaged}");
     }
 
     #[test]

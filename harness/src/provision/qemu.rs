@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::apt::{self, Apt, Installed};
+use super::contents::{self, Read};
 use super::sources::Archives;
-use super::{Architecture, Cache, ProvisionError, command};
+use super::{Architecture, Cache, Provision, ProvisionError, command};
 
 /// Folders below the root of an unpacked package that hold its shared libraries.
 const LIBRARY_FOLDERS: [&str; 3] = [
@@ -36,6 +37,8 @@ impl Qemu {
 
     /// The one that was unpacked below `root`.
     pub(super) fn unpacked(architecture: Architecture, root: &Path) -> Result<Self, ProvisionError> {
+        let missing = ProvisionError::QemuMissing(architecture);
+        Provision::Qemu(architecture).verify(root, Read::WhatChanged, missing)?;
         let program = root.join("usr/bin").join(architecture.qemu_program());
         Self::checked(architecture, program, Some(root.to_owned()))
     }
@@ -127,6 +130,7 @@ pub(super) fn fetch(
     let part = cache.part()?;
     let root = part.path().join("root");
     apt::unpack_all(&apt.archives(), &root)?;
+    contents::record(&root)?;
     let before = Qemu::unpacked(architecture, &root)?;
     let home = cache.qemu_folder(architecture);
     super::replace(&root, &home)?;

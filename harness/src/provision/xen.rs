@@ -9,10 +9,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::apt::{self, Apt, Installed, Package};
+use super::contents::{self, Read};
 use super::sources::Archives;
-use super::{Architecture, BadKernelName, Cache, KernelName, ProvisionError, command, space};
+use super::{Architecture, BadKernelName, Cache, KernelName, Provision, ProvisionError, command, space};
 
-/// File in the folder that says what is in it. It is there exactly if the folder is complete.
+/// File in the folder that says which Xen it is.
 const MANIFEST: &str = "xen.json";
 /// Extended regular expression for the packages that hold a hypervisor.
 const PACKAGES: &str = r"^xen-hypervisor-[0-9.]+-amd64$";
@@ -55,14 +56,8 @@ struct Manifest {
 impl Xen {
     /// Reads a folder that [`fetch`] wrote.
     pub(super) fn from_manifest(folder: &Path) -> Result<Self, ProvisionError> {
-        let path = folder.join(MANIFEST);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ProvisionError::XenMissing),
-            Err(error) => return Err(ProvisionError::io("read", &path, error)),
-        };
-        let manifest: Manifest =
-            serde_json::from_str(&text).map_err(|source| ProvisionError::Manifest { path, source })?;
+        Provision::Xen.verify(folder, Read::Everything, ProvisionError::XenMissing)?;
+        let manifest: Manifest = Provision::Xen.manifest(folder, MANIFEST)?;
         Ok(Self {
             version: manifest.version,
             image: folder.join(IMAGE),
@@ -79,8 +74,9 @@ impl Xen {
 /// If something can neither be found nor fetched.
 pub fn provision_xen(cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Xen, ProvisionError> {
     super::provision(cache, &[], progress)?;
-    if let Ok(found) = cache.xen() {
-        return Ok(found);
+    match cache.xen() {
+        Ok(found) => return Ok(found),
+        Err(why) => super::tell_damage(&why, progress),
     }
     let _lock = cache.lock()?;
     space::check(cache.folder(), space::NEEDED)?;
@@ -126,6 +122,7 @@ fn fetch(cache: &Cache, archives: &Archives, progress: &mut dyn FnMut(&str)) -> 
     let text = serde_json::to_string(&manifest)
         .map_err(|source| ProvisionError::io("write", &path, source.into()))?;
     fs::write(&path, text).map_err(|source| ProvisionError::io("write", &path, source))?;
+    contents::record(&finished)?;
     super::replace(&finished, &cache.xen_folder())?;
     let xen = cache.xen()?;
     progress(&format!("xen: {}", xen.version));

@@ -117,6 +117,13 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// Whether KVM makes shadow page tables there rather than let the processor walk the guest's. PVM
+    /// always does.
+    #[must_use]
+    pub const fn has_shadow_paging(self) -> bool {
+        matches!(self, Self::SvmNpt0 | Self::Pvm)
+    }
+
     /// Why a scenario is not for it, if what it needs is another hypervisor.
     #[must_use]
     pub fn cannot_run(self, scenario: &Scenario) -> Option<Lack> {

@@ -20,9 +20,9 @@ impl Wanted {
         }
     }
 
-    /// Whether each trial is a process of its own: results are shared through a file.
-    pub fn separate_processes(&self) -> bool {
-        self.nextest
+    /// The identifier of the test run, if each trial is a process of its own that is told it.
+    pub fn run_id(&self) -> Option<String> {
+        std::env::var("NEXTEST_RUN_ID").ok().filter(|_| self.nextest)
     }
 
     /// Whether a target's results are needed, given the names of its trials.

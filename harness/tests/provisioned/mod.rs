@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use harness::cli::session::{Event, Kind, Prepared, cached_kernels};
 use harness::cli::target_name::TargetName;
-use harness::provision::Cache;
+use harness::provision::{Cache, KernelName};
 use harness::target::{Identity, LostBoot, Run, RunOptions};
 use spec_model::scenario::Scenario;
 
 /// The kernel that tests prefer.
-const PREFERRED: &str = "svm@debian:6.12";
+const PREFERRED: &str = "debian:6.12";
 
 /// A kernel that can be booted.
 #[derive(Clone)]
@@ -25,11 +25,24 @@ impl Kernel {
     /// # Errors
     /// Why there is none, in one line.
     pub fn find() -> Result<Self, String> {
+        Self::find_as(TargetName::Svm)
+    }
+
+    /// The same kernel, told to leave nested paging alone.
+    ///
+    /// # Errors
+    /// Why there is none, in one line.
+    #[allow(dead_code, reason = "not every test uses it")]
+    pub fn find_without_nested_paging() -> Result<Self, String> {
+        Self::find_as(TargetName::SvmNpt0)
+    }
+
+    fn find_as(target: fn(KernelName) -> TargetName) -> Result<Self, String> {
         let cache = Cache::open(None).map_err(|error| error.to_string())?;
-        let mut names: Vec<TargetName> = cached_kernels(&cache).into_iter().map(TargetName::Svm).collect();
-        names.sort_by_key(|name| name.to_string() == PREFERRED);
+        let mut kernels = cached_kernels(&cache);
+        kernels.sort_by_key(|name| name.to_string() == PREFERRED);
         let none = || "no kernel with SMM is provisioned, run `cargo conform provision`".to_owned();
-        let name = names.pop().ok_or_else(none)?;
+        let name = target(kernels.pop().ok_or_else(none)?);
         let prepared = Prepared::new(&name, &cache, &PathBuf::from(env!("CARGO_BIN_EXE_conform")));
         match &prepared.kind {
             Kind::Booted { identity, .. } => Ok(Self {

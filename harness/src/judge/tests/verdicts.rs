@@ -137,6 +137,7 @@ fn deviation(title: &str, defect: Defect) -> Deviation {
         title: title.to_owned(),
         targets: vec![Backend::Svm],
         processor: None,
+        nested_paging: false,
         modes: Vec::new(),
         kernels: KernelRange::default(),
         defects: vec![defect],

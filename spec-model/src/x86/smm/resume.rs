@@ -56,8 +56,12 @@ impl Processor<'_, '_> {
             return Ok(());
         }
         if restored.cr3 >> PHYSICAL_ADDRESS_BITS != 0 {
-            // Legal only with the defect: an implementation that goes on fails later.
-            self.vcpu.activity = Activity::EntryFailed;
+            // Legal only with a defect: an implementation that goes on fails later.
+            self.vcpu.activity = if self.rules.broken(Defect::RsmCr3HasNoRoot) {
+                Activity::Shutdown
+            } else {
+                Activity::EntryFailed
+            };
             return Ok(());
         }
         *self.state_mut() = restored;
@@ -247,7 +251,9 @@ impl Processor<'_, '_> {
             && (!active || new.cr4 & cr4::PAE != 0)
             && (!pcid || active || self.rules.broken(Defect::RsmAcceptsPcidAlone))
             && (!pae || self.pdptes_are_legal(new.cr3, smm_view))
-            && (new.cr3 >> PHYSICAL_ADDRESS_BITS == 0 || self.rules.broken(Defect::RsmCr3FailsEntry))
+            && (new.cr3 >> PHYSICAL_ADDRESS_BITS == 0
+                || self.rules.broken(Defect::RsmCr3FailsEntry)
+                || self.rules.broken(Defect::RsmCr3HasNoRoot))
             && new.dr6 >> 32 == 0
             && new.dr7 >> 32 == 0
             && !rejects_pcid
