@@ -36,7 +36,7 @@ fn differences(allowed: Transcript, seen: Transcript, expectations: &Expectation
 }
 
 fn ids(difference: &Difference) -> Vec<&'static str> {
-    difference.requirements.iter().map(|rule| rule.id).collect()
+    difference.cited.requirements().iter().map(|rule| rule.id).collect()
 }
 
 #[test]
