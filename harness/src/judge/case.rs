@@ -177,3 +177,6 @@ fn own_outcomes(
 fn model_failed(error: &ModelError) -> String {
     format!("the model cannot run the case: {error}")
 }
+
+#[cfg(test)]
+mod tests;
