@@ -76,9 +76,10 @@ impl Processor<'_, '_> {
             };
             let skipped = outcome == Nested::DoubleFault && self.rules.broken(Defect::DoubleFaultSkipped);
             let forgotten = self.exception_is_forgotten(outcome)?;
-            let repeats = self.rules.broken(Defect::TripleFaultRepeats);
+            let forgets = self.rules.broken(Defect::TripleFaultForgotten);
             (event, class) = match outcome {
-                Nested::Shutdown if !forgotten && !repeats => {
+                Nested::Shutdown if forgets => return Ok(()),
+                Nested::Shutdown if !forgotten => {
                     self.vcpu.activity = Activity::Shutdown;
                     return Ok(());
                 }
