@@ -1,7 +1,7 @@
 //! What the cases prove, and what they only say.
 //!
 //! A requirement in `checks` counts as covered only if breaking it in the model makes the case
-//! deviate. What is not proved so is listed in `golden/unproven.txt`, which this test keeps exact:
+//! deviate. What is not proved so is listed in `cases/unproven.txt`, which this test keeps exact:
 //! it can be worked off, and it grows only where somebody writes it anew on purpose. A
 //! requirement that is not in a line there with all its cases is proved by one at least.
 
@@ -35,7 +35,7 @@ fn what_is_not_proved_is_listed() {
     for requirement in unproven_requirements(&proofs) {
         now += &format!("{}: no case proves it\n", requirement.id);
     }
-    let path = root().join("golden/unproven.txt");
+    let path = root().join("cases/unproven.txt");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&path, &now).expect("it can be written");
     }
@@ -48,7 +48,7 @@ fn what_is_not_proved_is_listed() {
     let (new, gone) = (lines(now, listed), lines(listed, now));
     assert!(
         new.is_empty() && gone.is_empty(),
-        "golden/unproven.txt is not what the cases prove. Not listed: {new:#?}\nNo longer so: {gone:#?}\n\
+        "cases/unproven.txt is not what the cases prove. Not listed: {new:#?}\nNo longer so: {gone:#?}\n\
          If that is right: UPDATE_EXPECT=1 cargo test -p harness --test coverage"
     );
 }
