@@ -149,7 +149,7 @@ expect:
             "1:1: no requirement is checked; add `checks: [..]` with the ids of the requirements that the case checks",
             "1:1: `path` is missing; add the points in their order and the end, such as `path: [before, halted]`",
             "3:9: `reel` is unknown; did you mean `real`?",
-            "4:10: 300 is out of range; it must be 0 to 0xff",
+            "4:10: 300 is out of range; it must be 0 to 0x10",
             "5:16: `rxx` is not a key here; did you mean `rax`?",
             "5:29: label `nowhere` is not defined; the labels are `after`, `nmi`, `start`, `unexpected`",
             "6:23: 0x100001 is not the address of a page; write a multiple of 0x1000",
@@ -437,6 +437,9 @@ table! {
     an_alias: "do: nmi"
         => "do: *nmi",
         ["15:23: while parsing node, found unknown anchor; correct the YAML; code needs `|` after its name, and texts with `: `, ` #` or a leading `*`, `&`, `[` or `{` need quotes"];
+    an_anchor: "do: nmi"
+        => "do: &raised nmi",
+        ["15:31: a YAML anchor (`&name`) stands here; remove it"];
     a_second_document: "host:"
         => "---\nhost:",
         ["14:1: a second document starts here; one file holds one case; put it into a file of its own"];

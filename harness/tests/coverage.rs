@@ -1,17 +1,22 @@
 //! What the cases prove, and what they only say.
 //!
 //! A requirement in `checks` counts as covered only if breaking it in the model makes the case
-//! deviate. What is not proved so is listed in `golden/unproven.txt`, which this test keeps exact:
+//! deviate. What is not proved so is listed in `cases/unproven.txt`, which this test keeps exact:
 //! it can be worked off, and it grows only where somebody writes it anew on purpose. A
 //! requirement that is not in a line there with all its cases is proved by one at least.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use harness::case::Case;
 use harness::cli::suite::Suite;
 use harness::coverage::{Proof, proof, proofs, unproven, unproven_requirements};
+use harness::judge::allowed::same_outcomes;
+use harness::judge::case::profile;
+use harness::target::other_architecture;
 use spec_model::defect::{Defect, DefectSet};
 use spec_model::requirement;
+use spec_model::run::outcomes;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -30,7 +35,7 @@ fn what_is_not_proved_is_listed() {
     for requirement in unproven_requirements(&proofs) {
         now += &format!("{}: no case proves it\n", requirement.id);
     }
-    let path = root().join("golden/unproven.txt");
+    let path = root().join("cases/unproven.txt");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&path, &now).expect("it can be written");
     }
@@ -43,7 +48,7 @@ fn what_is_not_proved_is_listed() {
     let (new, gone) = (lines(now, listed), lines(listed, now));
     assert!(
         new.is_empty() && gone.is_empty(),
-        "golden/unproven.txt is not what the cases prove. Not listed: {new:#?}\nNo longer so: {gone:#?}\n\
+        "cases/unproven.txt is not what the cases prove. Not listed: {new:#?}\nNo longer so: {gone:#?}\n\
          If that is right: UPDATE_EXPECT=1 cargo test -p harness --test coverage"
     );
 }
@@ -70,7 +75,7 @@ fn a_lone_hlt_proves_nothing_of_smm() {
     let text = "title: x\nchecks: [SMM-RSM-008, NMI-MASK-002]\nmachine: { mode: real }\n\
                 code: { start: hlt }\npath: [halted]\n";
     let file = Path::new("smm/x.yaml");
-    let case = harness::case::Case::parse("smm/x".to_owned(), file, text.as_bytes()).expect("it is right");
+    let case = Case::parse("smm/x".to_owned(), file, text.as_bytes()).expect("it is right");
     for requirement in &case.checks {
         assert!(
             matches!(proof(&case, requirement), Proof::Unnoticed(_)),
@@ -78,6 +83,38 @@ fn a_lone_hlt_proves_nothing_of_smm() {
             requirement.id
         );
     }
+}
+
+/// A deviation that no case shows on one of its targets is about nothing there.
+#[test]
+fn every_deviation_shows_on_each_of_its_targets() {
+    let suite = suite();
+    let mut unseen = Vec::new();
+    for deviation in &suite.deviations {
+        let defects: DefectSet = deviation.defects.iter().copied().collect();
+        for backend in &deviation.targets {
+            let profile = profile(*backend).expect("backends that are listed have a profile");
+            let shows = |case: &&Case| {
+                let runs = backend.cannot_run(&case.scenario).is_none()
+                    && other_architecture(&case.scenario, profile.architecture).is_none()
+                    && case.row_missing_in(profile).is_none();
+                let with = |defects| {
+                    runs.then(|| outcomes(&case.scenario, profile, defects).ok())
+                        .flatten()
+                };
+                match (with(DefectSet::NONE), with(defects)) {
+                    (Some(pure), Some(deviating)) => !same_outcomes(&pure, &deviating),
+                    _ => false,
+                }
+            };
+            let is_about = |case: &&Case| case.checks.iter().any(|id| id.id == deviation.requirement.id);
+            let (near, others): (Vec<&Case>, Vec<&Case>) = suite.cases.iter().partition(is_about);
+            if !near.iter().chain(&others).any(shows) {
+                unseen.push(format!("{} on {backend:?}", deviation.file.display()));
+            }
+        }
+    }
+    assert!(unseen.is_empty(), "no case shows these: {unseen:#?}");
 }
 
 /// A set of defects has room for each of them.

@@ -43,6 +43,28 @@ macro_rules! defects {
 }
 
 defects! {
+    SmmLimits64k "smm-limits-64k" SMM_RUN_001
+        "In SMM the data segments have the limits of real mode, FFFFh.";
+    IoInstructionNotRecorded "io-instruction-not-recorded" SMM_IO_001
+        "The state-save area says that the SMI followed no I/O instruction.";
+    StringEndsAtEvent "string-ends-at-event" SMM_STRING_001
+        "A repeated string instruction that an SMI or NMI interrupts is not gone on with.";
+    SmramOpenIgnored "smram-open-ignored" CHIPSET_SMRAM_003
+        "D_OPEN has no effect.";
+    SmramEnableIgnored "smram-enable-ignored" CHIPSET_SMRAM_006
+        "With G_SMRAME clear the compatible window is DRAM in SMM.";
+    SmiCountMissing "smi-count-missing" SMM_MSR_001
+        "MSR 34h reads 0.";
+    SmbaseMsrReadable "smbase-msr-readable" SMM_MSR_002
+        "RDMSR of IA32_SMBASE gives SMBASE.";
+    IllegalControlIgnored "illegal-control-ignored" EXC_CR_001
+        "MOV to CR0 with an illegal value changes nothing and raises nothing.";
+    X2apicMsrsInXapicMode "x2apic-msrs-in-xapic-mode" APIC_X2_001
+        "The MSRs of x2APIC mode are there in xAPIC mode, too.";
+    IntThreeIsOneByte "int-3-is-one-byte" EXC_BP_002
+        "INT 3 as INT n with immediate 3 returns one byte after its start.";
+    XenPvSyscallLeavesRcx "xen-pv-syscall-leaves-rcx" XENPV_CALL_002
+        "SYSCALL in a program leaves the slots of RCX and R11 as the registers were.";
     RsmKeepsCr0 "rsm-keeps-cr0" SMM_SAVE_009
         "RSM leaves CR0 as the SMI handler had it.";
     RsmKeepsCr4 "rsm-keeps-cr4" SMM_SAVE_009
@@ -183,8 +205,8 @@ defects! {
         "Delivery from an outer privilege level pushes the old SP before the old SS.";
     RealModeKeepsInterruptFlag "real-mode-keeps-interrupt-flag" EXC_REAL_001
         "Delivery in real mode leaves IF and TF as they were.";
-    TripleFaultRepeats "fault-in-double-fault-is-double-fault" EXC_DF_002
-        "A fault during delivery of #DF is delivered in its place.";
+    TripleFaultForgotten "fault-in-double-fault-forgotten" EXC_DF_002
+        "A fault during delivery of #DF is forgotten, and the program goes on.";
     PageFaultLeavesCr2 "page-fault-leaves-cr2" EXC_PF_001
         "#PF does not load CR2.";
     RfClearBetweenIterations "rf-clear-between-iterations" EXC_FLAGS_003

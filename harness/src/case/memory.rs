@@ -10,6 +10,9 @@ use super::preset::{self, PAGE_SIZE};
 use super::resolve::Resolver;
 use super::syntax::{Machine, MemoryEntry, Mode, Space};
 
+/// Largest region of a case in bytes.
+const MOST_RAM: u64 = 0x1000_0000;
+
 /// A region before anything is in it.
 struct Region {
     range: Range<u64>,
@@ -107,6 +110,14 @@ fn region(entry: &Located<MemoryEntry>, resolver: &mut Resolver<'_>) -> Option<R
             entry.value.address.at,
             format!("{address:#x} is not the address of a page"),
             format!("write a multiple of {PAGE_SIZE:#x}"),
+        );
+        return None;
+    }
+    if size > MOST_RAM {
+        resolver.mistakes.add(
+            entry.value.size.at,
+            format!("a region of {size:#x} bytes"),
+            format!("write at most {MOST_RAM:#x}: targets get real memory for it"),
         );
         return None;
     }

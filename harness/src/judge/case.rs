@@ -313,3 +313,6 @@ fn own_outcomes(
     };
     Ok((pure, own))
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,8 +104,10 @@ pub fn windows(
     top: u64,
     defects: DefectSet,
 ) -> Result<[Window; WINDOWS], ChipsetError> {
-    let enabled = registers.smram & smram::G_SMRAME != 0;
-    let open = registers.smram & smram::D_OPEN != 0 && (enabled || !rules.open_needs_enable);
+    let enabled = registers.smram & smram::G_SMRAME != 0 || defects.has(Defect::SmramEnableIgnored);
+    let open = !defects.has(Defect::SmramOpenIgnored)
+        && registers.smram & smram::D_OPEN != 0
+        && (enabled || !rules.open_needs_enable);
     let closed_to_data = rules.has_close && registers.smram & smram::D_CLS != 0;
     if open && closed_to_data {
         return Err(ChipsetError::OpenAndClosed);

@@ -103,7 +103,7 @@ impl Processor<'_, '_> {
         if offset + 3 > u64::from(table.limit) && !self.rules.broken(Defect::RealModeVectorLimitIgnored) {
             return Err(Exception::with_code(GP, u32::from(vector) * 8 + IDT).into());
         }
-        let target = self.read_linear(table.base + offset, 4, Privilege::System)?;
+        let target = self.read_linear(table.base.wrapping_add(offset), 4, Privilege::System)?;
         let flags = self.state().rflags;
         let code = u64::from(self.segment(SegmentName::Cs).selector);
         let rip = self.state().rip;
@@ -248,9 +248,9 @@ impl Processor<'_, '_> {
         if offset + 2 * width - 1 > u64::from(task.limit) {
             return Err(Exception::with_code(TS, selector_error(task.selector)).into());
         }
-        let address = task.base + offset;
+        let address = task.base.wrapping_add(offset);
         let rsp = self.read_linear(self.wrap(address), width as usize, Privilege::System)?;
-        let selector = self.read_linear(self.wrap(address + width), 2, Privilege::System)? as u16;
+        let selector = self.read_linear(self.wrap(address.wrapping_add(width)), 2, Privilege::System)? as u16;
         let stack = self.stack_segment(selector, cpl, TS)?;
         Ok((stack, rsp))
     }

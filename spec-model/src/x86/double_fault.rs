@@ -83,9 +83,10 @@ impl Processor<'_, '_> {
             if delivered || !self.rules.broken(Defect::DoubleFaultKeepsCr2) {
                 self.note_page_fault(exception);
             }
-            let repeats = self.rules.broken(Defect::TripleFaultRepeats);
+            let forgets = self.rules.broken(Defect::TripleFaultForgotten);
             (event, class) = match outcome {
-                Nested::Shutdown if !forgotten && !repeats => {
+                Nested::Shutdown if forgets => return Ok(()),
+                Nested::Shutdown if !forgotten => {
                     self.vcpu.activity = Activity::Shutdown;
                     return Ok(());
                 }

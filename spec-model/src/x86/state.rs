@@ -243,8 +243,16 @@ impl VcpuState {
     pub fn stack_top(&self) -> u64 {
         match self.stack_width() {
             8 => self.general[RSP],
-            4 => (self.segment(SegmentName::Ss).base + (self.general[RSP] & 0xffff_ffff)) & 0xffff_ffff,
-            _ => self.segment(SegmentName::Ss).base + (self.general[RSP] & 0xffff),
+            4 => {
+                self.segment(SegmentName::Ss)
+                    .base
+                    .wrapping_add(self.general[RSP] & 0xffff_ffff)
+                    & 0xffff_ffff
+            }
+            _ => self
+                .segment(SegmentName::Ss)
+                .base
+                .wrapping_add(self.general[RSP] & 0xffff),
         }
     }
 }

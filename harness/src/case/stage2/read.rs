@@ -26,6 +26,8 @@ use crate::case::syntax::Mode;
 
 /// Longest backing in pages.
 const MOST_PAGES: u32 = 8192;
+/// Longest slot with a dirty log in pages.
+const MOST_LOGGED: u64 = 0x1_0000;
 
 /// Reads a case whose text is a tree already.
 pub(in crate::case) fn read(name: String, file: &Path, tree: &Node, mistakes: &mut Mistakes) -> Option<Case> {
@@ -182,9 +184,10 @@ impl Reader<'_, '_> {
     }
 
     fn slot(&mut self, entry: &Located<SlotEntry>) -> SlotRequest {
+        let at = entry.at;
         let entry = &entry.value;
         let backing = self.backing(&entry.backing);
-        SlotRequest {
+        let request = SlotRequest {
             id: entry.id.unwrap_or(0),
             space: entry.space.unwrap_or(0),
             page: self.page(&entry.at),
@@ -195,6 +198,17 @@ impl Reader<'_, '_> {
             log_dirty: entry.log_dirty.unwrap_or(false),
             other_flags: 0,
             misaligned: None,
+        };
+        self.check_log(at, &request);
+        request
+    }
+
+    /// A dirty log has a bit for each page, and is read as a list.
+    fn check_log(&mut self, at: Position, request: &SlotRequest) {
+        if request.log_dirty && request.pages > MOST_LOGGED {
+            let what = format!("a slot of {} pages with a dirty log", request.pages);
+            let remedy = format!("write at most {MOST_LOGGED} pages");
+            self.mistakes.add(at, what, remedy);
         }
     }
 
@@ -357,7 +371,7 @@ impl Reader<'_, '_> {
 
     fn slot_request(&mut self, entry: &StepEntry, backing: u16) -> SlotRequest {
         let set = |flag: &Option<Located<bool>>| flag.as_ref().is_some_and(|flag| flag.value);
-        SlotRequest {
+        let request = SlotRequest {
             id: number(&entry.id, 0),
             space: number(&entry.space, 0),
             page: entry.at.as_ref().map_or(0, |at| self.page(at)),
@@ -372,7 +386,9 @@ impl Reader<'_, '_> {
                 MisalignedWord::Size => Misaligned::Size,
                 MisalignedWord::Host => Misaligned::Host,
             }),
-        }
+        };
+        self.check_log(entry.action.at, &request);
+        request
     }
 
     /// A place of 8 bytes in a backing.

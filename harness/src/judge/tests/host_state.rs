@@ -36,7 +36,12 @@ fn differences(allowed: Transcript, seen: Transcript, expectations: &Expectation
 }
 
 fn ids(difference: &Difference) -> Vec<&'static str> {
-    difference.cited.requirements().iter().map(|rule| rule.id).collect()
+    difference
+        .cited
+        .requirements()
+        .iter()
+        .map(|rule| rule.id)
+        .collect()
 }
 
 #[test]

@@ -120,6 +120,10 @@ impl Processor<'_, '_> {
             error_code: None,
             source: Source::Software,
         };
+        let is_long = instruction.mnemonic() == Mnemonic::Int && vector == BP;
+        if is_long && self.rules.broken(Defect::IntThreeIsOneByte) {
+            self.state_mut().rip = instruction.ip().wrapping_add(1);
+        }
         if self.rules.broken(Defect::SoftwareInterruptRetried) {
             self.state_mut().rip = instruction.ip();
         }

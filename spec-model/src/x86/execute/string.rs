@@ -61,7 +61,8 @@ impl Processor<'_, '_> {
             let watched = self.vcpu.debug.met != 0 && self.reports_between_iterations(operation);
             if steps || watched || after != After::Continue {
                 let more = self.state().general[RCX] & mask != 0;
-                if more || self.stays_after_last_iteration(after, steps) {
+                let ends = after != After::Continue && self.rules.broken(Defect::StringEndsAtEvent);
+                if !ends && (more || self.stays_after_last_iteration(after, steps)) {
                     self.state_mut().rip = instruction.ip();
                 }
                 return Ok(after);

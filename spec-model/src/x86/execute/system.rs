@@ -269,6 +269,9 @@ impl Processor<'_, '_> {
     /// (EXC-CR-001).
     fn set_cr0(&mut self, value: u64) -> Step {
         if !cr0_is_legal(value) {
+            if self.rules.broken(Defect::IllegalControlIgnored) {
+                return Ok(());
+            }
             return Err(Exception::GP0.into());
         }
         let state = self.state();
@@ -380,7 +383,9 @@ impl Processor<'_, '_> {
     fn read_msr(&self, index: u32) -> Step<u64> {
         let state = self.state();
         Ok(match index {
+            0x34 if self.rules.broken(Defect::SmiCountMissing) => 0,
             0x34 => u64::from(self.vcpu.smis_taken),
+            0x9e if self.rules.broken(Defect::SmbaseMsrReadable) => state.smbase,
             0x9e => return Err(Exception::GP0.into()),
             IA32_APIC_BASE => return self.read_apic_base(),
             0x179..=0x17b | 0x400..=0x47f => return self.read_machine_check_msr(index),

@@ -197,7 +197,9 @@ impl Processor<'_, '_> {
     /// APIC-X2-001.
     fn x2apic_offset(&self, index: u32) -> Step<u64> {
         match self.state().apic.as_deref() {
-            Some(apic) if apic.mode() == Mode::X2Apic => Ok(u64::from(index - FIRST_MSR) << 4),
+            Some(apic) if apic.mode() == Mode::X2Apic || self.rules.broken(Defect::X2apicMsrsInXapicMode) => {
+                Ok(u64::from(index - FIRST_MSR) << 4)
+            }
             _ => Err(Exception::GP0.into()),
         }
     }

@@ -145,7 +145,8 @@ impl Processor<'_, '_> {
                 }
             }
         }
-        let io = self.vcpu.last_io.take();
+        let recorded = !self.rules.broken(Defect::IoInstructionNotRecorded);
+        let io = self.vcpu.last_io.take().filter(|_| recorded);
         self.vcpu.interrupted_io = io;
         self.vcpu.save_area_leftovers = leftovers(&saved, layout, io.is_some());
         let extras = Extras {
@@ -225,6 +226,7 @@ impl Processor<'_, '_> {
             .settle(self.rules.profile.idtr_on_entry, &SMM_ENTRY_010);
         let keeps_idtr = idtr == IdtrOnEntry::Kept || self.rules.broken(Defect::IdtrKeptOnEntry);
         let keeps_cr4 = self.rules.broken(Defect::Cr4KeptOnEntry);
+        let small_limits = self.rules.broken(Defect::SmmLimits64k);
         let keeps_limits = self.rules.broken(Defect::DataLimitsKeptOnEntry);
         let clears_efer = self.rules.cpuid.long_mode || self.rules.broken(Defect::EferClearedWithoutLongMode);
         let kept_in_efer = match self.rules.profile.efer_on_entry {
@@ -279,6 +281,7 @@ impl Processor<'_, '_> {
         if !keeps_idtr {
             state.idtr = DescriptorTable::default();
         }
+        let data_limit = if small_limits { 0xffff } else { 0xffff_ffff };
         let smbase = state.smbase;
         for name in [
             SegmentName::Ds,
@@ -288,7 +291,7 @@ impl Processor<'_, '_> {
             SegmentName::Ss,
         ] {
             let segment = state.segment_mut(name);
-            let limit = if keeps_limits { segment.limit } else { 0xffff_ffff };
+            let limit = if keeps_limits { segment.limit } else { data_limit };
             *segment = Segment {
                 selector: 0,
                 base: 0,

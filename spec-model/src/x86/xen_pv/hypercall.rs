@@ -62,9 +62,12 @@ impl Processor<'_, '_> {
     /// SYSCALL left: the return address and RFLAGS.
     fn system_call(&mut self) -> Result<(), ModelError> {
         let context = self.context();
+        let leaves = self.rules.broken(Defect::XenPvSyscallLeavesRcx);
         let state = self.state_mut();
-        state.general[RCX] = context.rip;
-        state.general[R11] = context.rflags;
+        if !leaves {
+            state.general[RCX] = context.rip;
+            state.general[R11] = context.rflags;
+        }
         let address = self.xen().map_or(0, |xen| xen.syscall_callback);
         self.bounce(
             context,
