@@ -119,6 +119,7 @@ impl Processor<'_, '_> {
         let offset = self.x2apic_offset(index)?;
         let low = value as u32;
         let ignores_reserved = self.rules.broken(Defect::X2apicIcrReservedIgnored);
+        let takes_any_eoi = self.rules.broken(Defect::X2apicEoiTakesAnything);
         match offset {
             offset::ICR if value & RESERVED_IN_ICR == 0 || ignores_reserved => {
                 self.command(low, (value >> 32) as u32)
@@ -128,7 +129,8 @@ impl Processor<'_, '_> {
                 let command = Command::decode(low, 0, Mode::X2Apic);
                 self.send(command, true)
             }
-            offset::EOI | offset::ESR if low != 0 => Err(Exception::GP0.into()),
+            offset::EOI if low != 0 && !takes_any_eoi => Err(Exception::GP0.into()),
+            offset::ESR if low != 0 => Err(Exception::GP0.into()),
             offset::TPR | offset::EOI | offset::SVR | offset::ESR | offset::LVT..=offset::LVT_LAST => {
                 self.write_register(offset, low);
                 Ok(())
