@@ -823,6 +823,10 @@ defects! {
         "An instruction that reads and writes memory reads before it checks that it can write, and faults as a read.";
     TaskSegmentUpperHalfUnchecked "task-segment-upper-half-unchecked" INS_TASK_002
         "LTR and LLDT look neither at the type in the upper half of the descriptor nor at whether the base is canonical.";
+    X2apicEoiTakesAnything "x2apic-eoi-takes-anything" APIC_X2_005
+        "In x2APIC mode any value ends an interrupt.";
+    X2apicUpperHalfIgnored "x2apic-upper-half-ignored" APIC_X2_005
+        "In x2APIC mode bits 63:32 that are written to a 32-bit register are dropped.";
     NearBranchSizeIgnored "near-branch-size-ignored" INS_BRANCH_001
         "66h before a near branch in 64-bit code does nothing on a processor of AMD's.";
     NonCanonicalAccessIsGp "non-canonical-access-is-gp" EXC_SEG_004

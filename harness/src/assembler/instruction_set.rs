@@ -57,7 +57,7 @@ const PLAIN: &[(&str, &[Mnemonic])] = &[
     ("inc", &[Mnemonic::Inc]),
     ("dec", &[Mnemonic::Dec]),
     ("shl", &[Mnemonic::Shl]),
-    ("sal", &[Mnemonic::Shl]),
+    ("sal", &[Mnemonic::Shl, Mnemonic::Sal]),
     ("shr", &[Mnemonic::Shr]),
     ("sar", &[Mnemonic::Sar]),
     ("rol", &[Mnemonic::Rol]),

@@ -143,6 +143,11 @@ impl Processor<'_, '_> {
             let mask = if level.is_pdpte { 3 } else { (1 << index_bits) - 1 };
             let address = table + (linear >> level.shift & mask) * width as u64;
             if let Some(end) = self.unreadable(address, linear, purpose, privilege) {
+                if end.is_ok() {
+                    self.mark_passed(&passed[..depth], width);
+                } else {
+                    self.mark_above_fault(&passed[..depth], width);
+                }
                 return end;
             }
             let value = self.table_entry(address, width);

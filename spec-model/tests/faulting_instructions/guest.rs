@@ -237,13 +237,13 @@ fn tables(bits: Bits, damage: Damage) -> Vec<Blob> {
         let link = |level: u64| {
             blob(
                 TABLES + level * 0x1000,
-                &(TABLES + (level + 1) * 0x1000 | 3).to_le_bytes(),
+                &((TABLES + (level + 1) * 0x1000) | 3).to_le_bytes(),
             )
         };
         return vec![link(0), link(1), link(2), blob(TABLES + 0x3000, &entries)];
     }
     let entries: Vec<u8> = pages.flat_map(|entry| (entry as u32).to_le_bytes()).collect();
-    let link = (TABLES as u32 + 0x1000 | 3).to_le_bytes();
+    let link = ((TABLES as u32 + 0x1000) | 3).to_le_bytes();
     vec![blob(TABLES, &link), blob(TABLES + 0x1000, &entries)]
 }
 

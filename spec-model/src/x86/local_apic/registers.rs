@@ -119,16 +119,19 @@ impl Processor<'_, '_> {
         let offset = self.x2apic_offset(index)?;
         let low = value as u32;
         let ignores_reserved = self.rules.broken(Defect::X2apicIcrReservedIgnored);
+        let ignores_upper_half = self.rules.broken(Defect::X2apicUpperHalfIgnored);
+        let takes_any_eoi = self.rules.broken(Defect::X2apicEoiTakesAnything);
         match offset {
             offset::ICR if value & RESERVED_IN_ICR == 0 || ignores_reserved => {
                 self.command(low, (value >> 32) as u32)
             }
-            _ if value >> 32 != 0 => Err(Exception::GP0.into()),
+            _ if value >> 32 != 0 && !ignores_upper_half => Err(Exception::GP0.into()),
             offset::SELF_IPI if low >> 8 == 0 => {
                 let command = Command::decode(low, 0, Mode::X2Apic);
                 self.send(command, true)
             }
-            offset::EOI | offset::ESR if low != 0 => Err(Exception::GP0.into()),
+            offset::EOI if low != 0 && !takes_any_eoi => Err(Exception::GP0.into()),
+            offset::ESR if low != 0 => Err(Exception::GP0.into()),
             offset::TPR | offset::EOI | offset::SVR | offset::ESR | offset::LVT..=offset::LVT_LAST => {
                 self.write_register(offset, low);
                 Ok(())
