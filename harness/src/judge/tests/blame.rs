@@ -195,3 +195,21 @@ fn a_profile_for_which_nothing_counts_never_conforms() {
             .any(|difference| difference.cited == Cited::NotSought)
     );
 }
+
+#[test]
+fn what_is_expected_behind_a_fork_cites_what_led_there() {
+    let case = read(
+        "title: t\nchecks: [SMM-RSM-008, SMM-ENTRY-006]\nmachine: { mode: real }\ncode:\n  start: |\n    sync a\n    halt waiting\n    sync a\n    hlt\n  smi: |\n    rsm\nhost:\n  - { at: waiting, nth: 1, do: smi }\npath: [a, waiting, waiting]\nexpect:\n  - { at: a, rip: 0x1002 }\n",
+    );
+    let run = run_with(&case, DefectSet::NONE.with(Defect::AutoHaltIgnored));
+    let Verdict::Deviates { differences, .. } = on_svm(&case, &run) else {
+        panic!("does not deviate")
+    };
+    let behind: Vec<&Difference> = differences
+        .iter()
+        .filter(|difference| matches!(difference.source, Source::Expectation { .. }))
+        .collect();
+    assert_eq!(behind.len(), 1, "{differences:#?}");
+    assert_eq!(behind[0].place.index(), 2);
+    assert_eq!(behind[0].cited, Cited::one(&SMM_RSM_008));
+}
