@@ -8,6 +8,7 @@ use super::*;
 use crate::deviation::parse;
 use crate::judge::VerdictKind;
 use crate::target::Processor;
+use crate::target::system::System;
 
 const CASE: &str = "smm/auto-halt-restart";
 
@@ -39,8 +40,17 @@ fn verdict(kernel: &str, deviations: &[Deviation], deviates: bool) -> VerdictKin
         kernel: kernel.to_owned(),
         processor: Processor::Native,
         smm: true,
+        system: System::default(),
     };
-    judge_run(&case, &target, Mode::Normal, deviations, DefectSet::NONE, &run).kind()
+    judge_run(
+        &case,
+        &target,
+        Mode::Normal,
+        deviations,
+        DefectSet::NONE,
+        &run.into(),
+    )
+    .kind()
 }
 
 #[test]
