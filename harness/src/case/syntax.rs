@@ -44,6 +44,9 @@ pub(super) struct CaseFile {
     /// Guest-physical memory to record at every point, by name.
     #[serde(default)]
     pub(super) watch: Entries<WatchEntry>,
+    /// What the host looks at in the course of the run: `points` unless given.
+    #[serde(default)]
+    pub(super) observe: Option<ObserveName>,
     /// Which processor runs next, one number per stretch between two points.
     #[serde(default)]
     pub(super) schedule: Vec<Located<u8>>,
@@ -59,6 +62,16 @@ pub(super) struct CaseFile {
     /// What must be seen at which point.
     #[serde(default)]
     pub(super) expect: Vec<Located<Expectation>>,
+}
+
+/// What the host looks at in the course of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ObserveName {
+    /// The whole state at every point.
+    Points,
+    /// Which point it is, accesses and watched memory; the whole state at the end only.
+    Ends,
 }
 
 /// The machine at the start.
@@ -343,6 +356,9 @@ pub(super) struct HostEntry {
     /// What to raise: one or a list.
     #[serde(default, rename = "do")]
     pub(super) raise: Option<Raises>,
+    /// When to raise it: behind the OUT of the sync point unless given.
+    #[serde(default, rename = "raise")]
+    pub(super) moment: Option<Located<Moment>>,
     /// Further actions, in order.
     #[serde(default)]
     pub(super) then: Vec<Located<Step>>,
@@ -392,6 +408,14 @@ impl HostEntry {
             raise: self.raise.clone(),
         }
     }
+}
+
+/// When the host raises what it raises at a sync point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Moment {
+    /// While the OUT is outstanding: KVM_RUN has come back with it and has not been entered again.
+    BeforeCompletion,
 }
 
 /// An interrupt shadow.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use spec_model::defect::DefectSet;
 use spec_model::profile::Profile;
 use spec_model::run::{outcomes, trace};
-use spec_model::scenario::Scenario;
+use spec_model::scenario::{Observe, Scenario};
 use spec_model::transcript::Transcript;
 
 use super::args::RunArguments;
@@ -20,8 +20,8 @@ use super::suite::Suite;
 use super::target_name::TargetName;
 use crate::case::Case;
 use crate::interrupt;
-use crate::judge::case::{judge_own, judge_run, profile};
-use crate::judge::{Verdict, VerdictKind};
+use crate::judge::case::{judge_own, judge_run, profile, view};
+use crate::judge::{Verdict, VerdictKind, not_looked_at};
 use crate::provision::{Cache, KernelName, provision, provision_xen};
 use crate::report::json::{TargetEntry, write_case, write_footer, write_header};
 use crate::report::summary::{self, TargetSummary};
@@ -35,6 +35,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Status, Failure> {
     let mut suite = Suite::load(&arguments.cases)?;
     let globs = suite.add_files(&arguments.globs)?;
     suite.select(&globs)?;
+    for case in &mut suite.cases {
+        case.observe_at_most(arguments.observe);
+    }
     if let Some(seed) = arguments.shuffle {
         shuffle(&mut suite.cases, seed);
     }
@@ -126,7 +129,8 @@ impl Runner<'_> {
             .map(|argument| argument.to_string_lossy().into_owned())
             .collect();
         let mut writer = BufWriter::new(file);
-        write_header(&mut writer, &command, self.arguments.mode(), &entries)?;
+        let how = (self.arguments.mode(), self.arguments.observe);
+        write_header(&mut writer, &command, how, &entries)?;
         self.json = Some(writer);
         Ok(())
     }
@@ -156,7 +160,11 @@ impl Runner<'_> {
             if interrupt::interrupted() {
                 break;
             }
-            let (verdict, transcript) = judge_own(case, self.own_profile(case), self.defects);
+            let profile = self.own_profile(case);
+            let (verdict, transcript) = judge_own(case, profile, self.defects);
+            if let Some(transcript) = &transcript {
+                summary.not_looked_at += not_looked_at(&view(case, profile), transcript);
+            }
             self.verdict(summary, case, verdict, transcript.as_ref())?;
             if self.arguments.trace {
                 self.trace(case, None)?;
@@ -176,6 +184,7 @@ impl Runner<'_> {
         let options = RunOptions {
             fresh_vm: self.arguments.fresh_vm,
             mode: self.arguments.mode(),
+            observe: self.arguments.observe,
             allow_host_risk: self.arguments.allow_host_risk,
         };
         self.progress.show(&format!("{}: starting", summary.target));
@@ -203,6 +212,9 @@ impl Runner<'_> {
                 Run::Done(transcript) => Some(transcript),
                 Run::Unsupported(_) | Run::Broken(_) => None,
             };
+            if let (Some(transcript), Some(profile)) = (transcript, profile(identity.backend)) {
+                summary.not_looked_at += not_looked_at(&view(case, profile), transcript);
+            }
             self.verdict(summary, case, verdict, transcript)?;
             if self.arguments.trace {
                 self.trace(case, Some((identity, transcript)))?;
@@ -285,6 +297,9 @@ impl Runner<'_> {
             write_footer(json, complete && status != Status::Incomplete, summaries)?;
         }
         let mut out = match self.arguments.mode() {
+            Mode::Normal if self.arguments.observe == Observe::Ends => {
+                "state looked at where runs end, and at no point before:\n".to_owned()
+            }
             Mode::Normal => String::new(),
             Mode::UserspaceRewrite => "all state read and written back at every point:\n".to_owned(),
             Mode::Migrate => "all state moved to a new virtual machine at every point:\n".to_owned(),

@@ -333,6 +333,7 @@ fn allowances_free_bits_in_state_save_area_and_memory() {
     let allowance = |field: &str, any_bits| Allowance {
         observation: 1,
         field: field.to_owned(),
+        address: field.starts_with("save.").then(|| 0x3_0000 + row.from_smbase()),
         any_bits,
         requirement: &requirement::SMM_SAVE_004,
     };

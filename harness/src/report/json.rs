@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use spec_model::scenario::Observe;
 use spec_model::transcript::Transcript;
 
 use super::Judgement;
@@ -26,6 +27,7 @@ enum Record<'a> {
         version: &'static str,
         command: &'a [String],
         mode: Mode,
+        observe: Observe,
         targets: &'a [TargetEntry],
     },
     Case(CaseRecord<'a>),
@@ -88,7 +90,7 @@ impl<'a> From<&&'a Deviation> for DeviationRecord<'a> {
 pub fn write_header(
     out: &mut impl Write,
     command: &[String],
-    mode: Mode,
+    (mode, observe): (Mode, Observe),
     targets: &[TargetEntry],
 ) -> io::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
@@ -99,6 +101,7 @@ pub fn write_header(
             version,
             command,
             mode,
+            observe,
             targets,
         },
     )

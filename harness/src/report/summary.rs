@@ -21,6 +21,8 @@ pub struct TargetSummary {
     pub unsupported: BTreeMap<String, usize>,
     /// Known deviations, and how many cases show each.
     pub known: BTreeMap<String, usize>,
+    /// Hand-written expectations that were not looked at, since the run was observed at its ends.
+    pub not_looked_at: usize,
     /// Why the target could not be used at all.
     pub unusable: Option<String>,
     /// Cases that were asked for.
@@ -125,6 +127,14 @@ pub fn write(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::Result {
     }
     write_shared(out, "known deviations", summaries, |summary| &summary.known)?;
     write_shared(out, "unsupported", summaries, |summary| &summary.unsupported)?;
+    for summary in summaries.iter().filter(|summary| summary.not_looked_at > 0) {
+        writeln!(
+            out,
+            "{}: {} expectations about the state at points were not looked at; paths, accesses, memory and \
+             the state at the end were",
+            summary.target, summary.not_looked_at
+        )?;
+    }
     for summary in summaries {
         let target = &summary.target;
         match &summary.unusable {

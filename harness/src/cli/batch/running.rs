@@ -8,6 +8,7 @@ use std::thread;
 use crate::batch::Family;
 use crate::batch::item::{Item, Seen};
 use crate::batch::runner::Runner;
+use crate::cli::batch::Wanted;
 use crate::cli::session::{Kind, Prepared};
 use crate::interrupt;
 use crate::target::RunOptions;
@@ -52,14 +53,19 @@ pub(super) fn next(events: &Events) -> Option<Event> {
 
 /// Runs the items on threads of their own; a booted target several times at once if `jobs`
 /// says so, each with a share of them.
-pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], jobs: usize, smm: bool) -> Events {
+pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], wanted: &Wanted<'_>, smm: bool) -> Events {
+    let jobs = wanted.jobs;
+    let options = RunOptions {
+        observe: wanted.observe,
+        ..RunOptions::default()
+    };
     let (sender, receiver) = channel();
     let stop: Arc<AtomicBool> = std::sync::Arc::default();
     match &target.kind {
         Kind::Kvm(_) => {
             let (items, stop) = (items.to_vec(), Arc::clone(&stop));
             thread::spawn(move || {
-                if let Err(reason) = local::<F>(&items, smm, &stop, &sender) {
+                if let Err(reason) = local::<F>(&items, options, smm, &stop, &sender) {
                     let _ = sender.send(Event::Remark(format!("it cannot be used: {reason}")));
                 }
             });
@@ -70,7 +76,7 @@ pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], jobs: 
                 let mut config = config.clone();
                 config.stop = Arc::clone(&stop);
                 let sender = sender.clone();
-                thread::spawn(move || booted::<F>(Booted::new(*config), &share, &sender));
+                thread::spawn(move || booted::<F>(Booted::new(*config), &share, options, &sender));
             }
         }
         Kind::Model | Kind::XenPv { .. } | Kind::Unusable(_) => {}
@@ -78,13 +84,18 @@ pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], jobs: 
     Events { receiver, stop }
 }
 
-fn booted<F: Family>(mut target: Booted, items: &[Item<F::Row>], sender: &Sender<Event>) {
+fn booted<F: Family>(
+    mut target: Booted,
+    items: &[Item<F::Row>],
+    options: RunOptions,
+    sender: &Sender<Event>,
+) {
     if items.is_empty() {
         return;
     }
     let mut sink = |number, seen| drop(sender.send(Event::Seen(number, seen)));
     let mut up = || drop(sender.send(Event::Up));
-    target.run_items::<F>(items, RunOptions::default(), &mut sink, &mut up);
+    target.run_items::<F>(items, options, &mut sink, &mut up);
     for alarm in target.alarms() {
         let _ = sender.send(Event::Remark(format!("the guest kernel complained:\n{alarm}")));
     }
@@ -92,6 +103,7 @@ fn booted<F: Family>(mut target: Booted, items: &[Item<F::Row>], sender: &Sender
 
 fn local<F: Family>(
     items: &[Item<F::Row>],
+    options: RunOptions,
     smm: bool,
     stop: &AtomicBool,
     sender: &Sender<Event>,
@@ -103,7 +115,7 @@ fn local<F: Family>(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let seen = runner.run(item, |scenario| kvm.run_one(scenario, RunOptions::default()));
+        let seen = runner.run(item, |scenario| kvm.run_one(scenario, options));
         if sender.send(Event::Seen(item.number, seen)).is_err() {
             break;
         }

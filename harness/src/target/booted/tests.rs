@@ -97,6 +97,7 @@ fn transcript() -> Transcript {
         observations: observations.collect(),
         memory_changes: Vec::new(),
         smm_memory_changes: Vec::new(),
+        remains: Vec::new(),
         stage2: None,
     }
 }

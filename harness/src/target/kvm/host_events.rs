@@ -19,14 +19,12 @@ impl Session<'_> {
         *reached = reached.saturating_add(1);
         let occurrence = *reached;
         let scenario = self.scenario;
-        for event in &scenario.events {
-            let applies = event.at == point
-                && event.occurrence.is_none_or(|number| number == occurrence)
-                && event.by.is_none_or(|vcpu| vcpu == by);
-            if applies {
-                for action in &event.actions {
-                    self.act(action)?;
+        for event in scenario.events_at(point, occurrence, by) {
+            for action in &event.actions {
+                if let Some(vcpu) = processor_of(action).filter(|_| !event.before_completion) {
+                    self.complete(vcpu)?;
                 }
+                self.act(action)?;
             }
         }
         Ok(())
@@ -110,11 +108,12 @@ impl Session<'_> {
         let field = Field::named(name)
             .ok_or_else(|| Failure::BadScenario(format!("no processor state field is called `{name}`")))?;
         let processor = self.machine.vcpu(vcpu)?;
-        let before = processor.state()?;
+        let read_all = reads_events(field);
+        let before = if read_all { processor.state()? } else { processor.registers()? };
         let mut after = before.clone();
         field.write(&mut after, value);
         processor.change(&before, &after)?;
-        let read = processor.state()?;
+        let read = if read_all { processor.state()? } else { processor.registers()? };
         // SVM has one shadow for both kinds.
         let shadow = name.starts_with("shadow.");
         if shadow && (read.events.shadow == Shadow::None) != (after.events.shadow == Shadow::None) {
@@ -143,7 +142,7 @@ impl Session<'_> {
                 layout.name
             ))
         })?;
-        let smbase = self.machine.vcpu(vcpu)?.state()?.smbase;
+        let smbase = self.machine.vcpu(vcpu)?.registers()?.smbase;
         let address = smbase.wrapping_add(SAVE_AREA_OFFSET);
         let mut area = vec![0; SAVE_AREA_SIZE];
         let memory = &mut self.machine.memory;
@@ -159,4 +158,24 @@ impl Session<'_> {
             )))
         }
     }
+}
+
+/// The processor that an action is for, if it is for one.
+fn processor_of(action: &Action) -> Option<u8> {
+    match action {
+        Action::Nmi { vcpu }
+        | Action::Smi { vcpu }
+        | Action::MachineCheck { vcpu }
+        | Action::Shadow { vcpu, .. }
+        | Action::SetField { vcpu, .. }
+        | Action::WriteSaveArea { vcpu, .. } => Some(*vcpu),
+        Action::WriteMemory { .. } | Action::WriteChipset { .. } | Action::ResetChipset => None,
+    }
+}
+
+/// Whether the events have to be read to set a field: it is one of them, or of the local APIC,
+/// whose state goes with what has arrived there.
+fn reads_events(field: &Field) -> bool {
+    const EVENTS: [&str; 7] = ["nmi.", "smm", "smi.", "init.", "shadow.", "exception.", "apic."];
+    EVENTS.iter().any(|prefix| field.name.starts_with(prefix))
 }

@@ -1,12 +1,12 @@
 //! One run: the schedule, the stops and what is observed at each.
 
-use spec_model::scenario::{PointId, PointKind, SYNC_PORT, Scenario};
-use spec_model::transcript::{Access, AccessSpace, Observation, STACK_SLOTS, Stop, Transcript};
+use spec_model::scenario::{Observe, Point, PointId, PointKind, SYNC_PORT, Scenario};
+use spec_model::transcript::{Access, AccessSpace, Observation, Remains, STACK_SLOTS, Stop, Transcript};
 use spec_model::x86::save_area::{SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
 use spec_model::x86::segment::SegmentName;
 use spec_model::x86::state::VcpuState;
 
-use super::super::{Backend, Mode};
+use super::super::{Backend, Mode, RunOptions};
 use super::device::Device;
 use super::exit::{Exit, InternalError};
 use super::failure::Failure;
@@ -27,6 +27,10 @@ pub(super) struct Session<'a> {
     pub(super) watchdog: &'a Watchdog,
     /// What the host does at each point beside observing and acting.
     pub(super) mode: Mode,
+    /// What the host looks at.
+    observe: Observe,
+    /// Processors that stand at a sync point whose OUT is outstanding.
+    outstanding: Vec<bool>,
     /// KVM has given the machine up and refuses its ioctls.
     pub(super) given_up: bool,
     /// What each processor can still do.
@@ -35,6 +39,7 @@ pub(super) struct Session<'a> {
     pub(super) reached: Vec<u32>,
     accesses: Vec<Access>,
     observations: Vec<Observation>,
+    remains: Vec<Remains>,
     reusable: bool,
     /// Ends a KVM_RUN that sleeps; only with local APICs.
     tick: Option<Tick>,
@@ -88,7 +93,7 @@ pub(super) fn run(
     machine: &mut Machine,
     device: &Device,
     watchdog: &Watchdog,
-    mode: Mode,
+    options: RunOptions,
 ) -> Result<Ended, Failure> {
     let initial = |vcpu: &VcpuState| match vcpu.apic.as_deref() {
         Some(apic) if apic.waiting_for_sipi => Part::WaitsForSipi,
@@ -104,19 +109,24 @@ pub(super) fn run(
         reached: vec![0; scenario.points.len()],
         accesses: Vec::new(),
         observations: Vec::new(),
+        remains: Vec::new(),
         reusable: true,
+        outstanding: vec![false; scenario.vcpus.len()],
+        observe: scenario.observe.max(options.observe),
         scenario,
         machine,
         device,
         watchdog,
-        mode,
+        mode: options.mode,
         given_up: false,
     };
     session.run()?;
+    session.observe_ends()?;
     let (memory_changes, smm_memory_changes) = session.machine.memory.changes();
     Ok(Ended {
         transcript: Transcript {
             observations: session.observations,
+            remains: session.remains,
             memory_changes,
             smm_memory_changes,
             stage2: None,
@@ -164,14 +174,40 @@ impl Session<'_> {
             self.host_events(point, vcpu)?;
         }
         if self.machine.has_apics {
+            // The host is the scheduler and has to ask, which it may when no OUT is half done.
+            self.complete_all()?;
             self.settle_messages()?;
         } else if at_point {
             self.wake_halted()?;
         }
-        if at_point {
+        if at_point && self.mode != Mode::Normal {
+            // What is outstanding has to be completed before the state is read to be saved (KVM
+            // API 5, KVM_EXIT_IO).
+            self.complete_all()?;
             self.save_and_restore()?;
         }
         Ok(())
+    }
+
+    /// Completes the OUT of the sync point at which a processor stands, unless it is complete.
+    ///
+    /// # Errors
+    /// If something else comes of it.
+    pub(super) fn complete(&mut self, vcpu: u8) -> Result<(), Failure> {
+        let outstanding = self.outstanding.get_mut(usize::from(vcpu));
+        if !outstanding.is_some_and(std::mem::take) {
+            return Ok(());
+        }
+        match self.machine.vcpu(vcpu)?.complete() {
+            None => Ok(()),
+            Some(exit) => Err(unexpected(vcpu, &format!("{exit:?} completing an OUT"))),
+        }
+    }
+
+    fn complete_all(&mut self) -> Result<(), Failure> {
+        (0..=u8::MAX)
+            .take(self.outstanding.len())
+            .try_for_each(|vcpu| self.complete(vcpu))
     }
 
     /// A machine check that shuts a processor down leaves a request in KVM that nothing but
@@ -247,14 +283,18 @@ impl Session<'_> {
     /// Lets the processor run until it reaches a point or cannot go on.
     fn stretch(&mut self, vcpu: u8) -> Result<Stopped, Failure> {
         let mut asleep = false;
+        // KVM_RUN completes it first.
+        if let Some(outstanding) = self.outstanding.get_mut(usize::from(vcpu)) {
+            *outstanding = false;
+        }
         loop {
             match self.machine.vcpu(vcpu)?.run() {
                 Exit::PortWrite { port, size, data } => match self.sync_point(port, &data) {
                     Some(point) => {
-                        return match self.machine.vcpu(vcpu)?.complete() {
-                            None => Ok(Stopped::Sync(point)),
-                            Some(exit) => Err(unexpected(vcpu, &format!("{exit:?} completing an OUT"))),
-                        };
+                        if let Some(outstanding) = self.outstanding.get_mut(usize::from(vcpu)) {
+                            *outstanding = true;
+                        }
+                        return Ok(Stopped::Sync(point));
                     }
                     None => {
                         for item in data.chunks(size) {
@@ -336,19 +376,70 @@ impl Session<'_> {
         }
     }
 
+    /// The point that a stop is, as far as the host has to know before it looks at the state: a
+    /// HLT is one by its address, for which the registers are read and nothing else.
+    fn point_of(&mut self, vcpu: u8, stopped: &Stopped) -> Result<Option<PointId>, Failure> {
+        let is_halt = |point: &Point| matches!(point.kind, PointKind::Halt { .. });
+        match stopped {
+            Stopped::Sync(point) => Ok(Some(*point)),
+            Stopped::Halted if self.observe == Observe::Ends && self.scenario.points.iter().any(is_halt) => {
+                let registers = self.machine.vcpu(vcpu)?.registers()?;
+                Ok(self.halt_point(&registers))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the host does not look at the state at a point that `vcpu` has just reached.
+    fn is_unobserved(&self, point: PointId, vcpu: u8) -> bool {
+        let reached = self.reached.get(usize::from(point.0)).copied();
+        let occurrence = reached.unwrap_or(0).saturating_add(1);
+        let before_completion = self.scenario.raises_before_completion(point, occurrence, vcpu);
+        let is_last = self.observations.len() as u64 + 1 >= u64::from(self.scenario.limits.observations);
+        !is_last && (self.observe == Observe::Ends || before_completion)
+    }
+
+    /// At the end of the run: the state of every processor whose last stop was a point at which
+    /// the host did not look.
+    fn observe_ends(&mut self) -> Result<(), Failure> {
+        for vcpu in (0..=u8::MAX).take(self.parts.len()) {
+            let last = self.observations.iter().rposition(|seen| seen.vcpu == vcpu);
+            let Some(last) = last.filter(|last| self.observations[*last].is_unobserved()) else {
+                continue;
+            };
+            self.complete(vcpu)?;
+            let state = match self.machine.vcpu(vcpu)?.state() {
+                Ok(state) => state,
+                // Another processor was its end: KVM refuses every ioctl.
+                Err(_) if self.given_up => continue,
+                Err(failure) => return Err(failure),
+            };
+            let (stack, save_area, watches) = (self.stack(&state), self.save_area(&state), self.watches());
+            let seen = &mut self.observations[last];
+            (seen.stack, seen.save_area, seen.watches) = (stack, save_area, watches);
+            seen.state = Some(Box::new(state.observable()));
+        }
+        Ok(())
+    }
+
     /// Records everything about a stop and says which one it is.
     fn observe(&mut self, vcpu: u8, stopped: Stopped) -> Result<Stop, Failure> {
+        let point = self.point_of(vcpu, &stopped)?;
+        let unobserved = point.is_some_and(|point| self.is_unobserved(point, vcpu));
+        if !unobserved {
+            self.complete(vcpu)?;
+        }
         let state = match &stopped {
+            _ if unobserved => None,
             Stopped::Sync(_) | Stopped::Halted | Stopped::WaitsForSipi => {
                 Some(self.machine.vcpu(vcpu)?.state()?)
             }
             // A virtual machine that KVM has given up refuses its getters too.
-            Stopped::InternalError(_) | Stopped::EntryFailed | Stopped::RunFailed(_) => {
-                self.machine.vcpu(vcpu)?.state().ok()
-            }
-            // SVM resets the processor at a shutdown (Linux arch/x86/kvm/svm/svm.c,
-            // shutdown_interception), and a stuck one is anywhere.
-            Stopped::Shutdown | Stopped::Stuck => None,
+            Stopped::InternalError(_)
+            | Stopped::EntryFailed
+            | Stopped::RunFailed(_)
+            | Stopped::Shutdown
+            | Stopped::Stuck => self.machine.vcpu(vcpu)?.state().ok(),
         };
         self.reusable &= matches!(
             stopped,
@@ -363,7 +454,10 @@ impl Session<'_> {
         }
         let stop = match stopped {
             Stopped::Sync(point) => Stop::Sync(point),
-            Stopped::Halted => Stop::Halted(state.as_ref().and_then(|state| self.halt_point(state))),
+            Stopped::Halted => Stop::Halted(match &state {
+                Some(state) => self.halt_point(state),
+                None => point,
+            }),
             Stopped::WaitsForSipi => Stop::WaitsForSipi,
             Stopped::Shutdown => Stop::Shutdown,
             Stopped::InternalError(error) => Stop::InternalError(error.suberror),
@@ -371,8 +465,17 @@ impl Session<'_> {
             Stopped::RunFailed(errno) => Stop::RunFailed(errno),
             Stopped::Stuck => Stop::Stuck,
         };
-        // What a hypervisor that gave up leaves behind is half done and specified nowhere.
-        let state = state.filter(|_| matches!(stop, Stop::Sync(_) | Stop::Halted(_) | Stop::WaitsForSipi));
+        // What is left of a processor that is lost is specified nowhere: the hardware leaves the
+        // VMCB undefined at a shutdown, so that SVM resets the processor (Linux
+        // arch/x86/kvm/svm/svm.c, shutdown_interception), a hypervisor that gave up was half done,
+        // and a stuck one is anywhere. It is told all the same.
+        let (state, left) = if stop.is_crash() { (None, state) } else { (state, None) };
+        if let Some(left) = left {
+            self.remains.push(Remains {
+                observation: self.observations.len(),
+                state: Box::new(left.observable()),
+            });
+        }
         let observation = Observation {
             vcpu,
             stop,

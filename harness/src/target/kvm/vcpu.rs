@@ -124,13 +124,30 @@ impl Vcpu {
     /// # Errors
     /// If an ioctl fails, as all do on a virtual machine that KVM has given up.
     pub(super) fn state(&mut self) -> Result<VcpuState, Failure> {
+        // First: reading the events makes KVM deliver a #DB payload into DR6 (Linux
+        // arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_get_vcpu_events).
+        let events = self.events()?;
+        self.inside_nmi = events.smm_inside_nmi;
         let mut state = VcpuState {
-            // First: reading the events makes KVM deliver a #DB payload into DR6 (Linux
-            // arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_get_vcpu_events).
-            events: self.events()?,
-            ..VcpuState::default()
+            events,
+            ..self.registers()?
         };
-        self.inside_nmi = state.events.smm_inside_nmi;
+        if self.has_apic {
+            let activity = self.activity()?;
+            let page = self.fd.get_lapic().map_err(Failure::ioctl("KVM_GET_LAPIC"))?;
+            let base = self.fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+            state.apic = Some(Box::new(local_apic::load(&page, base.apic_base, activity)));
+        }
+        Ok(state)
+    }
+
+    /// Its registers, with nothing pending and without a local APIC: none of the getters makes
+    /// KVM look at events, as that of the events does (Linux arch/x86/kvm/x86.c, process_nmi).
+    ///
+    /// # Errors
+    /// If an ioctl fails.
+    pub(super) fn registers(&mut self) -> Result<VcpuState, Failure> {
+        let mut state = VcpuState::default();
         let regs = self.fd.get_regs().map_err(Failure::ioctl("KVM_GET_REGS"))?;
         state::load_regs(&mut state, &regs);
         let sregs = self.fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
@@ -145,11 +162,6 @@ impl Vcpu {
             .map_err(Failure::ioctl("KVM_GET_MSRS"))?;
         for entry in self.state_msrs.as_slice() {
             load_msr(&mut state, entry.index, entry.data);
-        }
-        if self.has_apic {
-            let activity = self.activity()?;
-            let page = self.fd.get_lapic().map_err(Failure::ioctl("KVM_GET_LAPIC"))?;
-            state.apic = Some(Box::new(local_apic::load(&page, sregs.apic_base, activity)));
         }
         Ok(state)
     }
