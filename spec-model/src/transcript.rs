@@ -38,6 +38,30 @@ impl Transcript {
             ..Self::default()
         }
     }
+
+    /// What a run that was observed at every point would have shown if it had been observed at
+    /// its ends only ([`crate::scenario::Observe::Ends`]): looking changes nothing. Nothing if a
+    /// processor came to no end but stands at a point, where the host has acted since.
+    #[must_use]
+    pub fn seen_at_ends(&self) -> Option<Self> {
+        let mut seen = self.clone();
+        for index in 0..seen.observations.len() {
+            let here = &seen.observations[index];
+            if !here.stop.is_at_point() {
+                continue;
+            }
+            let vcpu = here.vcpu;
+            let mut later = seen.observations.iter().skip(index + 1);
+            if !later.any(|other| other.vcpu == vcpu) {
+                return None;
+            }
+            let here = &mut seen.observations[index];
+            here.state = None;
+            here.stack = Vec::new();
+            here.save_area = None;
+        }
+        Some(seen)
+    }
 }
 
 /// The state that a hypervisor keeps of a processor after a shutdown, an internal error, a failed

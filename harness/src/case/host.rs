@@ -121,7 +121,10 @@ fn check_moment(host: &HostEntry, points: &Points<'_>, resolver: &mut Resolver<'
     if points.points.iter().any(|point| is_halt(&point)) {
         resolver.mistakes.add(
             moment.at,
-            format!("`{}` is a HLT, and the host sees it when it is complete", host.at.value),
+            format!(
+                "`{}` is a HLT, and the host sees it when it is complete",
+                host.at.value
+            ),
             "raise the event at a sync point, or remove `raise`",
         );
     }

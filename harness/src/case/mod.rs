@@ -50,6 +50,7 @@ pub use mistake::{Mistake, Position};
 pub use print::print;
 pub use schema::{case_schema, stage2_schema};
 
+use crate::target::Mode as RunMode;
 use code::Code;
 use document::{Entries, Misfit};
 use mistake::Mistakes;
@@ -97,10 +98,14 @@ impl Case {
         Self::load_as(name, file)
     }
 
-    /// Makes the host look at no more than this in the course of the run.
-    pub fn observe_at_most(&mut self, observe: Observe) {
+    /// Makes the host look at no more than this in a run of that mode. Whoever saves the state at
+    /// every point has looked at it, whatever the case says.
+    pub fn observe_at_most(&mut self, observe: Observe, mode: RunMode) {
         if self.scenario.stage2.is_none() {
-            self.scenario.observe = self.scenario.observe.max(observe);
+            self.scenario.observe = match mode {
+                RunMode::Normal => self.scenario.observe.max(observe),
+                RunMode::UserspaceRewrite | RunMode::Migrate => Observe::Points,
+            };
         }
     }
 

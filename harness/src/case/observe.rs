@@ -72,7 +72,9 @@ pub(super) fn check_looked_at(
         let Some(point) = index.and_then(|index| u16::try_from(index).ok()).map(PointId) else {
             continue;
         };
-        let is_end = paths.iter().any(|path| path.last().is_some_and(|last| last.at == *at));
+        let is_end = paths
+            .iter()
+            .any(|path| path.last().is_some_and(|last| last.at == *at));
         let nth = expectation.nth.as_ref().map(|nth| nth.value);
         let raised = scenario.events.iter().any(|event| {
             let same = event.occurrence.is_none() || event.occurrence == nth;
@@ -88,7 +90,11 @@ pub(super) fn check_looked_at(
         for (name, _) in &expectation.fields {
             if !name.value.starts_with("watch.") {
                 let what = format!("`{}` is not seen at `{at}`: {why}", name.value);
-                mistakes.add(name.at, what, "expect it at the end or at another point, or watch memory");
+                mistakes.add(
+                    name.at,
+                    what,
+                    "expect it at the end or at another point, or watch memory",
+                );
             }
         }
     }

@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Status, Failure> {
     let globs = suite.add_files(&arguments.globs)?;
     suite.select(&globs)?;
     for case in &mut suite.cases {
-        case.observe_at_most(arguments.observe);
+        case.observe_at_most(arguments.observe, arguments.mode());
     }
     if let Some(seed) = arguments.shuffle {
         shuffle(&mut suite.cases, seed);

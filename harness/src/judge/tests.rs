@@ -80,6 +80,7 @@ fn transcript() -> Transcript {
         ],
         memory_changes: Vec::new(),
         smm_memory_changes: Vec::new(),
+        remains: Vec::new(),
         stage2: None,
     }
 }

@@ -181,7 +181,7 @@ impl Payload {
     /// If the case format changed.
     pub fn case(&self, sequence: &[Symbol]) -> Result<Case, BadPayload> {
         let mut case = read(sequence)?;
-        case.observe_at_most(self.template.observe);
+        case.scenario.observe = self.template.observe;
         Ok(case)
     }
 

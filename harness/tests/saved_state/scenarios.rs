@@ -215,6 +215,7 @@ fn variant(payload: Scenario) -> impl Strategy<Value = Scenario> {
                     at: PointId(point),
                     occurrence: Some(1),
                     by: None,
+                    before_completion: false,
                     actions: vec![Action::Nmi { vcpu: 0 }],
                 });
             }

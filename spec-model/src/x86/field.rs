@@ -40,8 +40,20 @@ impl Field {
     /// KVM_SET_DEBUGREGS and KVM_SET_MSRS.
     pub(in crate::x86) fn is_set_without_events(&self) -> bool {
         const QUIET: [&str; 14] = [
-            "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "kernel-gs-base", "star", "lstar", "cstar", "sfmask",
-            "smbase", "mcg.status", "mc0.status",
+            "dr0",
+            "dr1",
+            "dr2",
+            "dr3",
+            "dr6",
+            "dr7",
+            "kernel-gs-base",
+            "star",
+            "lstar",
+            "cstar",
+            "sfmask",
+            "smbase",
+            "mcg.status",
+            "mc0.status",
         ];
         QUIET.contains(&self.name)
     }

@@ -53,7 +53,12 @@ pub(super) fn next(events: &Events) -> Option<Event> {
 
 /// Runs the items on threads of their own; a booted target several times at once if `jobs`
 /// says so, each with a share of them.
-pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], wanted: &Wanted<'_>, smm: bool) -> Events {
+pub(super) fn start<F: Family>(
+    target: &Prepared,
+    items: &[Item<F::Row>],
+    wanted: &Wanted<'_>,
+    smm: bool,
+) -> Events {
     let jobs = wanted.jobs;
     let options = RunOptions {
         observe: wanted.observe,

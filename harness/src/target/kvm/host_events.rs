@@ -109,11 +109,19 @@ impl Session<'_> {
             .ok_or_else(|| Failure::BadScenario(format!("no processor state field is called `{name}`")))?;
         let processor = self.machine.vcpu(vcpu)?;
         let read_all = reads_events(field);
-        let before = if read_all { processor.state()? } else { processor.registers()? };
+        let before = if read_all {
+            processor.state()?
+        } else {
+            processor.registers()?
+        };
         let mut after = before.clone();
         field.write(&mut after, value);
         processor.change(&before, &after)?;
-        let read = if read_all { processor.state()? } else { processor.registers()? };
+        let read = if read_all {
+            processor.state()?
+        } else {
+            processor.registers()?
+        };
         // SVM has one shadow for both kinds.
         let shadow = name.starts_with("shadow.");
         if shadow && (read.events.shadow == Shadow::None) != (after.events.shadow == Shadow::None) {

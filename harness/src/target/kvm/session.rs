@@ -112,7 +112,11 @@ pub(super) fn run(
         remains: Vec::new(),
         reusable: true,
         outstanding: vec![false; scenario.vcpus.len()],
-        observe: scenario.observe.max(options.observe),
+        observe: match options.mode {
+            Mode::Normal => scenario.observe.max(options.observe),
+            // What is saved at every point is looked at there.
+            Mode::UserspaceRewrite | Mode::Migrate => Observe::Points,
+        },
         scenario,
         machine,
         device,
@@ -469,7 +473,11 @@ impl Session<'_> {
         // VMCB undefined at a shutdown, so that SVM resets the processor (Linux
         // arch/x86/kvm/svm/svm.c, shutdown_interception), a hypervisor that gave up was half done,
         // and a stuck one is anywhere. It is told all the same.
-        let (state, left) = if stop.is_crash() { (None, state) } else { (state, None) };
+        let (state, left) = if stop.is_crash() {
+            (None, state)
+        } else {
+            (state, None)
+        };
         if let Some(left) = left {
             self.remains.push(Remains {
                 observation: self.observations.len(),

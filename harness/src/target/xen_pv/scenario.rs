@@ -115,7 +115,12 @@ pub(super) fn run(
             what = Stop::LimitReached;
         }
         let unobserved = scenario.observe == Observe::Ends && what.is_at_point();
-        observations.push(observe(guest, scenario, what, seen.as_ref().filter(|_| !unobserved))?);
+        observations.push(observe(
+            guest,
+            scenario,
+            what,
+            seen.as_ref().filter(|_| !unobserved),
+        )?);
         let Some(seen) = seen.as_mut() else {
             break false;
         };

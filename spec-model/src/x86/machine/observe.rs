@@ -37,7 +37,9 @@ impl Machine<'_> {
         let mut allowances = Vec::new();
         for index in 0..self.state.vcpus.len() {
             let of_processor = |seen: &&mut Observation| usize::from(seen.vcpu) == index;
-            let numbered = observations.iter().rposition(|seen| usize::from(seen.vcpu) == index);
+            let numbered = observations
+                .iter()
+                .rposition(|seen| usize::from(seen.vcpu) == index);
             let last = observations.iter_mut().rfind(of_processor);
             let (Some(number), Some(last)) = (numbered, last.filter(|last| last.is_unobserved())) else {
                 continue;
