@@ -57,8 +57,8 @@ pub(super) struct Vcpu {
     initial_msrs: Msrs,
     /// Whether it has machine checks.
     machine_checks: bool,
-    /// KVM_SMI was called and KVM may not have looked at it yet.
-    smi_raised: bool,
+    /// KVM_SMI or KVM_NMI was called and KVM may not have looked at it yet.
+    event_raised: bool,
     /// When its state was last read, it was in an SMM inside an NMI.
     inside_nmi: bool,
     /// Initial states that KVM is known to keep.
@@ -96,7 +96,7 @@ impl Vcpu {
             machine_checks,
             state_msrs: msr_list(&observed)?,
             initial_msrs: msr_list(&initial)?,
-            smi_raised: false,
+            event_raised: false,
             inside_nmi: false,
             checked: HashSet::new(),
         })
@@ -196,11 +196,11 @@ impl Vcpu {
     /// # Errors
     /// If KVM refuses a value, or reports another one afterwards.
     pub(super) fn reset(&mut self, wanted: &VcpuState) -> Result<(), Failure> {
-        if self.smi_raised {
-            // KVM_SMI leaves a request that KVM turns into a pending SMI only when it next
-            // looks; reading the events makes it look, so that setting them can clear it.
+        if self.event_raised {
+            // KVM_SMI and KVM_NMI leave requests that KVM turns into pending events only when it next
+            // looks; reading the events makes it look, so that setting them can clear them.
             self.events()?;
-            self.smi_raised = false;
+            self.event_raised = false;
         }
         if self.inside_nmi && !wanted.events.smm_inside_nmi {
             // Linux 5.10 looks at `smm_inside_nmi` only if `smm` is set with it, so that the flag
@@ -320,6 +320,7 @@ impl Vcpu {
     /// # Errors
     /// If the ioctl fails.
     pub(super) fn nmi(&mut self) -> Result<(), Failure> {
+        self.event_raised = true;
         self.fd.nmi().map_err(Failure::ioctl("KVM_NMI"))
     }
 
@@ -328,7 +329,7 @@ impl Vcpu {
     /// # Errors
     /// If the ioctl fails.
     pub(super) fn smi(&mut self) -> Result<(), Failure> {
-        self.smi_raised = true;
+        self.event_raised = true;
         self.fd.smi().map_err(Failure::ioctl("KVM_SMI"))
     }
 
