@@ -70,8 +70,8 @@ impl Transcript {
 pub struct Remains {
     /// Index of the observation that says how the processor was lost.
     pub observation: usize,
-    /// The state. After a shutdown KVM on SVM has reset the processor; other hypervisors keep
-    /// what it was.
+    /// The state. KVM on SVM resets the processor when the hardware shuts down; KVM on VMX, and KVM
+    /// where it requests the shutdown itself, leave it as it was.
     pub state: Box<VcpuState>,
 }
 

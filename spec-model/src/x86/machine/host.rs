@@ -32,13 +32,15 @@ impl Machine<'_> {
 
     /// Whether the host does not look at the state at this stop.
     pub(super) fn is_unobserved(&self, index: usize, stop: Stop) -> bool {
-        let (Stop::Sync(point) | Stop::Halted(Some(point))) = stop else {
-            return false;
-        };
+        if !stop.is_at_point() || self.scenario.observe == Observe::Ends {
+            return stop.is_at_point();
+        }
+        // A HLT is complete when the host sees it.
+        let Stop::Sync(point) = stop else { return false };
         let reached = self.state.reached.get(usize::from(point.0)).copied();
         let occurrence = reached.unwrap_or(0) + 1;
-        let scenario = self.scenario;
-        scenario.observe == Observe::Ends || scenario.raises_before_completion(point, occurrence, index as u8)
+        self.scenario
+            .raises_before_completion(point, occurrence, index as u8)
     }
 
     fn act(&mut self, action: &Action) -> Result<(), ModelError> {
