@@ -44,6 +44,7 @@ impl Machine<'_> {
             let (Some(number), Some(last)) = (numbered, last.filter(|last| last.is_unobserved())) else {
                 continue;
             };
+            self.notice_at_exit(index, true);
             let mut seen = self.look(index, last.stop, true);
             seen.observation.accesses = std::mem::take(&mut last.accesses);
             *last = seen.observation;
