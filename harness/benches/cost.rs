@@ -29,7 +29,7 @@ use harness::target::{Mode, Run, RunOptions};
 use spec_model::defect::DefectSet;
 use spec_model::profile::KVM_SVM;
 use spec_model::run::outcomes;
-use spec_model::scenario::Scenario;
+use spec_model::scenario::{Observe, Scenario};
 use spec_model::stage2::trace::trace;
 use spec_model::transcript::Stop;
 
@@ -49,11 +49,13 @@ const REUSED: RunOptions = RunOptions {
     allow_host_risk: false,
     fresh_vm: false,
     mode: Mode::Normal,
+    observe: Observe::Points,
 };
 const FRESH: RunOptions = RunOptions {
     allow_host_risk: false,
     fresh_vm: true,
     mode: Mode::Normal,
+    observe: Observe::Points,
 };
 
 fn main() {

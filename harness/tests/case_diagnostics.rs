@@ -244,6 +244,45 @@ fn sections_that_cannot_be_read_are_not_called_missing() {
     );
 }
 
+#[test]
+fn what_is_not_looked_at_cannot_be_expected() {
+    assert_eq!(
+        broken("mode: real\n", "mode: real\nobserve: ends\n"),
+        said(&[
+            "19:19: `nmi.masked` is not seen at `in-nmi`: with `observe: ends` the host looks at the state at the \
+             end of the run only; expect it at the end or at another point, or watch memory"
+        ])
+    );
+    let early = SOUND.replacen("do: nmi }", "do: nmi, raise: before-completion }", 1);
+    assert_eq!(mistakes(&early), "no mistakes");
+    assert_eq!(
+        mistakes(early.replacen("at: in-nmi, nmi", "at: before, nmi", 1)),
+        said(&[
+            "18:19: `nmi.masked` is not seen at `before`: the host raises an event there before the OUT is \
+             complete, so that there is no state to look at yet; expect it at the end or at another point, or \
+             watch memory"
+        ])
+    );
+}
+
+#[test]
+fn while_an_out_is_outstanding_the_host_raises_events_only() {
+    let only = "before an OUT is complete the host raises events for the processor that stopped, and nothing \
+                else; write `do: nmi`, `smi`, `mc` or a list of them beside it, and other actions in another entry";
+    assert_eq!(
+        broken("do: nmi }", "set: { rax: 1 }, raise: before-completion }"),
+        said(&[&format!("15:43: {only}")])
+    );
+    let at_halt = SOUND.replacen("sync before", "halt before", 1);
+    assert_eq!(
+        mistakes(at_halt.replacen("do: nmi }", "do: nmi, raise: before-completion }", 1)),
+        said(&[
+            "15:35: `before` is a HLT, and the host sees it when it is complete; raise the event at a sync point, \
+             or remove `raise`"
+        ])
+    );
+}
+
 /// What is said, without the file's name.
 fn said(lines: &[&str]) -> String {
     lines.iter().map(|line| format!("broken.yaml:{line}\n")).collect()

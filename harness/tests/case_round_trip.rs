@@ -8,8 +8,8 @@ use spec_model::chipset::register::Register;
 use spec_model::chipset::{Chipset, HostBridge, Implementation, Kind};
 use spec_model::defect::DefectSet;
 use spec_model::scenario::{
-    Action, AddressSpace, Blob, Cpuid, HostEvent, Limits, MemoryRegion, Point, PointId, PointKind, Scenario,
-    Watch,
+    Action, AddressSpace, Blob, Cpuid, HostEvent, Limits, MemoryRegion, Observe, Point, PointId, PointKind,
+    Scenario, Watch,
 };
 use spec_model::x86::field::FIELDS;
 use spec_model::x86::save_area::{KVM_32, KVM_64};
@@ -144,8 +144,39 @@ fn event(points: u16, vcpus: u8, long_mode: bool) -> impl Strategy<Value = HostE
             at: PointId(at),
             occurrence,
             by,
+            before_completion: false,
             actions,
         })
+}
+
+/// Events that the host raises for the processor that stopped while its OUT is outstanding.
+fn early_event(points: &[Point], vcpus: u8) -> BoxedStrategy<Vec<HostEvent>> {
+    let numbered = (0_u16..).zip(points);
+    let sync = numbered.filter(|(_, point)| point.kind == PointKind::Sync);
+    let sync: Vec<PointId> = sync.map(|(number, _)| PointId(number)).collect();
+    if sync.is_empty() {
+        return Just(Vec::new()).boxed();
+    }
+    let action = |kind, vcpu| match kind {
+        0 => Action::Nmi { vcpu },
+        1 => Action::Smi { vcpu },
+        _ => Action::MachineCheck { vcpu },
+    };
+    let kinds = prop::collection::vec(0..3_u8, 1..4);
+    let event = (
+        prop::sample::select(sync),
+        prop::option::of(1..5_u32),
+        0..vcpus,
+        kinds,
+    )
+        .prop_map(move |(at, occurrence, by, kinds)| HostEvent {
+            at,
+            occurrence,
+            by: Some(by),
+            before_completion: true,
+            actions: kinds.into_iter().map(|kind| action(kind, by)).collect(),
+        });
+    prop::collection::vec(event, 0..2).boxed()
 }
 
 fn watches() -> impl Strategy<Value = Vec<Watch>> {
@@ -200,14 +231,18 @@ fn scenario() -> impl Strategy<Value = Scenario> {
             let last = u16::try_from(points.len()).expect("there are at most five");
             (
                 memory(),
-                prop::collection::vec(event(last, count, long_mode), 0..4),
+                (
+                    prop::collection::vec(event(last, count, long_mode), 0..4),
+                    early_event(&points, count),
+                    prop::sample::select(Observe::ALL.to_vec()),
+                ),
                 prop::collection::vec(0..count, 0..5),
                 (any::<u32>(), any::<u32>()),
                 watches(),
                 chipset(),
             )
                 .prop_map(
-                    move |(memory, events, schedule, limits, watches, chipset)| Scenario {
+                    move |(memory, (events, early, observe), schedule, limits, watches, chipset)| Scenario {
                         name: "generated/scenario".to_owned(),
                         cpuid: Cpuid {
                             long_mode,
@@ -216,8 +251,9 @@ fn scenario() -> impl Strategy<Value = Scenario> {
                         memory,
                         vcpus: vcpus.clone(),
                         points: points.clone(),
-                        events,
+                        events: events.into_iter().chain(early).collect(),
                         schedule,
+                        observe,
                         limits: Limits {
                             observations: limits.0,
                             instructions: limits.1,

@@ -22,7 +22,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
 use spec_model::outcome::Allowance;
 use spec_model::run::outcomes;
-use spec_model::scenario::Scenario;
+use spec_model::scenario::{Observe, Scenario};
 use spec_model::transcript::{Observation, Stop};
 use spec_model::x86::field::{FIELDS, Field};
 use spec_model::x86::state::VcpuState;
@@ -36,11 +36,13 @@ const FRESH: RunOptions = RunOptions {
     allow_host_risk: false,
     fresh_vm: true,
     mode: Mode::Normal,
+    observe: Observe::Points,
 };
 const REUSED: RunOptions = RunOptions {
     allow_host_risk: false,
     fresh_vm: false,
     mode: Mode::Normal,
+    observe: Observe::Points,
 };
 
 fn main() -> ExitCode {

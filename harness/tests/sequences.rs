@@ -15,6 +15,7 @@ use harness::target::kvm::Kvm;
 use spec_model::defect::{Defect, DefectSet};
 use spec_model::profile::{AMD, INTEL, KVM_SVM, PROFILES, Profile};
 use spec_model::run::outcomes;
+use spec_model::scenario::Observe;
 
 fn walk(profile: &'static Profile, defects: DefectSet, length: usize) -> Alone<'static> {
     let payload = Payload::new().unwrap();
@@ -61,14 +62,27 @@ fn a_defect_breaks_an_invariant() {
     }
 }
 
-/// The walk with these defects gives what each sequence as a scenario of its own gives.
+/// The walk with these defects gives what each sequence as a scenario of its own gives, whatever
+/// the host looks at.
 fn compare_walk_with_scenarios(
     profile: &'static Profile,
     defects: DefectSet,
     symbols: &[Symbol],
     length: usize,
 ) {
-    let payload = Payload::new().unwrap();
+    for observe in Observe::ALL {
+        compare_observed(observe, profile, defects, symbols, length);
+    }
+}
+
+fn compare_observed(
+    observe: Observe,
+    profile: &'static Profile,
+    defects: DefectSet,
+    symbols: &[Symbol],
+    length: usize,
+) {
+    let payload = Payload::new().unwrap().observed_at(observe);
     let walked = expected::outcomes(&payload, profile, defects, symbols, length).unwrap();
     let mut scenario = payload.template();
     for (sequence, walked) in walked {
@@ -126,8 +140,30 @@ fn short_sequences_conform_on_the_local_device() {
         eprintln!("not run: {error}");
         return;
     }
-    let (status, text) = conform(&["kvm", "--length", "3"]);
-    assert_eq!(status, Some(0), "{text}");
+    for observe in Observe::ALL {
+        let (status, text) = conform(&["kvm", "--length", "3", "--observe", observe.name()]);
+        assert_eq!(status, Some(0), "{}: {text}", observe.name());
+    }
+}
+
+/// A run of which only the ends are observed can still fail.
+#[test]
+fn a_model_with_a_defect_is_told_at_the_ends() {
+    if let Err(error) = Kvm::open() {
+        eprintln!("not run: {error}");
+        return;
+    }
+    let (status, text) = conform(&[
+        "kvm",
+        "--length",
+        "2",
+        "--observe",
+        "ends",
+        "--defect",
+        "iret-keeps-nmi-mask",
+    ]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("\nobserve: ends"), "{text}");
 }
 
 /// The comparison of a KVM with the model is worth nothing if it cannot fail.
@@ -151,8 +187,11 @@ fn short_sequences_conform_on_provisioned_kernels() {
         return;
     }
     for kernel in cached_kernels(&cache) {
-        let (status, text) = conform(&[&format!("svm@{kernel}"), "--length", "3"]);
-        assert_eq!(status, Some(0), "{kernel}: {text}");
+        for observe in Observe::ALL {
+            let target = format!("svm@{kernel}");
+            let (status, text) = conform(&[&target, "--length", "3", "--observe", observe.name()]);
+            assert_eq!(status, Some(0), "{kernel}, {}: {text}", observe.name());
+        }
     }
 }
 

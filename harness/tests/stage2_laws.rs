@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use spec_model::defect::DefectSet;
 use spec_model::profile::{KVM_SVM, Profile};
 use spec_model::run::outcomes;
-use spec_model::scenario::Scenario;
+use spec_model::scenario::{Observe, Scenario};
 use spec_model::stage2::scenario::{GuestStep, HostStep, Operation, PAGE_SIZE, SlotRequest, Stage2, Step};
 use spec_model::stage2::trace::trace;
 use spec_model::stage2::transcript::{End, Stage2Seen};
@@ -22,6 +22,7 @@ const OPTIONS: RunOptions = RunOptions {
     allow_host_risk: false,
     fresh_vm: false,
     mode: Mode::Normal,
+    observe: Observe::Points,
 };
 /// Steps of a trace.
 const STEPS: usize = 8;

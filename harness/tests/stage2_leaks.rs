@@ -5,13 +5,14 @@ use std::fs;
 
 use harness::target::kvm::Kvm;
 use harness::target::{Mode, Run, RunOptions};
-use spec_model::scenario::Scenario;
+use spec_model::scenario::{Observe, Scenario};
 use spec_model::stage2::trace::trace;
 
 const OPTIONS: RunOptions = RunOptions {
     allow_host_risk: false,
     fresh_vm: false,
     mode: Mode::Normal,
+    observe: Observe::Points,
 };
 /// Scenarios before the first count.
 const FEW: u64 = 100;

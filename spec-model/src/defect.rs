@@ -473,6 +473,8 @@ defects! {
         "Reserved bits of the 64-bit interrupt command register can be written.";
     MovSsShadowMissing "mov-ss-shadow-missing" NMI_MASK_007
         "MOV SS and POP SS do not hold off NMIs.";
+    NmiLateBehindSkipped "nmi-late-behind-skipped" EXC_SHADOW_001
+        "An NMI that a shadow held is delivered late if the hypervisor executed the instruction in the shadow: behind the next one that the processor executes itself, or when the host looks at the events.";
     RestoreMergesNmis "restore-merges-nmis" STATE_002
         "When the host reads and puts back the event state at a point, two pending NMIs become one.";
     RestoreDropsSmi "restore-drops-smi" STATE_003

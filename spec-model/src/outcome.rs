@@ -46,6 +46,8 @@ pub struct Allowance {
     /// Name of a processor state field (see [`crate::x86::field`]), or `save.` and the
     /// name of a row of the save-area layout in force.
     pub field: String,
+    /// Guest-physical address of the row of a save area, which memory keeps when the run is over.
+    pub address: Option<u64>,
     /// The bits that need not agree.
     pub any_bits: u64,
     /// The requirement that says so.

@@ -44,6 +44,9 @@ pub struct Scenario {
     pub watches: Vec<Watch>,
     /// The chipset that controls SMRAM. Without one, regions alone say who sees what.
     pub chipset: Option<Chipset>,
+    /// What the host looks at in the course of the run.
+    #[serde(default)]
+    pub observe: Observe,
     /// The run is about stage-2 mappings: then this says all of it, and the rest is not used.
     pub stage2: Option<Box<Stage2>>,
 }
@@ -53,6 +56,49 @@ impl Scenario {
     #[must_use]
     pub fn needs_xen_pv(&self) -> bool {
         self.vcpus.iter().any(|vcpu| vcpu.xen_pv.is_some())
+    }
+
+    /// What the host does when processor `by` reaches a point for the `occurrence`-th time.
+    pub fn events_at(&self, point: PointId, occurrence: u32, by: u8) -> impl Iterator<Item = &HostEvent> {
+        self.events.iter().filter(move |event| {
+            event.at == point
+                && event.occurrence.is_none_or(|number| number == occurrence)
+                && event.by.is_none_or(|vcpu| vcpu == by)
+        })
+    }
+
+    /// Whether the host raises something there while the OUT of the sync point is outstanding.
+    #[must_use]
+    pub fn raises_before_completion(&self, point: PointId, occurrence: u32, by: u8) -> bool {
+        let mut events = self.events_at(point, occurrence, by);
+        events.any(|event| event.before_completion)
+    }
+}
+
+/// What the host looks at in the course of a run. Looking must not change what a guest sees, but
+/// a hypervisor that is asked for its events may put right what it had forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Observe {
+    /// The whole state at every point.
+    #[default]
+    Points,
+    /// At a point only which one it is, the accesses until then, and watched memory; the whole
+    /// state of a processor when its part in the run is over, or else at the end of the run.
+    Ends,
+}
+
+impl Observe {
+    /// Every way to observe.
+    pub const ALL: [Self; 2] = [Self::Points, Self::Ends];
+
+    /// Name in case files, in reports and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Points => "points",
+            Self::Ends => "ends",
+        }
     }
 }
 
@@ -150,6 +196,10 @@ pub struct HostEvent {
     pub occurrence: Option<u32>,
     /// Only when this processor reaches it; any processor if absent.
     pub by: Option<u8>,
+    /// At a sync point: while the OUT is outstanding, rather than when it is complete. Then the
+    /// host does not look at the state there, which is that of a half-done instruction.
+    #[serde(default)]
+    pub before_completion: bool,
     /// What, in order.
     pub actions: Vec<Action>,
 }

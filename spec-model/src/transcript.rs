@@ -22,6 +22,10 @@ pub struct Transcript {
     pub memory_changes: Vec<Blob>,
     /// The same for regions in [`crate::scenario::AddressSpace::Smm`].
     pub smm_memory_changes: Vec<Blob>,
+    /// What the hypervisor still says of processors that are lost. No manual says what that must
+    /// be, so it is told and not judged; the model has none.
+    #[serde(default)]
+    pub remains: Vec<Remains>,
     /// What a scenario about stage-2 mappings showed; then the rest is empty.
     pub stage2: Option<Box<Stage2Seen>>,
     /// State that the host set and that was refused or not kept, in the order in which that was
@@ -47,6 +51,41 @@ impl Transcript {
             ..Self::default()
         }
     }
+
+    /// What a run that was observed at every point would have shown if it had been observed at
+    /// its ends only ([`crate::scenario::Observe::Ends`]): looking changes nothing. Nothing if a
+    /// processor came to no end but stands at a point, where the host has acted since.
+    #[must_use]
+    pub fn seen_at_ends(&self) -> Option<Self> {
+        let mut seen = self.clone();
+        for index in 0..seen.observations.len() {
+            let here = &seen.observations[index];
+            if !here.stop.is_at_point() {
+                continue;
+            }
+            let vcpu = here.vcpu;
+            let mut later = seen.observations.iter().skip(index + 1);
+            if !later.any(|other| other.vcpu == vcpu) {
+                return None;
+            }
+            let here = &mut seen.observations[index];
+            here.state = None;
+            here.stack = Vec::new();
+            here.save_area = None;
+        }
+        Some(seen)
+    }
+}
+
+/// The state that a hypervisor keeps of a processor after a shutdown, an internal error, a failed
+/// entry or a run without end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Remains {
+    /// Index of the observation that says how the processor was lost.
+    pub observation: usize,
+    /// The state. KVM on SVM resets the processor when the hardware shuts down; KVM on VMX, and KVM
+    /// where it requests the shutdown itself, leave it as it was.
+    pub state: Box<VcpuState>,
 }
 
 /// What was seen when the host regained control.
@@ -58,7 +97,8 @@ pub struct Observation {
     pub stop: Stop,
     /// The processor's state with the stopping instruction complete and before the host's
     /// events at this point. Absent where software could not observe it: after a
-    /// shutdown, and when the guest is stuck.
+    /// shutdown, and when the guest is stuck; and at points where the host did not look
+    /// ([`Observation::is_unobserved`]).
     pub state: Option<Box<VcpuState>>,
     /// The top [`STACK_SLOTS`] stack slots, zero-extended, top first; each is
     /// [`VcpuState::stack_width`] bytes. Empty if any of it lies outside RAM.
@@ -70,6 +110,15 @@ pub struct Observation {
     /// Accesses that reached the host since the last observation: ports other than sync
     /// points, and guest-physical addresses without RAM.
     pub accesses: Vec<Access>,
+}
+
+impl Observation {
+    /// Whether the host did not look at the state there, although it could have
+    /// ([`crate::scenario::Observe::Ends`], [`crate::scenario::HostEvent::before_completion`]).
+    #[must_use]
+    pub fn is_unobserved(&self) -> bool {
+        self.state.is_none() && self.stop.is_at_point()
+    }
 }
 
 /// Why a processor stopped.
@@ -103,6 +152,12 @@ impl Stop {
     #[must_use]
     pub fn shows_state(self) -> bool {
         !self.is_crash()
+    }
+
+    /// Whether it is a point of the scenario, after which the processor may go on.
+    #[must_use]
+    pub fn is_at_point(self) -> bool {
+        matches!(self, Self::Sync(_) | Self::Halted(Some(_)))
     }
 
     /// Whether the processor is lost: no guest ends in this way on purpose.

@@ -68,12 +68,28 @@ fn stop(stop: Stop) -> [u8; 2] {
     }
 }
 
-/// Everything that was observed in a run, in 128 bits: two runs with the same fingerprint are
+/// Everything that is judged of a run, in 128 bits: two runs with the same fingerprint are
 /// the same to the last field, for all that a fault of the memory is not likelier.
 #[must_use]
 pub fn fingerprint(transcript: &Transcript) -> u128 {
     let mut hasher = Whole(Xxh3::new());
-    transcript.hash(&mut hasher);
+    let Transcript {
+        observations,
+        memory_changes,
+        smm_memory_changes,
+        // What is left of a lost processor is told and not judged.
+        remains: _,
+        stage2,
+        state_faults,
+    } = transcript;
+    let judged = (
+        observations,
+        memory_changes,
+        smm_memory_changes,
+        stage2,
+        state_faults,
+    );
+    judged.hash(&mut hasher);
     hasher.0.digest128()
 }
 

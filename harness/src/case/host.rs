@@ -1,7 +1,7 @@
 //! Host events of a case.
 
 use spec_model::chipset::register::Register;
-use spec_model::scenario::{Action, HostEvent, Point, PointId};
+use spec_model::scenario::{Action, HostEvent, Point, PointId, PointKind};
 use spec_model::x86::field::Field;
 use spec_model::x86::save_area::Layout;
 use spec_model::x86::state::Shadow;
@@ -91,6 +91,8 @@ fn event(
     }
     let Some(at) = at else { return Vec::new() };
     let occurrence = host.nth.as_ref().map(|nth| nth.value);
+    let before_completion = host.moment.is_some();
+    check_moment(host, points, resolver);
     let stopped_matters = planned.iter().any(|planned| planned.is_for_stopped());
     let stoppers: Vec<Option<u8>> = match by {
         Some(by) => vec![Some(by)],
@@ -101,12 +103,42 @@ fn event(
         at,
         occurrence,
         by,
+        before_completion,
         actions: planned
             .iter()
             .map(|planned| planned.action(by.unwrap_or(0)))
             .collect(),
     };
     stoppers.into_iter().map(for_stopper).collect()
+}
+
+/// While an OUT is outstanding the host raises events for the processor that stopped and does
+/// nothing else.
+fn check_moment(host: &HostEntry, points: &Points<'_>, resolver: &mut Resolver<'_>) {
+    let Some(moment) = &host.moment else { return };
+    let is_halt =
+        |point: &&Point| point.name == host.at.value && matches!(point.kind, PointKind::Halt { .. });
+    if points.points.iter().any(|point| is_halt(&point)) {
+        resolver.mistakes.add(
+            moment.at,
+            format!(
+                "`{}` is a HLT, and the host sees it when it is complete",
+                host.at.value
+            ),
+            "raise the event at a sync point, or remove `raise`",
+        );
+    }
+    let own = host.step();
+    let others = Step { raise: None, ..own };
+    let raised = host.raise.iter().flat_map(|raises| &raises.0);
+    let events_only = host.raise.is_some() && raised.clone().all(|raise| *raise != Raise::ChipsetReset);
+    if others.acts() || others.vcpu.is_some() || !host.then.is_empty() || !events_only {
+        resolver.mistakes.add(
+            moment.at,
+            "before an OUT is complete the host raises events for the processor that stopped, and nothing else",
+            "write `do: nmi`, `smi`, `mc` or a list of them beside it, and other actions in another entry",
+        );
+    }
 }
 
 impl Step {

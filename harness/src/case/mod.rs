@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use spec_model::profile::{KVM_SVM, Profile};
 use spec_model::requirement::{self, Requirement};
-use spec_model::scenario::{Cpuid, Limits, Point, PointKind, Scenario, Watch};
+use spec_model::scenario::{Cpuid, Limits, Observe, Point, PointKind, Scenario, Watch};
 
 pub use claim::{Claim, PointClaim};
 pub use expectation::{
@@ -52,11 +52,12 @@ pub use mistake::{Mistake, Position};
 pub use print::print;
 pub use schema::{case_schema, stage2_schema};
 
+use crate::target::Mode as RunMode;
 use code::Code;
 use document::{Entries, Misfit};
 use mistake::Mistakes;
 use resolve::Resolver;
-use syntax::{CaseFile, LimitsEntry, Mode, PointEntry, WatchEntry};
+use syntax::{CaseFile, LimitsEntry, Mode, ObserveName, PointEntry, WatchEntry};
 
 use tree::{Node, Value};
 
@@ -101,6 +102,17 @@ impl Case {
             None => stem.into_owned(),
         };
         Self::load_as(name, file)
+    }
+
+    /// Makes the host look at no more than this in a run of that mode. Whoever saves the state at
+    /// every point has looked at it, whatever the case says.
+    pub fn observe_at_most(&mut self, observe: Observe, mode: RunMode) {
+        if self.scenario.stage2.is_none() {
+            self.scenario.observe = match mode {
+                RunMode::Normal => self.scenario.observe.max(observe),
+                RunMode::UserspaceRewrite | RunMode::Migrate => Observe::Points,
+            };
+        }
     }
 
     /// Reads one case file under a name that is known already.
@@ -294,11 +306,23 @@ fn build(
         points: code.points,
         events,
         schedule,
+        observe: match written.observe {
+            None | Some(ObserveName::Points) => Observe::Points,
+            Some(ObserveName::Ends) => Observe::Ends,
+        },
         limits: limits(written.limits.as_ref()),
         watches,
         chipset,
         stage2: None,
     };
+    observe::check_looked_at(&written.expect, &expectations.paths, &scenario, mistakes);
+    if scenario.observe == Observe::Ends && explore.is_some() {
+        mistakes.add(
+            key_position(tree, "explore"),
+            "`explore` is about what is observed at points, and with `observe: ends` nothing is",
+            "remove one of them",
+        );
+    }
     profiles::check_rows(&written.profiles, &profiles, &scenario, &expectations, mistakes);
     let checks = written
         .checks

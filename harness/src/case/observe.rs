@@ -1,7 +1,7 @@
 //! Paths and expectations of a case: from what is written to [`Expectations`].
 
 use spec_model::requirement;
-use spec_model::scenario::{Point, PointKind, Watch};
+use spec_model::scenario::{Observe, Point, PointId, PointKind, Scenario, Watch};
 use spec_model::x86::save_area::Layout;
 
 use super::declared::{Known, unknown_point};
@@ -57,6 +57,49 @@ pub(super) fn expectations(
         fields,
         steps: Vec::new(),
         refusals: Vec::new(),
+    }
+}
+
+/// An expectation about the state at a point where the host does not look at it says nothing, so
+/// it is a mistake. Watched memory is the host's own and always seen.
+pub(super) fn check_looked_at(
+    expect: &[Located<Expectation>],
+    paths: &[Vec<PathStep>],
+    scenario: &Scenario,
+    mistakes: &mut Mistakes,
+) {
+    for entry in expect {
+        let expectation = &entry.value;
+        let at = &expectation.at.value;
+        let index = scenario.points.iter().position(|point| point.name == *at);
+        let Some(point) = index.and_then(|index| u16::try_from(index).ok()).map(PointId) else {
+            continue;
+        };
+        let is_end = paths
+            .iter()
+            .any(|path| path.last().is_some_and(|last| last.at == *at));
+        let nth = expectation.nth.as_ref().map(|nth| nth.value);
+        let raised = scenario.events.iter().any(|event| {
+            let same = event.occurrence.is_none() || event.occurrence == nth;
+            event.at == point && event.before_completion && same
+        });
+        let why = if raised {
+            "the host raises an event there before the OUT is complete, so that there is no state to look at yet"
+        } else if scenario.observe == Observe::Ends && !is_end {
+            "with `observe: ends` the host looks at the state at the end of the run only"
+        } else {
+            continue;
+        };
+        for (name, _) in &expectation.fields {
+            if !name.value.starts_with("watch.") {
+                let what = format!("`{}` is not seen at `{at}`: {why}", name.value);
+                mistakes.add(
+                    name.at,
+                    what,
+                    "expect it at the end or at another point, or watch memory",
+                );
+            }
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use std::fmt::{self, Write};
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
 use spec_model::chipset::{Chipset, Implementation, Kind};
 use spec_model::scenario::{
-    Action, AddressSpace, Blob, HostEvent, Limits, MemoryRegion, Point, PointKind, SYNC_PORT, Scenario,
+    Action, AddressSpace, Blob, HostEvent, Limits, MemoryRegion, Observe, Point, PointKind, SYNC_PORT,
+    Scenario,
 };
 use spec_model::x86::field::FIELDS;
 use spec_model::x86::segment::SegmentName;
@@ -91,6 +92,9 @@ fn write_case(text: &mut String, scenario: &Scenario) -> fmt::Result {
             text,
             "  {name}: {{ address: {address:#x}, length: {length:#x}{smm} }}"
         )?;
+    }
+    if scenario.observe != Observe::default() {
+        writeln!(text, "observe: {}", scenario.observe.name())?;
     }
     if !scenario.schedule.is_empty() {
         writeln!(text, "schedule: {:?}", scenario.schedule)?;
@@ -247,6 +251,11 @@ fn write_event(text: &mut String, scenario: &Scenario, event: &HostEvent) -> fmt
     if let Some(by) = event.by {
         writeln!(text, "    by: {by}")?;
     }
+    if event.before_completion {
+        let raised = event.actions.iter().filter_map(raised).collect::<Vec<_>>();
+        writeln!(text, "    do: [{}]", raised.join(", "))?;
+        return writeln!(text, "    raise: before-completion");
+    }
     if event.actions.is_empty() {
         return writeln!(text, "    do: []");
     }
@@ -292,6 +301,16 @@ fn write_event(text: &mut String, scenario: &Scenario, event: &HostEvent) -> fmt
         }
     }
     Ok(())
+}
+
+/// The word for an event that is raised.
+fn raised(action: &Action) -> Option<&'static str> {
+    match action {
+        Action::Nmi { .. } => Some("nmi"),
+        Action::Smi { .. } => Some("smi"),
+        Action::MachineCheck { .. } => Some("mc"),
+        _ => None,
+    }
 }
 
 /// Bytes as hexadecimal digits, on lines of their own if they are many.

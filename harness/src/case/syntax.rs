@@ -45,6 +45,9 @@ pub(super) struct CaseFile {
     /// Guest-physical memory to record at every point, by name.
     #[serde(default)]
     pub(super) watch: Entries<WatchEntry>,
+    /// What the host looks at in the course of the run: `points` unless given.
+    #[serde(default)]
+    pub(super) observe: Option<ObserveName>,
     /// Which processor runs next, one number per stretch between two points.
     #[serde(default)]
     pub(super) schedule: Vec<Located<u8>>,
@@ -63,6 +66,16 @@ pub(super) struct CaseFile {
     /// The state at the start is refused with this error, so that nothing runs.
     #[serde(default)]
     pub(super) refused: Option<Located<ErrnoName>>,
+}
+
+/// What the host looks at in the course of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ObserveName {
+    /// The whole state at every point.
+    Points,
+    /// Which point it is, accesses and watched memory; the whole state at the end only.
+    Ends,
 }
 
 /// The machine at the start.
@@ -351,6 +364,9 @@ pub(super) struct HostEntry {
     /// What is set is refused with this error, and the run goes on without it.
     #[serde(default)]
     pub(super) refused: Option<Located<ErrnoName>>,
+    /// When to raise it: behind the OUT of the sync point unless given.
+    #[serde(default, rename = "raise")]
+    pub(super) moment: Option<Located<Moment>>,
     /// Further actions, in order.
     #[serde(default)]
     pub(super) then: Vec<Located<Step>>,
@@ -400,6 +416,14 @@ impl HostEntry {
             raise: self.raise.clone(),
         }
     }
+}
+
+/// When the host raises what it raises at a sync point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Moment {
+    /// While the OUT is outstanding: KVM_RUN has come back with it and has not been entered again.
+    BeforeCompletion,
 }
 
 /// An interrupt shadow.

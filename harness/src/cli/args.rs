@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use spec_model::defect::Defect;
 use spec_model::profile::Profile;
+use spec_model::scenario::Observe;
 
 use super::layout::LayoutArguments;
 use super::target_name::TargetName;
@@ -139,6 +140,17 @@ pub(super) struct RunArguments {
     /// change by that.
     #[arg(long)]
     pub(super) userspace_rewrite: bool,
+    /// What the host looks at: the whole state at every `points`, or only at the `ends` of the run,
+    /// so that looking cannot put right what a hypervisor forgot. Then expectations about the
+    /// state at points do not count.
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value = "points",
+        value_parser = observe,
+        conflicts_with_all = ["migrate", "userspace_rewrite"]
+    )]
+    pub(super) observe: Observe,
     /// Show the model's instructions and stops beside what the target did.
     #[arg(long)]
     pub(super) trace: bool,
@@ -248,12 +260,20 @@ pub(super) struct FamilyArguments {
     /// Take no deviation for known: what deviates is red, also where a file lists it.
     #[arg(long)]
     pub(super) no_deviations: bool,
+    /// What the host looks at: the whole state at every `points`, or only at the `ends` of each run.
+    #[arg(long, value_name = "WHERE", default_value = "points", value_parser = observe)]
+    pub(super) observe: Observe,
     /// Switch a defect on in the model. Repeatable; `conform defects` lists them.
     #[arg(long = "defect", value_name = "NAME")]
     pub(super) defects: Vec<Defect>,
     /// The implementation whose choices the target `model` makes.
     #[arg(long, value_name = "NAME", default_value = "kvm-svm", value_parser = profile)]
     pub(super) profile: &'static Profile,
+}
+
+fn observe(name: &str) -> Result<Observe, String> {
+    let found = Observe::ALL.into_iter().find(|observe| observe.name() == name);
+    found.ok_or_else(|| format!("`{name}` is not a place to look; write `points` or `ends`"))
 }
 
 fn profile(name: &str) -> Result<&'static Profile, String> {
@@ -290,8 +310,13 @@ mod tests {
             mode(&["--userspace-rewrite"]).expect("right"),
             Mode::UserspaceRewrite
         );
-        let error = mode(&["--userspace-rewrite", "--migrate"]).expect_err("wrong");
-        assert_eq!(error.exit_code(), 2);
+        for both in [
+            ["--userspace-rewrite", "--migrate"],
+            ["--observe=ends", "--migrate"],
+        ] {
+            let error = mode(&both).expect_err("wrong");
+            assert_eq!(error.exit_code(), 2);
+        }
     }
 
     #[test]
@@ -301,6 +326,7 @@ mod tests {
             (["conform", "run", "--target", "svm@debian:6"], "debian:X.Y"),
             (["conform", "run", "--defect", "none"], "conform defects"),
             (["conform", "run", "--profile", "xen"], "kvm-svm"),
+            (["conform", "run", "--observe", "all"], "`ends`"),
         ] {
             let error = Arguments::try_parse_from(arguments).expect_err("wrong");
             assert_eq!(error.exit_code(), 2);

@@ -25,6 +25,7 @@ use crate::target::Identity;
 
 pub(super) fn gates(arguments: &GatesArguments) -> Result<Status, Failure> {
     let payload = Payload::new().map_err(Failure::incomplete)?;
+    let payload = payload.observed_at(arguments.family.observe);
     if let Some(text) = &arguments.print {
         let row: Row = text.parse().map_err(Failure::wrong)?;
         print(&case_file(&payload, &row, arguments.family.profile)?)?;

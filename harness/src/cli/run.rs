@@ -6,7 +6,7 @@ use std::time::Instant;
 use spec_model::defect::DefectSet;
 use spec_model::profile::Profile;
 use spec_model::run::{outcomes, trace};
-use spec_model::scenario::Scenario;
+use spec_model::scenario::{Observe, Scenario};
 use spec_model::transcript::Transcript;
 
 use super::args::RunArguments;
@@ -21,8 +21,8 @@ use super::suite::Suite;
 use super::target_name::TargetName;
 use crate::case::Case;
 use crate::interrupt;
-use crate::judge::case::{judge_own, judge_run, profile};
-use crate::judge::{Verdict, VerdictKind};
+use crate::judge::case::{judge_own, judge_run, profile, view};
+use crate::judge::{Verdict, VerdictKind, not_looked_at};
 use crate::provision::{Cache, KernelName, provision, provision_xen};
 use crate::report::json::{TargetEntry, write_case, write_footer, write_header, write_identity};
 use crate::report::summary::{self, SummarizedLoss, TargetSummary};
@@ -37,6 +37,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Status, Failure> {
     suite.choose(&arguments.globs)?;
     if arguments.no_deviations {
         suite.deviations.clear();
+    }
+    for case in &mut suite.cases {
+        case.observe_at_most(arguments.observe, arguments.mode());
     }
     if let Some(seed) = arguments.shuffle {
         shuffle(&mut suite.cases, seed);
@@ -145,7 +148,8 @@ impl Runner<'_> {
         let command: Vec<String> = std::env::args_os()
             .map(|argument| argument.to_string_lossy().into_owned())
             .collect();
-        file.add(|out| write_header(out, &command, self.arguments.mode(), &entries));
+        let how = (self.arguments.mode(), self.arguments.observe);
+        file.add(|out| write_header(out, &command, how, &entries));
         self.json = Some(file);
         Ok(())
     }
@@ -175,7 +179,11 @@ impl Runner<'_> {
             if interrupt::interrupted() {
                 break;
             }
-            let (verdict, transcript) = judge_own(case, self.own_profile(case), self.defects);
+            let profile = self.own_profile(case);
+            let (verdict, transcript) = judge_own(case, profile, self.defects);
+            if let Some(transcript) = &transcript {
+                summary.not_looked_at += not_looked_at(&view(case, profile), transcript);
+            }
             self.verdict(summary, case, verdict, transcript.as_ref())?;
             if self.arguments.trace {
                 self.trace(case, None)?;
@@ -195,6 +203,7 @@ impl Runner<'_> {
         let options = RunOptions {
             fresh_vm: self.arguments.fresh_vm,
             mode: self.arguments.mode(),
+            observe: self.arguments.observe,
             allow_host_risk: self.arguments.allow_host_risk,
         };
         self.progress.show(&format!("{}: starting", summary.target));
@@ -221,6 +230,9 @@ impl Runner<'_> {
                 Run::Done(transcript) => Some(transcript),
                 Run::Unsupported(_) | Run::Died(_) | Run::Broken(_) => None,
             };
+            if let (Some(transcript), Some(profile)) = (transcript, profile(identity.backend)) {
+                summary.not_looked_at += not_looked_at(&view(case, profile), transcript);
+            }
             self.verdict(summary, case, verdict, transcript)?;
             if self.arguments.trace {
                 self.trace(case, Some((identity, transcript)))?;
@@ -321,6 +333,9 @@ impl Runner<'_> {
 
     fn finish(mut self, summaries: &[TargetSummary]) -> Result<Status, Failure> {
         let mut out = match self.arguments.mode() {
+            Mode::Normal if self.arguments.observe == Observe::Ends => {
+                "state looked at where runs end, and at no point before:\n".to_owned()
+            }
             Mode::Normal => String::new(),
             Mode::UserspaceRewrite => "all state read and written back at every point:\n".to_owned(),
             Mode::Migrate => "all state moved to a new virtual machine at every point:\n".to_owned(),

@@ -30,6 +30,7 @@ const NO_SMM: &str =
 
 pub(super) fn sequences(arguments: &SequencesArguments) -> Result<Status, Failure> {
     let payload = Payload::new().map_err(Failure::incomplete)?;
+    let payload = payload.observed_at(arguments.family.observe);
     if let Some(sequence) = &arguments.print {
         return print_case(&payload, sequence, arguments.family.profile);
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use spec_model::scenario::{Blob, Scenario};
+use spec_model::scenario::{Blob, Observe, Scenario};
 use spec_model::x86::segment::SegmentName;
 use spec_model::x86::state::{RSP, VcpuState};
 
@@ -65,6 +65,13 @@ impl Payload {
         payload.set(&mut scenario, &row);
         payload.case.scenario = scenario;
         Ok(payload)
+    }
+
+    /// The same with the host looking at no more than this in the course of a run.
+    #[must_use]
+    pub fn observed_at(mut self, observe: Observe) -> Self {
+        self.case.scenario.observe = observe;
+        self
     }
 }
 

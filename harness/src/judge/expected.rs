@@ -17,6 +17,9 @@ pub(super) struct Checked {
     pub(super) differences: Vec<Difference>,
     /// For each field expectation, whether the run reached a place where it applies.
     pub(super) applied: Vec<bool>,
+    /// Field expectations that hold or do not, nobody knows: the host looked at none of the places
+    /// where they apply.
+    pub(super) not_looked_at: usize,
 }
 
 /// Checks all expectations of a case.
@@ -25,23 +28,33 @@ pub(super) fn check(case: &CaseView<'_>, seen: &Transcript) -> Checked {
         return Checked {
             differences: super::stage2::check_steps(case, stage2),
             applied: Vec::new(),
+            not_looked_at: 0,
         };
     }
     let mut differences = super::host_state::check(case, seen, case.expectations.fields.len());
     if seen.observations.is_empty() {
         // The initial state was not taken, so that nothing ran.
         let applied = vec![false; case.expectations.fields.len()];
-        return Checked { differences, applied };
+        return Checked {
+            differences,
+            applied,
+            not_looked_at: 0,
+        };
     }
     differences.extend(path(case, seen));
     let mut applied = Vec::with_capacity(case.expectations.fields.len());
+    let mut not_looked_at = 0;
     for (number, expectation) in case.expectations.fields.iter().enumerate() {
-        let mut reached = false;
+        let (mut reached, mut looked_at) = (false, false);
         for (index, observation) in seen.observations.iter().enumerate() {
             if !applies(case, expectation, seen, index, observation) {
                 continue;
             }
             reached = true;
+            if observation.is_unobserved() && !matches!(expectation.field, ObservedField::Watch(_)) {
+                continue;
+            }
+            looked_at = true;
             let value = read(&expectation.field, observation, case.layout);
             if !admits(&expectation.allowed, &value) {
                 let difference = failed(case, expectation, number, seen, index, value);
@@ -49,8 +62,13 @@ pub(super) fn check(case: &CaseView<'_>, seen: &Transcript) -> Checked {
             }
         }
         applied.push(reached);
+        not_looked_at += usize::from(reached && !looked_at);
     }
-    Checked { differences, applied }
+    Checked {
+        differences,
+        applied,
+        not_looked_at,
+    }
 }
 
 /// Whether an expectation is about that observation.

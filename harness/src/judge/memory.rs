@@ -160,16 +160,13 @@ impl SaveAreas {
 fn free_bytes(case: &CaseView<'_>, outcome: &Outcome) -> BTreeMap<u64, u8> {
     let mut free = BTreeMap::new();
     for allowance in &outcome.allowances {
-        let observation = outcome.transcript.observations.get(allowance.observation);
-        let state = observation.and_then(|observation| observation.state.as_deref());
         let row = allowance
             .field
             .strip_prefix("save.")
             .and_then(|row| case.layout.row(row));
-        let (Some(state), Some(row)) = (state, row) else {
+        let (Some(start), Some(row)) = (allowance.address, row) else {
             continue;
         };
-        let start = state.smbase.wrapping_add(row.from_smbase());
         let width = usize::from(row.width).min(8);
         for (offset, bits) in allowance.any_bits.to_le_bytes().iter().take(width).enumerate() {
             *free.entry(start.wrapping_add(offset as u64)).or_insert(0) |= bits;

@@ -41,6 +41,7 @@ pub mod verdict;
 use spec_model::profile::Profile;
 use spec_model::requirement::Requirement;
 use spec_model::scenario::Scenario;
+use spec_model::transcript::Transcript;
 use spec_model::x86::save_area::Layout;
 
 use crate::case::Expectations;
@@ -70,6 +71,13 @@ pub struct CaseView<'a> {
 #[must_use]
 pub fn layout(scenario: &Scenario, profile: &Profile) -> &'static Layout {
     profile.layout(scenario.cpuid)
+}
+
+/// How many hand-written expectations a run says nothing about, since the host looked at none of
+/// the places where they apply ([`spec_model::scenario::Observe::Ends`]).
+#[must_use]
+pub fn not_looked_at(case: &CaseView<'_>, seen: &Transcript) -> usize {
+    expected::check(case, seen).not_looked_at
 }
 
 #[cfg(test)]

@@ -84,6 +84,7 @@ fn transcript() -> Transcript {
         ],
         memory_changes: Vec::new(),
         smm_memory_changes: Vec::new(),
+        remains: Vec::new(),
         stage2: None,
         state_faults: Vec::new(),
     }
@@ -339,6 +340,7 @@ fn allowances_free_bits_in_state_save_area_and_memory() {
     let allowance = |field: &str, any_bits| Allowance {
         observation: 1,
         field: field.to_owned(),
+        address: field.starts_with("save.").then(|| 0x3_0000 + row.from_smbase()),
         any_bits,
         requirement: &requirement::SMM_SAVE_004,
     };

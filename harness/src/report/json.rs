@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use spec_model::scenario::Observe;
 use spec_model::transcript::Transcript;
 
 use super::Judgement;
@@ -28,6 +29,7 @@ enum Record<'a> {
         version: &'static str,
         command: &'a [String],
         mode: Mode,
+        observe: Observe,
         targets: &'a [TargetEntry],
     },
     Target {
@@ -103,7 +105,7 @@ impl<'a> From<&&'a Deviation> for DeviationRecord<'a> {
 pub fn write_header(
     out: &mut impl Write,
     command: &[String],
-    mode: Mode,
+    (mode, observe): (Mode, Observe),
     targets: &[TargetEntry],
 ) -> io::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
@@ -114,6 +116,7 @@ pub fn write_header(
             version,
             command,
             mode,
+            observe,
             targets,
         },
     )

@@ -31,6 +31,8 @@ pub struct TargetSummary {
     /// Why cases were judged by what is written by hand alone, and how many each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub by_hand: BTreeMap<String, usize>,
+    /// Hand-written expectations that were not looked at, since the run was observed at its ends.
+    pub not_looked_at: usize,
     /// Why the target could not be used, or not any more.
     pub unusable: Option<String>,
     /// What the target said that it is.
@@ -239,6 +241,14 @@ pub fn write_details(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::
     let by_hand = "judged by what is written by hand alone";
     write_shared(out, by_hand, summaries, |summary| &summary.by_hand)?;
     write_shared(out, "unsupported", summaries, |summary| &summary.unsupported)?;
+    for summary in summaries.iter().filter(|summary| summary.not_looked_at > 0) {
+        writeln!(
+            out,
+            "{}: {} expectations about the state at points were not looked at; paths, accesses, memory and \
+             the state at the end were",
+            summary.target, summary.not_looked_at
+        )?;
+    }
     for summary in summaries {
         let target = &summary.target;
         match &summary.unusable {

@@ -12,6 +12,7 @@ use crate::judge::value::Value;
 use crate::judge::{Against, Cited, Difference, VerdictKind};
 use crate::target::complaint::{Complaint, ComplaintKind};
 use crate::target::{Lack, Mode};
+use spec_model::scenario::Observe;
 
 fn at(point: &str, index: usize) -> Place {
     Place::At {
@@ -223,7 +224,13 @@ fn json_is_a_line_per_record() {
         identity: None,
         unusable: Some("none".to_owned()),
     };
-    json::write_header(&mut out, &["conform".to_owned()], Mode::Migrate, &[entry]).expect("writes");
+    json::write_header(
+        &mut out,
+        &["conform".to_owned()],
+        (Mode::Migrate, Observe::Points),
+        &[entry],
+    )
+    .expect("writes");
     json::write_case(&mut out, &judgement(deviates(vec![auto_halt()]))).expect("writes");
     json::write_footer(&mut out, false, &[]).expect("writes");
     let text = String::from_utf8(out).expect("UTF-8");
@@ -233,6 +240,7 @@ fn json_is_a_line_per_record() {
         .collect();
     assert_eq!(records[0]["header"]["format"], 2);
     assert_eq!(records[0]["header"]["mode"], "migrate");
+    assert_eq!(records[0]["header"]["observe"], "points");
     let case = &records[1]["case"];
     assert_eq!(case["verdict"], "deviates");
     assert_eq!(case["differences"][0]["requirements"][0], "SMM-RSM-008");

@@ -6,6 +6,7 @@ use spec_model::scenario::Scenario;
 use spec_model::transcript::{Observation, Transcript};
 use spec_model::x86::field::FIELDS;
 use spec_model::x86::machine::TraceLine;
+use spec_model::x86::state::VcpuState;
 
 use crate::judge::stop;
 
@@ -43,7 +44,24 @@ pub fn write(
         }
         writeln!(out)?;
         write_fields(out, before, ours, theirs)?;
+        let left = seen.into_iter().flat_map(|seen| &seen.remains);
+        for left in left.filter(|left| left.observation == index) {
+            write_remains(out, name, &left.state)?;
+        }
         before = ours.or(before);
+    }
+    Ok(())
+}
+
+/// What a hypervisor still says of a processor that is lost.
+fn write_remains(out: &mut impl Write, name: &str, state: &VcpuState) -> fmt::Result {
+    writeln!(out, "         {name} leaves this state, which nothing specifies:")?;
+    let fresh = VcpuState::default();
+    for field in FIELDS {
+        let value = field.read(state);
+        if value != field.read(&fresh) || field.name == "rip" {
+            writeln!(out, "         {:20} {value:#x}", field.name)?;
+        }
     }
     Ok(())
 }

@@ -23,7 +23,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use spec_model::scenario::{Action, Blob, SYNC_PORT, Scenario};
+use spec_model::scenario::{Action, Blob, Observe, SYNC_PORT, Scenario};
 
 use super::case_file::{case_text, name, raised};
 use super::place::{At, LONGEST, NEXT, SLOTS, STEP, chains, slot};
@@ -180,7 +180,16 @@ impl Payload {
     /// # Errors
     /// If the case format changed.
     pub fn case(&self, sequence: &[Symbol]) -> Result<Case, BadPayload> {
-        read(sequence)
+        let mut case = read(sequence)?;
+        case.scenario.observe = self.template.observe;
+        Ok(case)
+    }
+
+    /// The same with the host looking at no more than this in the course of a run.
+    #[must_use]
+    pub fn observed_at(mut self, observe: Observe) -> Self {
+        self.template.observe = observe;
+        self
     }
 }
 

@@ -315,12 +315,14 @@ impl<'s> Walk<'s> {
             while self.machine.runnable().next().is_some() {
                 observations.push(self.machine.advance(0)?.observation);
             }
+            let _ = self.machine.observe_ends(&mut observations);
             script = self.machine.rules.choices.next_script();
             let (memory_changes, smm_memory_changes) = self.machine.state().memory.changes();
             let transcript = Transcript {
                 observations,
                 memory_changes: without_slots(memory_changes),
                 smm_memory_changes,
+                remains: Vec::new(),
                 stage2: None,
                 state_faults: Vec::new(),
             };

@@ -31,7 +31,7 @@ pub use lack::Lack;
 
 use serde::{Deserialize, Serialize};
 use spec_model::architecture::Architecture;
-use spec_model::scenario::Scenario;
+use spec_model::scenario::{Observe, Scenario};
 use spec_model::transcript::Transcript;
 
 pub use event::{Death, Event, LostBoot, Ran};
@@ -181,6 +181,8 @@ pub struct RunOptions {
     pub fresh_vm: bool,
     /// What the host does at every point, beside observing and what the scenario says.
     pub mode: Mode,
+    /// What it looks at in the course of a run, also where a scenario asks for more.
+    pub observe: Observe,
     /// Run also what may harm this host, if it has the bug in question.
     pub allow_host_risk: bool,
 }

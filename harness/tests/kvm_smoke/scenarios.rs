@@ -3,7 +3,7 @@
 use harness::target::kvm::Kvm;
 use harness::target::{Mode, Run, RunOptions};
 use spec_model::scenario::{
-    Action, AddressSpace, Blob, Cpuid, HostEvent, MemoryRegion, Point, PointId, PointKind, Scenario,
+    Action, AddressSpace, Blob, Cpuid, HostEvent, MemoryRegion, Observe, Point, PointId, PointKind, Scenario,
 };
 use spec_model::transcript::{Stop, Transcript};
 use spec_model::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
@@ -16,12 +16,14 @@ pub const REUSED: RunOptions = RunOptions {
     allow_host_risk: false,
     fresh_vm: false,
     mode: Mode::Normal,
+    observe: Observe::Points,
 };
 /// On a new machine.
 pub const FRESH: RunOptions = RunOptions {
     allow_host_risk: false,
     fresh_vm: true,
     mode: Mode::Normal,
+    observe: Observe::Points,
 };
 
 /// The device, or a note on why the test did not run.
@@ -106,6 +108,7 @@ pub fn at(point: u16, actions: Vec<Action>) -> HostEvent {
         at: PointId(point),
         occurrence: None,
         by: None,
+        before_completion: false,
         actions,
     }
 }

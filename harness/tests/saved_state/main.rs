@@ -1,5 +1,5 @@
 //! Saving and restoring all state at every point, in place or in a new virtual machine, must
-//! change nothing that a run shows.
+//! change nothing that a run shows, and nor must looking at the state there.
 //!
 //! Cases are judged in both modes like in any run. What the model does not have (the FPU,
 //! vector registers, XCR0, SYSENTER's MSRs, the PAT, the TSC) and generated register values
@@ -22,7 +22,7 @@ use harness::target::kvm::Kvm;
 use harness::target::{Event, Identity, Mode, Run, RunOptions, Target};
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
-use spec_model::scenario::Scenario;
+use spec_model::scenario::{Observe, Scenario};
 use spec_model::transcript::Stop;
 
 use provisioned::Kernel;
@@ -39,7 +39,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cases");
     let suite = match Suite::load_folders(&[cases]) {
-        Ok(suite) => Arc::new(suite),
+        Ok(mut suite) => {
+            for case in &mut suite.cases {
+                case.observe_at_most(Observe::Points, Mode::Migrate);
+            }
+            Arc::new(suite)
+        }
         Err(failure) => {
             eprintln!("{failure}");
             return ExitCode::FAILURE;
@@ -68,11 +73,15 @@ fn ignored(name: &str, reason: &str) -> Trial {
     Trial::test(format!("{name} [ignored: {reason}]"), || Ok(())).with_ignored_flag(true)
 }
 
-fn options(mode: Mode) -> RunOptions {
+/// How a run is made: what the host does with the state at every point, and what it looks at.
+type How = (Mode, Observe);
+
+fn options((mode, observe): How) -> RunOptions {
     RunOptions {
         allow_host_risk: false,
         fresh_vm: false,
         mode,
+        observe,
     }
 }
 
@@ -80,10 +89,10 @@ fn local(suite: &Suite) -> Result<(), Failed> {
     let mut kvm = Kvm::open()?;
     let identity = kvm.identity().clone();
     let generated = scenarios::generated(GENERATED_LOCAL);
-    check(&identity, suite, &generated, |scenarios, mode| {
+    check(&identity, suite, &generated, |scenarios, how| {
         let mut runs = Vec::new();
         let mut complaints = Vec::new();
-        kvm.run(scenarios, options(mode), &mut |event| match event {
+        kvm.run(scenarios, options(how), &mut |event| match event {
             Event::Ran(_, ran) => {
                 complaints.extend(ran.complaints);
                 runs.push(ran.run);
@@ -100,8 +109,8 @@ fn local(suite: &Suite) -> Result<(), Failed> {
 
 fn booted(kernel: &Kernel, suite: &Suite) -> Result<(), Failed> {
     let generated = scenarios::generated(GENERATED_BOOTED);
-    check(&kernel.identity, suite, &generated, |scenarios, mode| {
-        Ok(kernel.run(scenarios, options(mode))?)
+    check(&kernel.identity, suite, &generated, |scenarios, how| {
+        Ok(kernel.run(scenarios, options(how))?)
     })
 }
 
@@ -109,14 +118,17 @@ fn check(
     target: &Identity,
     suite: &Suite,
     generated: &[Scenario],
-    mut run: impl FnMut(&[Scenario], Mode) -> Result<Vec<Run>, Failed>,
+    mut run: impl FnMut(&[Scenario], How) -> Result<Vec<Run>, Failed>,
 ) -> Result<(), Failed> {
     let beyond = scenarios::beyond_the_model();
     let compared: Vec<Scenario> = beyond.iter().chain(generated).cloned().collect();
-    let plain = run(&compared, Mode::Normal)?;
+    let plain = run(&compared, (Mode::Normal, Observe::Points))?;
     for (scenario, run) in beyond.iter().zip(&plain) {
         scenarios::check_results(scenario, run)?;
     }
+    let at_ends = run(&compared, (Mode::Normal, Observe::Ends))?;
+    let wanted: Vec<Run> = plain.iter().map(seen_at_ends).collect();
+    same(target, "observed at the ends", &compared, &wanted, &at_ends)?;
     for mode in [Mode::UserspaceRewrite, Mode::Migrate] {
         let chosen = |case: &&Case| {
             let in_area = MIGRATED_AREAS.iter().any(|area| case.name.starts_with(area));
@@ -125,10 +137,10 @@ fn check(
         let cases: Vec<&Case> = suite.cases.iter().filter(chosen).collect();
         let mut all: Vec<Scenario> = cases.iter().map(|case| case.scenario.clone()).collect();
         all.extend_from_slice(&compared);
-        let mut runs = run(&all, mode)?;
+        let mut runs = run(&all, (mode, Observe::Points))?;
         let of_compared = runs.split_off(cases.len().min(runs.len()));
         judge(target, mode, suite, &cases, &runs)?;
-        same(target, mode, &compared, &plain, &of_compared)?;
+        same(target, mode.name(), &compared, &plain, &of_compared)?;
     }
     Ok(())
 }
@@ -175,10 +187,21 @@ fn judge(target: &Identity, mode: Mode, suite: &Suite, cases: &[&Case], runs: &[
     }
 }
 
-/// Every scenario shows what it shows without saving.
+/// What the run would have shown with nobody looking at the state before its end.
+fn seen_at_ends(run: &Run) -> Run {
+    match run {
+        Run::Done(transcript) => match transcript.seen_at_ends() {
+            Some(seen) => Run::Done(seen),
+            None => Run::Broken("a processor came to no end".to_owned()),
+        },
+        other => other.clone(),
+    }
+}
+
+/// Every scenario shows what it shows without saving, and with the host looking at every point.
 fn same(
     target: &Identity,
-    mode: Mode,
+    name: &str,
     scenarios: &[Scenario],
     plain: &[Run],
     saved: &[Run],
@@ -192,7 +215,6 @@ fn same(
             }
             (Run::Unsupported(one), Run::Unsupported(two)) if one == two => {}
             _ => {
-                let name = mode.name();
                 return Err(
                     format!("{}: without {plain:#x?}\nwith {name} {saved:#x?}", scenario.name).into(),
                 );
@@ -200,9 +222,8 @@ fn same(
         }
     }
     println!(
-        "{}, {}: {identical} of {} scenarios identical",
+        "{}, {name}: {identical} of {} scenarios identical",
         target.name,
-        mode.name(),
         scenarios.len()
     );
     if identical == 0 || saved.len() != scenarios.len() {

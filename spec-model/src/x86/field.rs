@@ -36,6 +36,28 @@ impl Field {
         (self.read)(state)
     }
 
+    /// Whether KVM takes a new value without looking at pending events: those that travel through
+    /// KVM_SET_DEBUGREGS and KVM_SET_MSRS.
+    pub(in crate::x86) fn is_set_without_events(&self) -> bool {
+        const QUIET: [&str; 14] = [
+            "dr0",
+            "dr1",
+            "dr2",
+            "dr3",
+            "dr6",
+            "dr7",
+            "kernel-gs-base",
+            "star",
+            "lstar",
+            "cstar",
+            "sfmask",
+            "smbase",
+            "mcg.status",
+            "mc0.status",
+        ];
+        QUIET.contains(&self.name)
+    }
+
     /// Sets the field. Bits of `value` beyond the field's width are dropped.
     pub fn write(&self, state: &mut VcpuState, value: u64) {
         (self.write)(state, value);

@@ -142,7 +142,7 @@ impl Machine<'_> {
     pub(super) fn settle_messages(&mut self) {
         for index in 0..self.state().vcpus.len() {
             if self.state().vcpus[index].state.apic.is_some() {
-                self.notice_at_exit(index);
+                self.notice_at_exit(index, true);
                 let _ = self.processor(index).take_init_and_startup();
             }
         }

@@ -69,6 +69,9 @@ pub struct Vcpu {
     pub just_entered: bool,
     /// After a faulting IRET: the hypervisor has yet to notice that NMIs are unblocked.
     pub nmi_unblocks_at_exit: bool,
+    /// With a defect: an NMI that a shadow held is looked at again only behind an instruction that
+    /// the processor executes itself.
+    pub nmi_awaits_step: bool,
     /// The hypervisor could not load the page-directory-pointer entries of a restored state.
     pub pdptes_lost: bool,
     /// The hypervisor steps over an IRET that faults, and its TF gets into the frame.

@@ -220,12 +220,27 @@ impl Processor<'_, '_> {
         events.nmi_pending > 0
             && !events.nmi_masked
             && !held
+            && !self.vcpu.nmi_awaits_step
             && match events.shadow {
                 Shadow::None => true,
                 Shadow::Sti => self.taken_in_shadow(profile.nmi_in_sti_shadow, &NMI_MASK_008),
                 Shadow::MovSs => self.rules.broken(Defect::MovSsShadowMissing),
             }
             && !self.host_keeps_nmi()
+    }
+
+    /// With `nmi-late-behind-skipped`: an NMI that the shadow `before` held is looked at again when
+    /// the processor has executed an instruction itself, which one that the hypervisor skips is not.
+    fn note_skipped(&mut self, instruction: &Instruction, before: Shadow, single_steps: bool) {
+        let events = self.state().events;
+        let waits = events.nmi_pending > 0 && !events.nmi_masked;
+        let held = before != Shadow::None && self.rules.broken(Defect::NmiLateBehindSkipped);
+        let skipped = matches!(
+            instruction.mnemonic(),
+            Mnemonic::In | Mnemonic::Out | Mnemonic::Rdmsr | Mnemonic::Wbinvd
+        );
+        let vcpu = &mut self.vcpu;
+        vcpu.nmi_awaits_step = waits && skipped && !single_steps && (held || vcpu.nmi_awaits_step);
     }
 
     /// With `nmi-at-entry-only`: the host may or may not have had a reason of its own, such as
@@ -313,6 +328,7 @@ impl Processor<'_, '_> {
                     self.state_mut().rflags &= !flag::RF;
                 }
                 self.note_completion(instruction, single_steps);
+                self.note_skipped(instruction, shadow, single_steps);
                 self.leave_with_illegal_code_width();
                 self.vcpu.last_io = io;
                 Ok(Ok(after))

@@ -5,7 +5,7 @@ use spec_model::choice::Choices;
 use spec_model::defect::DefectSet;
 use spec_model::error::ModelError;
 use spec_model::profile::KVM_SVM;
-use spec_model::scenario::{AddressSpace, Blob, Cpuid, Limits, MemoryRegion, Scenario};
+use spec_model::scenario::{AddressSpace, Blob, Cpuid, Limits, MemoryRegion, Observe, Scenario};
 use spec_model::transcript::Access;
 use spec_model::x86::decode_cache::DecodeCache;
 use spec_model::x86::exception::{Exception, Interruption};
@@ -349,6 +349,7 @@ fn state(bits: Bits, damage: Damage, operands: &Operands) -> VcpuState {
 fn scenario(state: VcpuState, contents: Vec<Blob>) -> Scenario {
     Scenario {
         name: "law".to_owned(),
+        observe: Observe::Points,
         cpuid: Cpuid {
             long_mode: true,
             ..Cpuid::default()

@@ -6,8 +6,8 @@ use spec_model::defect::DefectSet;
 use spec_model::profile::KVM_SVM;
 use spec_model::run::outcomes;
 use spec_model::scenario::{
-    Action, AddressSpace, Blob, Cpuid, HostEvent, Limits, MemoryRegion, Point, PointId, PointKind, SYNC_PORT,
-    Scenario,
+    Action, AddressSpace, Blob, Cpuid, HostEvent, Limits, MemoryRegion, Observe, Point, PointId, PointKind,
+    SYNC_PORT, Scenario,
 };
 use spec_model::transcript::{Observation, Stop, Transcript};
 use spec_model::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
@@ -93,6 +93,7 @@ pub fn scenario(code: &[(u64, &[u8])], points: usize, events: Vec<HostEvent>) ->
         schedule: Vec::new(),
         limits: Limits::default(),
         watches: Vec::new(),
+        observe: Observe::Points,
         stage2: None,
         chipset: None,
     }
@@ -103,6 +104,7 @@ pub fn at(point: u16, actions: Vec<Action>) -> HostEvent {
         at: PointId(point),
         occurrence: Some(1),
         by: None,
+        before_completion: false,
         actions,
     }
 }

@@ -12,6 +12,7 @@ use std::time::Instant;
 use spec_model::defect::DefectSet;
 use spec_model::profile::Profile;
 use spec_model::run::outcomes;
+use spec_model::scenario::Observe;
 
 use crate::batch::expected::Expected;
 use crate::batch::item::Item;
@@ -44,6 +45,8 @@ pub(super) struct Wanted<'a> {
     pub(super) save: Option<&'a PathBuf>,
     /// How many times at once a kernel is booted.
     pub(super) jobs: usize,
+    /// What the host looks at in the course of a run.
+    pub(super) observe: Observe,
     /// Switched on in the model.
     pub(super) defects: DefectSet,
 }
@@ -114,6 +117,7 @@ impl<'a, F: Family> All<'a, F> {
                 json: arguments.json.as_ref(),
                 save: arguments.save.as_ref(),
                 jobs: arguments.jobs,
+                observe: arguments.observe,
                 defects: arguments.defects.iter().copied().collect(),
             },
             payload,
@@ -197,7 +201,7 @@ impl<'a, F: Family> All<'a, F> {
             .collect();
         let mut known: Vec<usize> = Vec::new();
         let mut up: Option<Instant> = None;
-        let events = running::start::<F>(target, &items, self.wanted.jobs, identity.smm);
+        let events = running::start::<F>(target, &items, &self.wanted, identity.smm);
         while let Some(report) = running::next(&events) {
             let (number, seen, complaints) = match report {
                 Report::Identified(is) => {
@@ -339,7 +343,11 @@ pub(super) fn case_file<F: Family>(
             paths.push(path);
         }
     }
-    Ok(F::case_text(row, &paths))
+    let mut text = F::case_text(row, &paths);
+    if case.scenario.observe != Observe::default() {
+        text += &format!("observe: {}\n", case.scenario.observe.name());
+    }
+    Ok(text)
 }
 
 /// As for `conform run`.

@@ -8,6 +8,7 @@ use std::thread;
 use crate::batch::Family;
 use crate::batch::item::Item;
 use crate::batch::runner::Runner;
+use crate::cli::batch::Wanted;
 use crate::cli::session::{Kind, Prepared};
 use crate::interrupt;
 use crate::target::RunOptions;
@@ -43,14 +44,24 @@ pub(super) fn next(events: &Events) -> Option<Report> {
 
 /// Runs the items on threads of their own; a booted target several times at once if `jobs`
 /// says so, each with a share of them.
-pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], jobs: usize, smm: bool) -> Events {
+pub(super) fn start<F: Family>(
+    target: &Prepared,
+    items: &[Item<F::Row>],
+    wanted: &Wanted<'_>,
+    smm: bool,
+) -> Events {
+    let jobs = wanted.jobs;
+    let options = RunOptions {
+        observe: wanted.observe,
+        ..RunOptions::default()
+    };
     let (sender, receiver) = channel();
     let stop: Arc<AtomicBool> = std::sync::Arc::default();
     match &target.kind {
         Kind::Kvm(_) => {
             let (items, stop) = (items.to_vec(), Arc::clone(&stop));
             thread::spawn(move || {
-                if let Err(reason) = local::<F>(&items, smm, &stop, &sender) {
+                if let Err(reason) = local::<F>(&items, options, smm, &stop, &sender) {
                     let _ = sender.send(Report::Unusable(reason));
                 }
             });
@@ -61,7 +72,7 @@ pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], jobs: 
                 let mut config = config.clone();
                 config.stop = Arc::clone(&stop);
                 let sender = sender.clone();
-                thread::spawn(move || booted::<F>(Booted::new(*config), &share, &sender));
+                thread::spawn(move || booted::<F>(Booted::new(*config), &share, options, &sender));
             }
         }
         Kind::Model | Kind::XenPv { .. } | Kind::Unusable(_) => {}
@@ -69,15 +80,21 @@ pub(super) fn start<F: Family>(target: &Prepared, items: &[Item<F::Row>], jobs: 
     Events { receiver, stop }
 }
 
-fn booted<F: Family>(mut target: Booted, items: &[Item<F::Row>], sender: &Sender<Report>) {
+fn booted<F: Family>(
+    mut target: Booted,
+    items: &[Item<F::Row>],
+    options: RunOptions,
+    sender: &Sender<Report>,
+) {
     if !items.is_empty() {
         let mut sink = |report| drop(sender.send(report));
-        target.run_items::<F>(items, RunOptions::default(), &mut sink);
+        target.run_items::<F>(items, options, &mut sink);
     }
 }
 
 fn local<F: Family>(
     items: &[Item<F::Row>],
+    options: RunOptions,
     smm: bool,
     stop: &AtomicBool,
     sender: &Sender<Report>,
@@ -92,7 +109,7 @@ fn local<F: Family>(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let seen = runner.run(item, |scenario| kvm.run_one(scenario, RunOptions::default()));
+        let seen = runner.run(item, |scenario| kvm.run_one(scenario, options));
         let ran = Report::Ran(item.number, seen, log.complaints());
         if sender.send(ran).is_err() {
             break;

@@ -123,6 +123,7 @@ fn runs_that_did_not_happen_are_no_deviations() {
             observations: Vec::new(),
             memory_changes: Vec::new(),
             smm_memory_changes: Vec::new(),
+            remains: Vec::new(),
             stage2: None,
             state_faults: Vec::new(),
         });

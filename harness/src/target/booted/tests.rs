@@ -133,6 +133,7 @@ fn transcript_of_fake() -> Transcript {
         observations: observations.collect(),
         memory_changes: Vec::new(),
         smm_memory_changes: Vec::new(),
+        remains: Vec::new(),
         stage2: None,
         state_faults: Vec::new(),
     }

@@ -19,14 +19,12 @@ impl Session<'_> {
         *reached = reached.saturating_add(1);
         let occurrence = *reached;
         let scenario = self.scenario;
-        for event in &scenario.events {
-            let applies = event.at == point
-                && event.occurrence.is_none_or(|number| number == occurrence)
-                && event.by.is_none_or(|vcpu| vcpu == by);
-            if applies {
-                for action in &event.actions {
-                    self.act(action)?;
+        for event in scenario.events_at(point, occurrence, by) {
+            for action in &event.actions {
+                if let Some(vcpu) = processor_of(action).filter(|_| !event.before_completion) {
+                    self.complete(vcpu)?;
                 }
+                self.act(action)?;
             }
         }
         Ok(())
@@ -120,7 +118,7 @@ impl Session<'_> {
                 layout.name
             ))
         })?;
-        let smbase = self.machine.vcpu(vcpu)?.state()?.smbase;
+        let smbase = self.machine.vcpu(vcpu)?.registers()?.smbase;
         let address = smbase.wrapping_add(SAVE_AREA_OFFSET);
         let mut area = vec![0; SAVE_AREA_SIZE];
         let memory = &mut self.machine.memory;
@@ -135,5 +133,18 @@ impl Session<'_> {
                 "the host writes the save area at {address:#x}, where there is no RAM in SMM"
             )))
         }
+    }
+}
+
+/// The processor that an action is for, if it is for one.
+fn processor_of(action: &Action) -> Option<u8> {
+    match action {
+        Action::Nmi { vcpu }
+        | Action::Smi { vcpu }
+        | Action::MachineCheck { vcpu }
+        | Action::Shadow { vcpu, .. }
+        | Action::SetField { vcpu, .. }
+        | Action::WriteSaveArea { vcpu, .. } => Some(*vcpu),
+        Action::WriteMemory { .. } | Action::WriteChipset { .. } | Action::ResetChipset => None,
     }
 }

@@ -124,7 +124,7 @@ impl Kvm {
         };
         machine.load(scenario)?;
         // On any failure the machine is dropped: nobody knows what state it is in.
-        let ended = session::run(scenario, &mut machine, &self.device, &self.watchdog, options.mode)?;
+        let ended = session::run(scenario, &mut machine, &self.device, &self.watchdog, options)?;
         if ended.reusable && !options.fresh_vm {
             self.keep(machine);
         }

@@ -1,13 +1,13 @@
 //! One run: the schedule, the stops and what is observed at each.
 
 use spec_model::host_state::StateFault;
-use spec_model::scenario::{PointId, PointKind, SYNC_PORT, Scenario};
-use spec_model::transcript::{Access, AccessSpace, Observation, STACK_SLOTS, Stop, Transcript};
+use spec_model::scenario::{Observe, Point, PointId, PointKind, SYNC_PORT, Scenario};
+use spec_model::transcript::{Access, AccessSpace, Observation, Remains, STACK_SLOTS, Stop, Transcript};
 use spec_model::x86::save_area::{SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
 use spec_model::x86::segment::SegmentName;
 use spec_model::x86::state::VcpuState;
 
-use super::super::Mode;
+use super::super::{Mode, RunOptions};
 use super::device::Device;
 use super::exit::{Exit, InternalError};
 use super::failure::Failure;
@@ -29,6 +29,10 @@ pub(super) struct Session<'a> {
     pub(super) watchdog: &'a Watchdog,
     /// What the host does at each point beside observing and acting.
     pub(super) mode: Mode,
+    /// What the host looks at.
+    observe: Observe,
+    /// Processors that stand at a sync point whose OUT is outstanding.
+    outstanding: Vec<bool>,
     /// KVM has given the machine up and refuses its ioctls.
     pub(super) given_up: bool,
     /// What each processor can still do.
@@ -39,6 +43,7 @@ pub(super) struct Session<'a> {
     observations: Vec<Observation>,
     /// What the host set in vain.
     state_faults: Vec<StateFault>,
+    remains: Vec<Remains>,
     reusable: bool,
     /// Ends a KVM_RUN that sleeps; only with local APICs.
     tick: Option<Tick>,
@@ -92,7 +97,7 @@ pub(super) fn run(
     machine: &mut Machine,
     device: &Device,
     watchdog: &Watchdog,
-    mode: Mode,
+    options: RunOptions,
 ) -> Result<Ended, Failure> {
     let initial = |vcpu: &VcpuState| match vcpu.apic.as_deref() {
         Some(apic) if apic.waiting_for_sipi => Part::WaitsForSipi,
@@ -109,15 +114,22 @@ pub(super) fn run(
         accesses: Vec::new(),
         observations: Vec::new(),
         state_faults: Vec::new(),
+        remains: Vec::new(),
         reusable: true,
+        outstanding: vec![false; scenario.vcpus.len()],
+        observe: match options.mode {
+            Mode::Normal => scenario.observe.max(options.observe),
+            // What is saved at every point is looked at there.
+            Mode::UserspaceRewrite | Mode::Migrate => Observe::Points,
+        },
         scenario,
         machine,
         device,
         watchdog,
-        mode,
+        mode: options.mode,
         given_up: false,
     };
-    let run = session.run();
+    let run = session.run().and_then(|()| session.observe_ends());
     // A machine in which a call failed is not used again, and the run is over.
     session.reusable &= run.is_ok();
     session.note_faults(run)?;
@@ -125,6 +137,7 @@ pub(super) fn run(
     Ok(Ended {
         transcript: Transcript {
             observations: session.observations,
+            remains: session.remains,
             memory_changes,
             smm_memory_changes,
             stage2: None,
@@ -180,9 +193,13 @@ impl Session<'_> {
 
     /// What becomes of the processor that stopped, and what the host does there.
     fn go_on_after(&mut self, vcpu: u8, stop: Stop) -> Result<(), Failure> {
+        let goes_on = match stop {
+            Stop::Sync(_) => true,
+            Stop::Halted(Some(_)) => self.exception_waits(vcpu)?,
+            _ => false,
+        };
         self.parts[usize::from(vcpu)] = match stop {
-            Stop::Sync(_) => Part::Running,
-            Stop::Halted(Some(_)) if self.exception_waits() => Part::Running,
+            _ if goes_on => Part::Running,
             Stop::Halted(Some(_)) => Part::Halted {
                 nmi: false,
                 smi: false,
@@ -196,21 +213,51 @@ impl Session<'_> {
             self.host_events(point, vcpu)?;
         }
         if self.machine.has_apics {
+            // The host is the scheduler and has to ask, which it may when no OUT is half done.
+            self.complete_all()?;
             self.settle_messages()?;
         } else if at_point {
             self.wake_halted()?;
         }
-        if at_point {
+        if at_point && self.mode != Mode::Normal {
+            // What is outstanding has to be completed before the state is read to be saved (KVM
+            // API 5, KVM_EXIT_IO).
+            self.complete_all()?;
             self.save_and_restore()?;
         }
         Ok(())
     }
 
-    /// Whether the processor that stopped last has an exception to take, as after a single step of
-    /// HLT: then it goes on.
-    fn exception_waits(&self) -> bool {
-        let state = self.observations.last().and_then(|seen| seen.state.as_ref());
-        state.is_some_and(|state| state.events.exception.is_some())
+    /// Whether a processor that has just stopped at a HLT has an exception to take, as after a single
+    /// step of it: then it goes on. Where the host does not look at the state, TF says so.
+    fn exception_waits(&mut self, vcpu: u8) -> Result<bool, Failure> {
+        const TRAP_FLAG: u64 = 1 << 8;
+        let last = self.observations.last();
+        match last.and_then(|seen| seen.state.as_ref()) {
+            Some(state) => Ok(state.events.exception.is_some()),
+            None => Ok(self.machine.vcpu(vcpu)?.registers()?.rflags & TRAP_FLAG != 0),
+        }
+    }
+
+    /// Completes the OUT of the sync point at which a processor stands, unless it is complete.
+    ///
+    /// # Errors
+    /// If something else comes of it.
+    pub(super) fn complete(&mut self, vcpu: u8) -> Result<(), Failure> {
+        let outstanding = self.outstanding.get_mut(usize::from(vcpu));
+        if !outstanding.is_some_and(std::mem::take) {
+            return Ok(());
+        }
+        match self.machine.vcpu(vcpu)?.complete() {
+            None => Ok(()),
+            Some(exit) => Err(unexpected(vcpu, &format!("{exit:?} completing an OUT"))),
+        }
+    }
+
+    fn complete_all(&mut self) -> Result<(), Failure> {
+        (0..=u8::MAX)
+            .take(self.outstanding.len())
+            .try_for_each(|vcpu| self.complete(vcpu))
     }
 
     /// A machine check that shuts a processor down leaves a request in KVM that nothing but
@@ -286,14 +333,18 @@ impl Session<'_> {
     /// Lets the processor run until it reaches a point or cannot go on.
     fn stretch(&mut self, vcpu: u8) -> Result<Stopped, Failure> {
         let mut asleep = false;
+        // KVM_RUN completes it first.
+        if let Some(outstanding) = self.outstanding.get_mut(usize::from(vcpu)) {
+            *outstanding = false;
+        }
         loop {
             match self.machine.vcpu(vcpu)?.run() {
                 Exit::PortWrite { port, size, data } => match self.sync_point(port, &data) {
                     Some(point) => {
-                        return match self.machine.vcpu(vcpu)?.complete() {
-                            None => Ok(Stopped::Sync(point)),
-                            Some(exit) => Err(unexpected(vcpu, &format!("{exit:?} completing an OUT"))),
-                        };
+                        if let Some(outstanding) = self.outstanding.get_mut(usize::from(vcpu)) {
+                            *outstanding = true;
+                        }
+                        return Ok(Stopped::Sync(point));
                     }
                     None => {
                         for item in data.chunks(size) {
@@ -375,19 +426,70 @@ impl Session<'_> {
         }
     }
 
+    /// The point that a stop is, as far as the host has to know before it looks at the state: a
+    /// HLT is one by its address, for which the registers are read and nothing else.
+    fn point_of(&mut self, vcpu: u8, stopped: &Stopped) -> Result<Option<PointId>, Failure> {
+        let is_halt = |point: &Point| matches!(point.kind, PointKind::Halt { .. });
+        match stopped {
+            Stopped::Sync(point) => Ok(Some(*point)),
+            Stopped::Halted if self.observe == Observe::Ends && self.scenario.points.iter().any(is_halt) => {
+                let registers = self.machine.vcpu(vcpu)?.registers()?;
+                Ok(self.halt_point(&registers))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the host does not look at the state at a point that `vcpu` has just reached.
+    fn is_unobserved(&self, point: PointId, vcpu: u8) -> bool {
+        let reached = self.reached.get(usize::from(point.0)).copied();
+        let occurrence = reached.unwrap_or(0).saturating_add(1);
+        let before_completion = self.scenario.raises_before_completion(point, occurrence, vcpu);
+        let is_last = self.observations.len() as u64 + 1 >= u64::from(self.scenario.limits.observations);
+        !is_last && (self.observe == Observe::Ends || before_completion)
+    }
+
+    /// At the end of the run: the state of every processor whose last stop was a point at which
+    /// the host did not look.
+    fn observe_ends(&mut self) -> Result<(), Failure> {
+        for vcpu in (0..=u8::MAX).take(self.parts.len()) {
+            let last = self.observations.iter().rposition(|seen| seen.vcpu == vcpu);
+            let Some(last) = last.filter(|last| self.observations[*last].is_unobserved()) else {
+                continue;
+            };
+            self.complete(vcpu)?;
+            let state = match self.machine.vcpu(vcpu)?.state() {
+                Ok(state) => state,
+                // Another processor was its end: KVM refuses every ioctl.
+                Err(_) if self.given_up => continue,
+                Err(failure) => return Err(failure),
+            };
+            let (stack, save_area, watches) = (self.stack(&state), self.save_area(&state), self.watches());
+            let seen = &mut self.observations[last];
+            (seen.stack, seen.save_area, seen.watches) = (stack, save_area, watches);
+            seen.state = Some(Box::new(state.observable()));
+        }
+        Ok(())
+    }
+
     /// Records everything about a stop and says which one it is.
     fn observe(&mut self, vcpu: u8, stopped: Stopped) -> Result<Stop, Failure> {
+        let point = self.point_of(vcpu, &stopped)?;
+        let unobserved = point.is_some_and(|point| self.is_unobserved(point, vcpu));
+        if !unobserved {
+            self.complete(vcpu)?;
+        }
         let state = match &stopped {
+            _ if unobserved => None,
             Stopped::Sync(_) | Stopped::Halted | Stopped::WaitsForSipi => {
                 Some(self.machine.vcpu(vcpu)?.state()?)
             }
             // A virtual machine that KVM has given up refuses its getters too.
-            Stopped::InternalError(_) | Stopped::EntryFailed | Stopped::RunFailed(_) => {
-                self.machine.vcpu(vcpu)?.state().ok()
-            }
-            // SVM resets the processor at a shutdown (Linux arch/x86/kvm/svm/svm.c,
-            // shutdown_interception), and a stuck one is anywhere.
-            Stopped::Shutdown | Stopped::Stuck => None,
+            Stopped::InternalError(_)
+            | Stopped::EntryFailed
+            | Stopped::RunFailed(_)
+            | Stopped::Shutdown
+            | Stopped::Stuck => self.machine.vcpu(vcpu)?.state().ok(),
         };
         self.reusable &= matches!(
             stopped,
@@ -400,7 +502,10 @@ impl Session<'_> {
         self.refuse_what_is_lacking(&stopped, state.as_ref())?;
         let stop = match stopped {
             Stopped::Sync(point) => Stop::Sync(point),
-            Stopped::Halted => Stop::Halted(state.as_ref().and_then(|state| self.halt_point(state))),
+            Stopped::Halted => Stop::Halted(match &state {
+                Some(state) => self.halt_point(state),
+                None => point,
+            }),
             Stopped::WaitsForSipi => Stop::WaitsForSipi,
             Stopped::Shutdown => Stop::Shutdown,
             Stopped::InternalError(error) => Stop::InternalError(error.suberror),
@@ -408,8 +513,21 @@ impl Session<'_> {
             Stopped::RunFailed(errno) => Stop::RunFailed(errno),
             Stopped::Stuck => Stop::Stuck,
         };
-        // What a hypervisor that gave up leaves behind is half done and specified nowhere.
-        let state = state.filter(|_| matches!(stop, Stop::Sync(_) | Stop::Halted(_) | Stop::WaitsForSipi));
+        // What is left of a processor that is lost is specified nowhere: the hardware leaves the
+        // VMCB undefined at a shutdown, so that SVM resets the processor (Linux
+        // arch/x86/kvm/svm/svm.c, shutdown_interception), a hypervisor that gave up was half done,
+        // and a stuck one is anywhere. It is told all the same.
+        let (state, left) = if stop.is_crash() {
+            (None, state)
+        } else {
+            (state, None)
+        };
+        if let Some(left) = left {
+            self.remains.push(Remains {
+                observation: self.observations.len(),
+                state: Box::new(left.observable()),
+            });
+        }
         let observation = Observation {
             vcpu,
             stop,

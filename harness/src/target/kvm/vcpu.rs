@@ -57,8 +57,8 @@ pub(super) struct Vcpu {
     initial_msrs: Msrs,
     /// Whether it has machine checks.
     machine_checks: bool,
-    /// KVM_SMI was called and KVM may not have looked at it yet.
-    smi_raised: bool,
+    /// KVM_SMI or KVM_NMI was called and KVM may not have looked at it yet.
+    event_raised: bool,
     /// When its state was last read, it was in an SMM inside an NMI.
     inside_nmi: bool,
     /// What the KVM is, which says what it is listed to lack.
@@ -96,7 +96,7 @@ impl Vcpu {
             machine_checks,
             state_msrs: msr_list(&observed)?,
             initial_msrs: msr_list(&initial)?,
-            smi_raised: false,
+            event_raised: false,
             inside_nmi: false,
             backend: device.identity.backend,
         })
@@ -124,13 +124,36 @@ impl Vcpu {
     /// # Errors
     /// If an ioctl fails, as all do on a virtual machine that KVM has given up.
     pub(super) fn state(&mut self) -> Result<VcpuState, Failure> {
+        // First: reading the events makes KVM deliver a #DB payload into DR6 (Linux
+        // arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_get_vcpu_events).
+        let events = self.events()?;
+        self.inside_nmi = events.smm_inside_nmi;
         let mut state = VcpuState {
-            // First: reading the events makes KVM deliver a #DB payload into DR6 (Linux
-            // arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_get_vcpu_events).
-            events: self.events()?,
-            ..VcpuState::default()
+            events,
+            ..self.registers()?
         };
-        self.inside_nmi = state.events.smm_inside_nmi;
+        if self.has_apic {
+            let activity = self.activity()?;
+            let page = self
+                .fd
+                .get_lapic()
+                .map_err(Failure::host(HostCall::GetLapic, self.index))?;
+            let base = self
+                .fd
+                .get_sregs()
+                .map_err(Failure::host(HostCall::GetSregs, self.index))?;
+            state.apic = Some(Box::new(local_apic::load(&page, base.apic_base, activity)));
+        }
+        Ok(state)
+    }
+
+    /// Its registers, with nothing pending and without a local APIC: none of the getters makes
+    /// KVM look at events, as that of the events does (Linux arch/x86/kvm/x86.c, process_nmi).
+    ///
+    /// # Errors
+    /// If an ioctl fails.
+    pub(super) fn registers(&mut self) -> Result<VcpuState, Failure> {
+        let mut state = VcpuState::default();
         let regs = self
             .fd
             .get_regs()
@@ -151,14 +174,6 @@ impl Vcpu {
             .map_err(Failure::host(HostCall::GetMsrs, self.index))?;
         for entry in self.state_msrs.as_slice() {
             load_msr(&mut state, entry.index, entry.data);
-        }
-        if self.has_apic {
-            let activity = self.activity()?;
-            let page = self
-                .fd
-                .get_lapic()
-                .map_err(Failure::host(HostCall::GetLapic, self.index))?;
-            state.apic = Some(Box::new(local_apic::load(&page, sregs.apic_base, activity)));
         }
         Ok(state)
     }
@@ -193,11 +208,11 @@ impl Vcpu {
     /// # Errors
     /// If KVM refuses a value, or reports another one afterwards.
     pub(super) fn reset(&mut self, wanted: &VcpuState) -> Result<(), Failure> {
-        if self.smi_raised {
-            // KVM_SMI leaves a request that KVM turns into a pending SMI only when it next
-            // looks; reading the events makes it look, so that setting them can clear it.
+        if self.event_raised {
+            // KVM_SMI and KVM_NMI leave requests that KVM turns into pending events only when it next
+            // looks; reading the events makes it look, so that setting them can clear them.
             self.events()?;
-            self.smi_raised = false;
+            self.event_raised = false;
         }
         if self.inside_nmi && !wanted.events.smm_inside_nmi {
             // Linux 5.10 looks at `smm_inside_nmi` only if `smm` is set with it, so that the flag
@@ -264,11 +279,11 @@ impl Vcpu {
     /// # Errors
     /// If KVM refuses the value, does not keep it, or does not tell its state.
     pub(super) fn set_field(&mut self, field: &'static Field, value: u64) -> Result<(), Failure> {
-        let before = self.state()?;
+        let before = self.look_for(field)?;
         let mut after = before.clone();
         field.write(&mut after, value);
         self.change(&before, &after)?;
-        let mut read = self.state()?;
+        let mut read = self.look_for(field)?;
         if same_shadow(read.events.shadow, after.events.shadow) {
             read.events.shadow = after.events.shadow;
         }
@@ -277,6 +292,16 @@ impl Vcpu {
             return Ok(());
         }
         Err(lacks::failure(self.backend, self.not_kept(&[(field, set, read)])))
+    }
+
+    /// What has to be read to set a field. Reading the events makes KVM look at them, which only what
+    /// is about them may do.
+    fn look_for(&mut self, field: &Field) -> Result<VcpuState, Failure> {
+        if reads_events(field) {
+            self.state()
+        } else {
+            self.registers()
+        }
     }
 
     /// Changes the state from `before`, which is what it is, to `after`, with the setters
@@ -346,6 +371,7 @@ impl Vcpu {
     /// # Errors
     /// If the ioctl fails.
     pub(super) fn nmi(&mut self) -> Result<(), Failure> {
+        self.event_raised = true;
         self.fd.nmi().map_err(Failure::host(HostCall::Nmi, self.index))
     }
 
@@ -354,7 +380,7 @@ impl Vcpu {
     /// # Errors
     /// If the ioctl fails.
     pub(super) fn smi(&mut self) -> Result<(), Failure> {
-        self.smi_raised = true;
+        self.event_raised = true;
         self.fd.smi().map_err(Failure::host(HostCall::Smi, self.index))
     }
 
@@ -457,6 +483,13 @@ impl Vcpu {
         }
         set_msrs(&self.fd, self.index, &self.initial_msrs)
     }
+}
+
+/// Whether the events have to be read to set a field: it is one of them, or of the local APIC,
+/// whose state goes with what has arrived there.
+fn reads_events(field: &Field) -> bool {
+    const EVENTS: [&str; 7] = ["nmi.", "smm", "smi.", "init.", "shadow.", "exception.", "apic."];
+    EVENTS.iter().any(|prefix| field.name.starts_with(prefix))
 }
 
 /// The value of an MSR that belongs to the state.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use spec_model::scenario::{Action, Blob, HostEvent, PointId, PointKind, SYNC_PORT, Scenario};
+use spec_model::scenario::{Action, Blob, HostEvent, Observe, PointId, PointKind, SYNC_PORT, Scenario};
 use spec_model::transcript::{Observation, STACK_SLOTS, Stop, Transcript};
 use spec_model::x86::control::flag;
 use spec_model::x86::field::Field;
@@ -114,7 +114,13 @@ pub(super) fn run(
         if observations.len() + 1 >= scenario.limits.observations as usize {
             what = Stop::LimitReached;
         }
-        observations.push(observe(guest, scenario, what, seen.as_ref())?);
+        let unobserved = scenario.observe == Observe::Ends && what.is_at_point();
+        observations.push(observe(
+            guest,
+            scenario,
+            what,
+            seen.as_ref().filter(|_| !unobserved),
+        )?);
         let Some(seen) = seen.as_mut() else {
             break false;
         };
@@ -128,6 +134,7 @@ pub(super) fn run(
         observations,
         memory_changes: changes(&image, &memory),
         smm_memory_changes: Vec::new(),
+        remains: Vec::new(),
         stage2: None,
         state_faults: Vec::new(),
     };

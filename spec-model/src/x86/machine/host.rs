@@ -3,7 +3,8 @@
 use super::Machine;
 use crate::chipset::HostBridge;
 use crate::error::ModelError;
-use crate::scenario::{Action, PointId};
+use crate::scenario::{Action, Observe, PointId};
+use crate::transcript::Stop;
 use crate::x86::field::Field;
 use crate::x86::processor::Vcpu;
 use crate::x86::smm;
@@ -18,21 +19,34 @@ impl Machine<'_> {
             ))
         })?;
         *count += 1;
-        let count = *count;
-        for event in &scenario.events {
-            let here = event.at == point
-                && event.occurrence.is_none_or(|occurrence| occurrence == count)
-                && event.by.is_none_or(|vcpu| usize::from(vcpu) == index);
-            if here {
-                for action in &event.actions {
-                    self.act(action)?;
-                }
+        // An event that the host raises while the OUT is outstanding is recognised where one is
+        // that it raises afterwards: at the boundary behind the OUT (SDM vol. 3A 6.7 and 32.2,
+        // APM vol. 2 8.2 and 10.3.1: between instructions).
+        for event in scenario.events_at(point, *count, index as u8) {
+            for action in &event.actions {
+                self.act(action)?;
             }
         }
         Ok(())
     }
 
+    /// Whether the host does not look at the state at this stop.
+    pub(super) fn is_unobserved(&self, index: usize, stop: Stop) -> bool {
+        if !stop.is_at_point() || self.scenario.observe == Observe::Ends {
+            return stop.is_at_point();
+        }
+        // A HLT is complete when the host sees it.
+        let Stop::Sync(point) = stop else { return false };
+        let reached = self.state.reached.get(usize::from(point.0)).copied();
+        let occurrence = reached.unwrap_or(0) + 1;
+        self.scenario
+            .raises_before_completion(point, occurrence, index as u8)
+    }
+
     fn act(&mut self, action: &Action) -> Result<(), ModelError> {
+        if let Some(vcpu) = looks_at_events(action) {
+            self.vcpu(vcpu)?.nmi_awaits_step = false;
+        }
         match action {
             Action::Nmi { vcpu } => {
                 self.vcpu(*vcpu)?;
@@ -97,5 +111,24 @@ impl Machine<'_> {
             .vcpus
             .get_mut(usize::from(index))
             .ok_or_else(|| ModelError::BadScenario(format!("there is no processor {index}")))
+    }
+}
+
+/// The processor whose pending events the hypervisor looks at when the host acts: only registers
+/// that travel through KVM_SET_MSRS and KVM_SET_DEBUGREGS leave them alone, and what is in memory.
+fn looks_at_events(action: &Action) -> Option<u8> {
+    match action {
+        Action::Nmi { vcpu }
+        | Action::Smi { vcpu }
+        | Action::MachineCheck { vcpu }
+        | Action::Shadow { vcpu, .. } => Some(*vcpu),
+        Action::SetField { vcpu, field, .. } => {
+            let quiet = Field::named(field).is_some_and(Field::is_set_without_events);
+            (!quiet).then_some(*vcpu)
+        }
+        Action::WriteMemory { .. }
+        | Action::WriteSaveArea { .. }
+        | Action::WriteChipset { .. }
+        | Action::ResetChipset => None,
     }
 }

@@ -189,6 +189,7 @@ impl<'run> Machine<'run> {
             observations.push(stretch.observation);
             allowances.extend(stretch.allowances);
         }
+        allowances.extend(self.observe_ends(&mut observations));
         let (mut memory_changes, smm_memory_changes) = self.state.memory.changes();
         if self.scenario.needs_xen_pv() {
             memory_changes.retain(|blob| blob.address < HYPERVISOR_MEMORY);
@@ -196,6 +197,7 @@ impl<'run> Machine<'run> {
         Ok(Finished {
             transcript: Transcript {
                 stage2: None,
+                remains: Vec::new(),
                 observations,
                 memory_changes,
                 smm_memory_changes,

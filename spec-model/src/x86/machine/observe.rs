@@ -22,12 +22,45 @@ impl Machine<'_> {
     /// Records a stop, with the number of pending NMIs and the shadow as the host reads them
     /// (NMI-API-001, SHADOW-KIND-001, EXC-STEP-004).
     pub(super) fn observe(&mut self, index: usize, stop: Stop) -> Stretch {
-        self.notice_at_exit(index);
+        let unobserved = self.is_unobserved(index, stop);
+        self.notice_at_exit(index, !unobserved);
         self.note_facilities(index);
+        let visible = !unobserved && !stop.is_crash();
+        let mut stretch = self.look(index, stop, visible);
+        stretch.observation.accesses = std::mem::take(&mut self.state.accesses[index]);
+        stretch
+    }
+
+    /// At the end of the run: the state of every processor whose last stop was a point at which
+    /// the host did not look. So it is that behind the host's events there.
+    pub fn observe_ends(&mut self, observations: &mut [Observation]) -> Vec<Allowance> {
+        let mut allowances = Vec::new();
+        for index in 0..self.state.vcpus.len() {
+            let of_processor = |seen: &&mut Observation| usize::from(seen.vcpu) == index;
+            let numbered = observations
+                .iter()
+                .rposition(|seen| usize::from(seen.vcpu) == index);
+            let last = observations.iter_mut().rfind(of_processor);
+            let (Some(number), Some(last)) = (numbered, last.filter(|last| last.is_unobserved())) else {
+                continue;
+            };
+            self.notice_at_exit(index, true);
+            let mut seen = self.look(index, last.stop, true);
+            seen.observation.accesses = std::mem::take(&mut last.accesses);
+            *last = seen.observation;
+            for allowance in &mut seen.allowances {
+                allowance.observation = number;
+            }
+            allowances.extend(seen.allowances);
+        }
+        allowances
+    }
+
+    /// What is seen of a processor that has stopped, but for its accesses.
+    fn look(&self, index: usize, stop: Stop, visible: bool) -> Stretch {
         let mut allowances = Vec::new();
         let observation = self.state.observed;
         let vcpu = &self.state.vcpus[index];
-        let visible = stop.shows_state();
         let state = visible.then(|| {
             let mut state = Box::new(vcpu.state.clone().observable());
             for segment in &mut state.segments {
@@ -49,6 +82,7 @@ impl Machine<'_> {
             allowances.push(Allowance {
                 observation,
                 field: "rflags".to_owned(),
+                address: None,
                 any_bits: vcpu.undefined_flags,
                 requirement: &EXC_FLAGS_001,
             });
@@ -58,26 +92,31 @@ impl Machine<'_> {
             allowances.push(Allowance {
                 observation,
                 field: "dr6".to_owned(),
+                address: None,
                 any_bits: undefined,
                 requirement: &DBG_DR6_004,
             });
         }
         let in_smm = vcpu.state.events.in_smm;
-        if visible && in_smm {
+        if !stop.is_crash() && in_smm {
+            let layout = smm::layout(&self.rules);
+            let address = |row| Some(vcpu.state.smbase.wrapping_add(layout.row(row)?.from_smbase()));
             let leftovers = vcpu
                 .save_area_leftovers
                 .iter()
                 .map(|(row, bits, requirement)| Allowance {
                     observation,
                     field: format!("save.{row}"),
+                    address: address(*row),
                     any_bits: *bits,
                     requirement,
                 });
             allowances.extend(leftovers);
-            if vcpu.dr6_undefined {
+            if visible && vcpu.dr6_undefined {
                 allowances.push(Allowance {
                     observation,
                     field: "dr6".to_owned(),
+                    address: None,
                     any_bits: u64::MAX,
                     requirement: &SMM_DR6_001,
                 });
@@ -97,7 +136,6 @@ impl Machine<'_> {
             bytes.unwrap_or_default()
         };
         let watches = self.scenario.watches.iter().map(watch).collect();
-        let accesses = std::mem::take(&mut self.state.accesses[index]);
         let observation = Observation {
             vcpu: index as u8,
             stop,
@@ -105,7 +143,7 @@ impl Machine<'_> {
             stack,
             save_area,
             watches,
-            accesses,
+            accesses: Vec::new(),
         };
         Stretch {
             observation,
@@ -123,15 +161,16 @@ impl Machine<'_> {
         }
     }
 
-    /// What an exit to the host and its reading of the event state change by themselves:
-    /// nothing, by rights (NMI-API-002).
-    pub(in crate::x86) fn notice_at_exit(&mut self, index: usize) {
-        let drops_nmi = self.rules.broken(Defect::ReadingEventsDropsNmi);
+    /// What an exit to the host and, if it does so, its reading of the event state change by
+    /// themselves: nothing, by rights (NMI-API-002).
+    pub(in crate::x86) fn notice_at_exit(&mut self, index: usize, reads_events: bool) {
+        let drops_nmi = reads_events && self.rules.broken(Defect::ReadingEventsDropsNmi);
         let vcpu = &mut self.state.vcpus[index];
         vcpu.event_just_delivered = false;
         if std::mem::take(&mut vcpu.nmi_unblocks_at_exit) {
             vcpu.state.events.nmi_masked = false;
         }
+        vcpu.nmi_awaits_step &= !reads_events;
         let events = &mut vcpu.state.events;
         if drops_nmi && events.nmi_masked {
             events.nmi_pending = events.nmi_pending.min(1);
