@@ -167,7 +167,7 @@ target  conforms  known deviation  deviates  unexpectedly conforms  unsupported 
 kvm            1                0         0                      0            2       0     1.50s
 
 unsupported, with the number of cases per target:
-  no SMM
+  capability: KVM_CAP_X86_SMM is 0
     kvm (2)
 ";
     assert_eq!(out, expected);
