@@ -163,7 +163,7 @@ impl Finder {
                 }
             },
             (None, Some(open)) => {
-                if open.report.len() < LINES {
+                if open.report.len() < LINES && !line.is_empty() {
                     open.report.push(line.to_owned());
                 }
             }
