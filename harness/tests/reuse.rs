@@ -17,7 +17,7 @@ use harness::cli::suite::Suite;
 use harness::deviation::applicable;
 use harness::judge::case::profile;
 use harness::target::kvm::Kvm;
-use harness::target::{Identity, Mode, Run, RunOptions, Target};
+use harness::target::{Event, Identity, Mode, Run, RunOptions, Target};
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
 use spec_model::outcome::Allowance;
@@ -138,7 +138,11 @@ fn without(open: &[Allowance], run: &Run) -> Run {
 fn local(suite: &Suite) -> Result<(), Failed> {
     let run_all = |kvm: &mut Kvm, scenarios: &[Scenario], options| {
         let mut runs = Vec::new();
-        kvm.run(scenarios, options, &mut |_, run| runs.push(run));
+        kvm.run(scenarios, options, &mut |event| {
+            if let Event::Ran(_, ran) = event {
+                runs.push(ran.run);
+            }
+        });
         runs
     };
     let mut kvm = Kvm::open()?;
