@@ -100,6 +100,12 @@ pub struct Complaint {
 }
 
 impl Complaint {
+    /// Whether another one is the same but for addresses, times and the like.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.kind, &self.function) == (other.kind, &other.function)
+    }
+
     /// One that is no more than a line.
     #[must_use]
     pub fn line(kind: ComplaintKind, headline: String) -> Self {
@@ -157,7 +163,7 @@ impl Finder {
                 }
             },
             (None, Some(open)) => {
-                if open.report.len() < LINES {
+                if open.report.len() < LINES && !line.is_empty() {
                     open.report.push(line.to_owned());
                 }
             }

@@ -113,7 +113,7 @@ impl Booted {
     ) {
         let (mut idle, mut fruitless, mut careful) = (0, 0, false);
         // Lost in some scenario that was not announced: the next boot tells in which.
-        let mut unexplained: Option<String> = None;
+        let mut unexplained: Option<(String, Vec<Complaint>)> = None;
         while !left.is_empty() {
             let before = left.len();
             let end = self.boot(&job(&left, careful), &mut left, sink);
@@ -139,8 +139,15 @@ impl Booted {
             match culprit {
                 Some(number) => {
                     let during = culprit;
-                    if let Some(reason) = unexplained.take() {
+                    if let Some((reason, mut complaints)) = unexplained.take() {
                         sink(Report::BootLost(LostBoot { reason, during }));
+                        let again = |complaint: &Complaint| {
+                            loss.complaints.iter().any(|other| other.is_like(complaint))
+                        };
+                        complaints.retain(|complaint| !again(complaint));
+                        if !complaints.is_empty() {
+                            sink(Report::Complained(complaints));
+                        }
                     }
                     let reason = reason.clone();
                     sink(Report::BootLost(LostBoot { reason, during }));
@@ -149,14 +156,11 @@ impl Booted {
                     }
                 }
                 None => {
-                    if !loss.complaints.is_empty() {
-                        sink(Report::Complained(loss.complaints));
-                    }
                     let reason = reason.clone();
                     if batched && !careful {
-                        unexplained = Some(reason);
+                        unexplained = Some((reason, loss.complaints));
                     } else {
-                        sink(Report::BootLost(LostBoot { reason, during: None }));
+                        lost_between(reason, loss.complaints, sink);
                     }
                 }
             }
@@ -172,8 +176,8 @@ impl Booted {
                 break;
             }
         }
-        if let Some(reason) = unexplained {
-            sink(Report::BootLost(LostBoot { reason, during: None }));
+        if let Some((reason, complaints)) = unexplained {
+            lost_between(reason, complaints, sink);
         }
     }
 
@@ -386,6 +390,14 @@ impl Booted {
     #[must_use]
     pub fn boot_time(&self) -> Option<Duration> {
         self.boot_time
+    }
+}
+
+/// Tells that a boot was lost while no scenario ran, as far as anybody knows.
+fn lost_between(reason: String, complaints: Vec<Complaint>, sink: &mut dyn FnMut(Report)) {
+    sink(Report::BootLost(LostBoot { reason, during: None }));
+    if !complaints.is_empty() {
+        sink(Report::Complained(complaints));
     }
 }
 
