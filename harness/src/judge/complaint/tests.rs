@@ -32,6 +32,7 @@ fn done(complaints: &[Complaint]) -> Ran {
         observations: Vec::new(),
         memory_changes: Vec::new(),
         smm_memory_changes: Vec::new(),
+        remains: Vec::new(),
         stage2: None,
         state_faults: Vec::new(),
     });
