@@ -65,7 +65,11 @@ pub(crate) unsafe fn call(fd: c_int, request: u32, argument: *mut c_void) -> c_i
         // SAFETY: as the caller promises.
         return unsafe { passed(fd, request, argument) };
     };
-    if request == abi::KVM_RUN && !matches!(effect, Effect::Fail(_) | Effect::Lie) {
+    let of_any_call = matches!(
+        effect,
+        Effect::Fail(_) | Effect::Lie | Effect::Warn | Effect::Panic | Effect::Exit
+    );
+    if request == abi::KVM_RUN && !of_any_call {
         return run_broken(fd, &text, &effect);
     }
     let through = |fd| {
@@ -172,6 +176,28 @@ pub(crate) unsafe fn call(fd: c_int, request: u32, argument: *mut c_void) -> c_i
                 unsafe { put(argument, &bytes) };
             }
             result
+        }
+        Effect::Warn => {
+            let result = through(fd);
+            // As the kernel's own WARN looks.
+            let line = "<4>WARNING: CPU: 0 PID: 1 at arch/x86/kvm/x86.c:1 sabotage+0x1/0x2 [kvm]\n";
+            if kernel::write_file("/dev/kmsg", line) {
+                applied(&text);
+            }
+            result
+        }
+        Effect::Panic => {
+            applied(&text);
+            // Only a kernel whose init this is may be lost.
+            if std::process::id() == 1 {
+                kernel::write_file("/proc/sys/kernel/sysrq", "1");
+                kernel::write_file("/proc/sysrq-trigger", "c");
+            }
+            through(fd)
+        }
+        Effect::Exit => {
+            applied(&text);
+            std::process::exit(0)
         }
         Effect::DirtyLog { full } => {
             let result = through(fd);

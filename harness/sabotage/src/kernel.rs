@@ -1,6 +1,7 @@
 //! System calls as such, past the functions that this library replaces.
 
 use std::ffi::{CStr, c_int, c_long, c_void};
+use std::io::Write as _;
 
 /// `ioctl`, with the result and errno of the C library.
 pub(crate) fn ioctl(fd: c_int, request: u32, argument: *mut c_void) -> c_int {
@@ -75,4 +76,10 @@ pub(crate) fn write_memory(address: u64, bytes: &[u8]) -> bool {
     let written =
         unsafe { libc::process_vm_writev(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
     usize::try_from(written) == Ok(bytes.len())
+}
+
+/// Writes a text to a file of the kernel; whether that worked.
+pub(crate) fn write_file(path: &str, text: &str) -> bool {
+    let file = std::fs::File::options().write(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).is_ok()
 }

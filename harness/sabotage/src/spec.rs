@@ -24,6 +24,9 @@
 //! | `forget` | what the guest wrote to memory is undone, page by page |
 //! | `forget-page` | the same for the first page only |
 //! | `scribble` | a byte of guest memory changes that the guest did not write |
+//! | `warn` | the kernel's log gets a WARNING, once |
+//! | `panic` | the kernel panics (in a booted kernel only, for whoever runs this as root) |
+//! | `exit` | the program ends with status 0 |
 //!
 //! Further words say when: `from=5` from the fifth call on, `only=5` at the fifth call only,
 //! `vm=2` in the second virtual machine with a vCPU only. Calls are counted in the process, or
@@ -72,6 +75,9 @@ pub(crate) enum Effect {
     On,
     Forget { page: bool },
     Scribble,
+    Warn,
+    Panic,
+    Exit,
 }
 
 /// Where in a structure.
@@ -168,6 +174,9 @@ fn effect(request: u32, word: &str) -> Option<Effect> {
         "forget" if is_run => Effect::Forget { page: false },
         "forget-page" if is_run => Effect::Forget { page: true },
         "scribble" if is_run => Effect::Scribble,
+        "warn" => Effect::Warn,
+        "panic" => Effect::Panic,
+        "exit" => Effect::Exit,
         _ => return None,
     })
 }
