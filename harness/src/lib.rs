@@ -5,6 +5,8 @@
 #[cfg(feature = "suite")]
 pub mod assembler;
 #[cfg(feature = "suite")]
+pub mod baseline;
+#[cfg(feature = "suite")]
 pub mod batch;
 #[cfg(feature = "suite")]
 pub mod case;

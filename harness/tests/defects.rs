@@ -14,7 +14,7 @@ use std::time::Duration;
 use harness::case::Case;
 use harness::cli::suite::Suite;
 use harness::judge::VerdictKind;
-use harness::judge::case::judge_own;
+use harness::judge::case::judge_own_uncited;
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::{Defect, DefectSet};
 use spec_model::historic_bug::{self, Expression};
@@ -130,7 +130,7 @@ fn verdicts(suite: &Arc<Suite>, defects: DefectSet) -> Result<Vec<VerdictKind>, 
     let judged = Arc::clone(suite);
     std::thread::spawn(move || {
         for case in &judged.cases {
-            let (verdict, _) = judge_own(case, case.own_profile(), defects);
+            let (verdict, _) = judge_own_uncited(case, case.own_profile(), defects);
             // A receiver that is gone has given up; so does this thread.
             if sender.send(verdict.kind()).is_err() {
                 return;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use harness::cli::suite::Suite;
 use harness::judge::VerdictKind;
-use harness::judge::case::judge_own;
+use harness::judge::case::judge_own_uncited;
 use harness::target::other_architecture;
 use spec_model::architecture::Architecture;
 use spec_model::defect::DefectSet;
@@ -23,7 +23,7 @@ fn every_case_runs_under_every_profile() {
         .filter(|profile| profile.smm || profile.architecture == Architecture::Arm64)
     {
         for case in &suite.cases {
-            let (verdict, _) = judge_own(case, profile, DefectSet::NONE);
+            let (verdict, _) = judge_own_uncited(case, profile, DefectSet::NONE);
             let expected = match case.row_missing_in(profile) {
                 _ if other_architecture(&case.scenario, profile.architecture).is_some() => {
                     assert!(

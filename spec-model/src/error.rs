@@ -12,6 +12,10 @@ pub enum ModelError {
         /// Linear address in bytes.
         address: u64,
     },
+    /// The payload does something else that the model leaves out, for instance with an MSR that
+    /// it does not know.
+    #[error("{0}")]
+    Unmodelled(String),
     /// The scenario contradicts itself.
     #[error("{0}")]
     BadScenario(String),
@@ -24,4 +28,19 @@ pub enum ModelError {
     /// The same, although few outcomes come of them.
     #[error("more than {0} combinations of open choices are possible; the scenario leaves too much open")]
     TooManyWays(usize),
+}
+
+impl ModelError {
+    /// Whether the model falls short of a scenario that may well be right: a processor can run
+    /// it, and what a person expects of it can be judged without the model.
+    #[must_use]
+    pub const fn is_gap(&self) -> bool {
+        match self {
+            Self::UnknownInstruction { .. }
+            | Self::Unmodelled(_)
+            | Self::TooManyOutcomes(_)
+            | Self::TooManyWays(_) => true,
+            Self::BadScenario(_) | Self::Chipset(_) => false,
+        }
+    }
 }

@@ -84,6 +84,14 @@ pub enum Stop {
 }
 
 impl Stop {
+    /// Whether the processor's state, its stack and its state-save area can be observed there:
+    /// not where it is lost, and software has nothing to read them from. This is what cases are
+    /// checked by, what the model shows and what a target has to show.
+    #[must_use]
+    pub fn shows_state(self) -> bool {
+        !self.is_crash()
+    }
+
     /// Whether the processor is lost: no guest ends in this way on purpose.
     #[must_use]
     pub fn is_crash(self) -> bool {

@@ -11,7 +11,7 @@ use super::item::Seen;
 use super::{BadPayload, Family};
 use crate::case::Expectations;
 use crate::deviation::Deviation;
-use crate::judge::case::judge_run;
+use crate::judge::case::{cite, judge_run_uncited, profile};
 use crate::judge::difference::Subject;
 use crate::judge::{Against, Verdict, VerdictKind};
 use crate::target::{Identity, Mode, Run};
@@ -130,12 +130,19 @@ impl<'d, R: Clone> Tally<'d, R> {
     }
 
     /// Keeps one to be shown, unless one that differs in the same way is kept already or there
-    /// are many.
-    pub fn show(&mut self, row: &R, verdict: Verdict<'d>, run: Option<Run>) {
+    /// are many. What is kept gets its requirements from `cite`.
+    pub fn show(
+        &mut self,
+        row: &R,
+        mut verdict: Verdict<'d>,
+        run: Option<Run>,
+        cite: impl FnOnce(&mut Verdict<'d>),
+    ) {
         let way = way(&verdict);
         if let Some(shown) = self.shown.iter_mut().find(|shown| shown.way == way) {
             shown.count += 1;
         } else if self.shown.len() < SHOWN {
+            cite(&mut verdict);
             self.shown.push(Shown {
                 row: row.clone(),
                 verdict,
@@ -216,6 +223,7 @@ fn way(verdict: &Verdict<'_>) -> String {
     match against {
         Against::Pure => way,
         Against::WithDeviations(_) => format!("beside known deviations: {way}"),
+        Against::ByHand(_) => format!("from what is written by hand: {way}"),
     }
 }
 
@@ -253,7 +261,8 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
                 let kind = kind(expected, allowed.fingerprint);
                 tally.count(group, kind, Some(allowed.behaviour));
                 if kind == VerdictKind::UnexpectedlyConforms {
-                    tally.show(&expected.row, Verdict::UnexpectedlyConforms(Vec::new()), None);
+                    let verdict = Verdict::UnexpectedlyConforms(Vec::new());
+                    tally.show(&expected.row, verdict, None, |_| {});
                 }
             }
             Seen::Untold => {
@@ -267,7 +276,7 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
                 };
                 let mut case = self.payload.case(&expected.row)?;
                 case.expectations = Expectations::default();
-                let verdict = judge_run(
+                let verdict = judge_run_uncited(
                     &case,
                     self.identity,
                     Mode::Normal,
@@ -282,7 +291,11 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
                 tally.count(group, verdict.kind(), behaviour);
                 let harmless = matches!(verdict, Verdict::Conforms | Verdict::KnownDeviation(_));
                 if !harmless {
-                    tally.show(&expected.row, verdict, Some(*run));
+                    tally.show(&expected.row, verdict, Some(*run), |verdict| {
+                        if let Some(profile) = profile(self.identity.backend) {
+                            cite(&case, profile, self.defects, verdict);
+                        }
+                    });
                 }
             }
         }

@@ -100,7 +100,7 @@ fn point(
         );
     }
     let mut read = Vec::new();
-    observe::read_fields(fields, observable, resolver, &mut |name, field, allowed| {
+    observe::read_fields(fields, observable, resolver, &mut |name, field, allowed, _| {
         read.push(FieldExpectation {
             at: at.value.clone(),
             nth: None,

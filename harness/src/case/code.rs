@@ -11,6 +11,7 @@ use super::preset::UNEXPECTED;
 use super::syntax::Mode;
 use super::tree;
 use crate::assembler::{self, AssemblyError, Bits, Section};
+use crate::judge::stop;
 
 /// Name of the point that real-mode vectors without a handler lead to.
 pub(super) const UNEXPECTED_POINT: &str = "unexpected";
@@ -150,7 +151,7 @@ pub(super) fn assemble(
             labels.names.extend(declared::labels_of(line).map(str::to_owned));
             if let Some(point) = declared::point_of(line) {
                 let name = point.name.as_str();
-                if super::expectation::ENDS.contains(&name) {
+                if stop::end(name).is_some() {
                     mistakes.add(
                         tree::in_text(source, text.at, number + 1, 1),
                         format!("`{name}` is not free as the name of a point"),

@@ -2,11 +2,12 @@
 
 use spec_model::requirement::Requirement;
 use spec_model::scenario::Watch;
+use spec_model::stage2::transcript::{End, MemoryExit, StepSeen};
 use spec_model::transcript::STACK_SLOTS;
 use spec_model::x86::field::Field;
 use spec_model::x86::save_area::{Layout, Row};
 
-use crate::judge::value::Value;
+use crate::judge::stage2::StepPart;
 
 /// All expectations of one case.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,18 +21,64 @@ pub struct Expectations {
 }
 
 /// One fact at one step of a scenario about stage-2 mappings.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepExpectation {
     /// Number of the step, from 0.
     pub step: usize,
-    /// Name of the fact, as [`crate::judge::stage2`] has it.
-    pub fact: &'static str,
     /// What must be seen.
-    pub allowed: Value,
+    pub expected: StepFact,
     /// Line in the case file, counted from 1.
     pub line: usize,
     /// Column in the case file, counted from 1.
     pub column: usize,
+}
+
+/// A part of what a step shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepFact {
+    /// What is read.
+    Value(u64),
+    /// Every access that reaches the host, in order.
+    Exits(Vec<MemoryExit>),
+    /// How it ends.
+    End(End),
+    /// Every page in the dirty log.
+    Dirty(Vec<u64>),
+}
+
+impl StepFact {
+    /// Whether that is what was seen.
+    #[must_use]
+    pub fn holds(&self, seen: &StepSeen) -> bool {
+        match self {
+            Self::Value(value) => seen.value == Some(*value),
+            Self::Exits(exits) => seen.exits == *exits,
+            Self::End(end) => seen.end == *end,
+            Self::Dirty(pages) => seen.dirty.as_ref() == Some(pages),
+        }
+    }
+
+    /// Which part it is.
+    pub(crate) const fn part(&self) -> StepPart {
+        match self {
+            Self::Value(_) => StepPart::Value,
+            Self::Exits(_) => StepPart::Exits,
+            Self::End(_) => StepPart::End,
+            Self::Dirty(_) => StepPart::Dirty,
+        }
+    }
+
+    /// A step that shows this and nothing else.
+    pub(crate) fn as_seen(&self) -> StepSeen {
+        let mut seen = StepSeen::default();
+        match self {
+            Self::Value(value) => seen.value = Some(*value),
+            Self::Exits(exits) => seen.exits.clone_from(exits),
+            Self::End(end) => seen.end = *end,
+            Self::Dirty(pages) => seen.dirty = Some(pages.clone()),
+        }
+        seen
+    }
 }
 
 /// One stop on a path.
@@ -88,6 +135,15 @@ pub enum ObservedField {
     Save(&'static Row),
     /// The bytes of the scenario's n-th watch.
     Watch(usize),
+}
+
+impl Expectations {
+    /// Whether a person expects anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { paths, fields, steps } = self;
+        paths.is_empty() && fields.is_empty() && steps.is_empty()
+    }
 }
 
 impl ObservedField {

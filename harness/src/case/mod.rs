@@ -43,7 +43,7 @@ use spec_model::scenario::{Cpuid, Limits, Point, PointKind, Scenario, Watch};
 
 pub use claim::{Claim, PointClaim};
 pub use expectation::{
-    AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, StepExpectation,
+    AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, StepExpectation, StepFact,
 };
 pub use folder::load_folder;
 pub use mistake::{Mistake, Position};
@@ -361,6 +361,11 @@ fn declare_points(points: &Entries<PointEntry>, mode: Mode, code: &mut Code, res
                 "declare points in the code, with `sync` and `halt`",
             );
             return;
+        }
+        if crate::judge::stop::end(&name.value).is_some() {
+            let what = format!("`{}` is not free as the name of a point", name.value);
+            let remedy = "choose another name: this one says how a run ends";
+            resolver.mistakes.add(name.at, what, remedy);
         }
         if !code.point_names.names.insert(name.value.clone()) {
             let what = format!("point `{}` is declared by the code already", name.value);

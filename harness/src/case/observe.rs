@@ -7,11 +7,13 @@ use spec_model::x86::save_area::Layout;
 use super::declared::{Known, unknown_point};
 use super::document::Located;
 use super::expectation::{AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep};
-use super::mistake::{Position, nearest, suggest};
+use super::mistake::{Mistakes, Position, nearest, suggest};
 use super::observation::Expectation;
 use super::resolve::Resolver;
 use super::syntax::HostEntry;
 use super::value::{Expected, Names, Number, Paths, SaveAreaRows};
+use crate::judge::observed::hidden_at;
+use crate::judge::stop;
 
 /// What expectations can refer to.
 pub(super) struct Observable<'o> {
@@ -164,7 +166,8 @@ fn read_expectation(
         &expectation.fields,
         observable,
         resolver,
-        &mut |name, field, allowed| {
+        &mut |name, field, allowed, mistakes| {
+            check_observable(name, &field, &expectation.at.value, mistakes);
             fields.push(FieldExpectation {
                 at: expectation.at.value.clone(),
                 nth: expectation.nth.as_ref().map(|nth| nth.value),
@@ -184,7 +187,7 @@ pub(super) fn read_fields(
     written: &[(Located<String>, Located<Expected>)],
     observable: &Observable<'_>,
     resolver: &mut Resolver<'_>,
-    take: &mut dyn FnMut(&Located<String>, ObservedField, AllowedValue),
+    take: &mut dyn FnMut(&Located<String>, ObservedField, AllowedValue, &mut Mistakes),
 ) {
     for (name, expected) in written {
         let Some(field) = ObservedField::named(&name.value, observable.layout, observable.watches) else {
@@ -192,8 +195,16 @@ pub(super) fn read_fields(
             continue;
         };
         if let Some(allowed) = allowed(field, name, expected, observable, resolver) {
-            take(name, field, allowed);
+            take(name, field, allowed, resolver.mistakes);
         }
+    }
+}
+
+/// An expectation of what cannot be observed at the end where it is can never hold.
+fn check_observable(name: &Located<String>, field: &ObservedField, at: &str, mistakes: &mut Mistakes) {
+    if let Some((why, remedy)) = stop::end(at).and_then(|end| hidden_at(field, end)) {
+        let what = format!("`{}` cannot be observed at `{at}`: {why}", name.value);
+        mistakes.add(name.at, what, remedy);
     }
 }
 

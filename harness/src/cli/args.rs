@@ -13,10 +13,10 @@ use crate::target::Mode;
 
 /// Runs conformance cases on the reference model and on real KVM.
 ///
-/// Exit status: 0 everything conforms (known deviations and unsupported cases allowed),
-/// 1 something deviates or unexpectedly conforms, 2 the command or a file is wrong, 3 the
-/// run is incomplete, 130 or 143 it was interrupted (SIGINT, SIGTERM), 141 nobody reads the
-/// output to its end.
+/// Exit status: 0 every target conforms (known deviations and unsupported cases allowed),
+/// 1 something deviates, unexpectedly conforms, or is unsupported that must not be, 2 the
+/// command or a file is wrong, 3 the run is incomplete or a target proved nothing, 130 or 143
+/// it was interrupted (SIGINT, SIGTERM), 141 nobody reads the output to its end.
 #[derive(Debug, Parser)]
 #[command(name = "conform", version, verbatim_doc_comment, infer_subcommands = true)]
 pub(super) struct Arguments {
@@ -101,7 +101,7 @@ pub(super) struct RunArguments {
     /// Only these cases, for instance `nmi` or `smm/rsm-*`, or a case file anywhere.
     pub(super) globs: Vec<String>,
     /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`. Repeatable.
-    /// The default is the model, the local device and every x86 kernel that is provisioned.
+    /// The default is the model, the local device, and every kernel and Xen that is provisioned.
     #[arg(long = "target", short, value_name = "T")]
     pub(super) targets: Vec<TargetName>,
     /// Fetch what the targets need; without --target also the kernel debian:6.12.
@@ -110,6 +110,17 @@ pub(super) struct RunArguments {
     /// Write the whole report there, as JSON lines.
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Fail where a case is unsupported that ran when this baseline was written. The repository's
+    /// own, golden/baseline.yaml, is used unless another one is given.
+    #[arg(long, value_name = "FILE")]
+    pub(super) baseline: Option<PathBuf>,
+    /// Write down which cases ran on which target, for --baseline. What the file says of other
+    /// cases and targets stays.
+    #[arg(long, value_name = "FILE")]
+    pub(super) write_baseline: Option<PathBuf>,
+    /// Fail where one of these cases is unsupported, on whatever target. Repeatable.
+    #[arg(long, value_name = "GLOB")]
+    pub(super) fail_on_unsupported: Vec<String>,
     /// A new virtual machine for every case, rather than one that is reset.
     #[arg(long)]
     pub(super) fresh_vm: bool,

@@ -10,7 +10,7 @@ use super::console::print;
 use super::exit::{Failure, Status};
 use super::suite::Suite;
 use crate::judge::VerdictKind;
-use crate::judge::case::judge_own;
+use crate::judge::case::judge_own_uncited;
 
 /// Cases that are named for one defect; further ones are only counted.
 const NAMED: usize = 3;
@@ -50,7 +50,7 @@ pub(super) fn bugs(further: &[PathBuf]) -> Result<Status, Failure> {
 fn caught_by(defect: Defect, suite: &Suite) -> String {
     let set = DefectSet::NONE.with(defect);
     let deviates = |case: &&crate::case::Case| {
-        let (verdict, _) = judge_own(case, case.own_profile(), set);
+        let (verdict, _) = judge_own_uncited(case, case.own_profile(), set);
         verdict.kind() == VerdictKind::Deviates
     };
     let caught: Vec<&str> = suite

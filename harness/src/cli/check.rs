@@ -7,6 +7,7 @@ use super::exit::{Failure, Status};
 use super::suite::{DEVIATIONS, Suite, repository_cases, shortest};
 use crate::case::Case;
 use crate::deviation;
+use crate::judge;
 
 pub(super) fn check(path: Option<&Path>) -> Result<Status, Failure> {
     let path = match path {
@@ -37,6 +38,7 @@ fn folder(path: &Path) -> Result<String, Failure> {
         return Ok(counted(deviations.len(), "deviation"));
     }
     let suite = Suite::load_folders(&[path.to_owned()])?;
+    run_on_model(&suite.cases)?;
     let cases = counted(suite.cases.len(), "case");
     Ok(format!(
         "{cases}, {}",
@@ -52,8 +54,27 @@ fn file(path: &Path) -> Result<String, Failure> {
         deviation::parse(path, &bytes).map_err(|mistakes| failure(&mistakes))?;
         return Ok("1 deviation".to_owned());
     }
-    Case::load(path).map_err(|mistakes| failure(&mistakes))?;
+    let case = Case::load(path).map_err(|mistakes| failure(&mistakes))?;
+    run_on_model(&[case])?;
     Ok("1 case".to_owned())
+}
+
+/// What is wrong with cases whose files can be read: what they expect where nothing can be seen, and
+/// where they and the model disagree.
+fn run_on_model(cases: &[Case]) -> Result<(), Failure> {
+    let mut mistakes = Vec::new();
+    for case in cases {
+        let checked = judge::check::check(case);
+        for note in checked.notes {
+            print(&format!("{note}\n"))?;
+        }
+        mistakes.extend(checked.mistakes);
+    }
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(failure(&mistakes))
+    }
 }
 
 fn counted(count: usize, thing: &str) -> String {

@@ -68,21 +68,36 @@ impl Status {
         })
     }
 
-    /// The status of a run. A deviation that was found counts more than what is missing
-    /// beside it; a run in which nothing ran at all is incomplete, whatever the reasons.
+    /// Of several: a deviation that was found counts more than what is missing beside it.
     #[must_use]
-    pub fn of_run(summaries: &[TargetSummary]) -> Self {
-        let count = |kind| summaries.iter().map(|summary| summary.of(kind)).sum::<usize>();
-        let judged: usize = summaries.iter().map(TargetSummary::judged).sum();
-        if count(VerdictKind::Deviates) + count(VerdictKind::UnexpectedlyConforms) > 0 {
+    pub fn worst(statuses: impl IntoIterator<Item = Self>) -> Self {
+        statuses.into_iter().fold(Self::Conforms, Self::max_with)
+    }
+
+    /// The status of what one target did. Each target has to prove something by itself: one on
+    /// which nothing conforms, not even as a known deviation, proves nothing, and what another
+    /// target showed does not make up for it.
+    #[must_use]
+    pub fn of_target(counts: impl Fn(VerdictKind) -> usize, is_complete: bool) -> Self {
+        let red = counts(VerdictKind::Deviates) + counts(VerdictKind::UnexpectedlyConforms);
+        let proved = counts(VerdictKind::Conforms) + counts(VerdictKind::KnownDeviation);
+        if red > 0 {
             Self::Deviates
-        } else if judged == count(VerdictKind::Unsupported)
-            || !summaries.iter().all(TargetSummary::is_complete)
-        {
+        } else if proved == 0 || !is_complete {
             Self::Incomplete
         } else {
             Self::Conforms
         }
+    }
+
+    /// The status of a run on these targets, one at least.
+    #[must_use]
+    pub fn of_run(summaries: &[TargetSummary]) -> Self {
+        if summaries.is_empty() {
+            return Self::Incomplete;
+        }
+        let of_one = |one: &TargetSummary| Self::of_target(|kind| one.of(kind), one.is_complete());
+        Self::worst(summaries.iter().map(of_one))
     }
 }
 
@@ -179,6 +194,26 @@ mod tests {
             assert_eq!(Status::of_run(&[summary(&kinds)]).code(), status, "{kinds:?}");
         }
         assert_eq!(Status::of_run(&[]).code(), 3);
+    }
+
+    #[test]
+    fn no_target_excuses_another_one() {
+        use VerdictKind::*;
+        let good = summary(&[(Conforms, 546)]);
+        for (kinds, status) in [
+            (vec![(Unsupported, 546)], 3),
+            (vec![(Broken, 546)], 3),
+            (vec![(Unsupported, 545), (Deviates, 1)], 1),
+            (vec![(Unsupported, 545), (KnownDeviation, 1)], 0),
+        ] {
+            let bad = summary(&kinds);
+            assert_eq!(
+                Status::of_run(&[good.clone(), bad.clone()]).code(),
+                status,
+                "{kinds:?}"
+            );
+            assert_eq!(Status::of_run(&[bad, good.clone()]).code(), status, "{kinds:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `conform explore`.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use spec_model::defect::DefectSet;
@@ -7,14 +8,14 @@ use spec_model::explore::{Exploration, Path};
 
 use super::args::ExploreArguments;
 use super::console::Progress;
+use super::default_set::DefaultSet;
 use super::exit::{Failure, Status};
-use super::session::{Event, Kind, Prepared, default_targets, own_executable};
+use super::session::{Event, Kind, Prepared, own_executable};
 use super::suite::Suite;
-use super::target_name::TargetName;
 use crate::case::{Case, PointClaim};
 use crate::explore::{check, diagram::diagram, explored, replay, report};
 use crate::interrupt;
-use crate::judge::case::judge_run;
+use crate::judge::case::{judge_run, nothing_counts};
 use crate::judge::{Verdict, VerdictKind};
 use crate::provision::Cache;
 use crate::report::summary::{self, TargetSummary};
@@ -64,6 +65,8 @@ impl Explorer<'_> {
         // What a person claims holds for the profiles that the case is about.
         let is_about = case.is_about(self.arguments.profile);
         let claim = case.explore.as_ref().filter(|_| found.complete && is_about);
+        let unjudged = case.explore.is_some() && !is_about;
+        self.incomplete |= unjudged;
         let refuted = claim.map(|claim| check(claim, &found)).unwrap_or_default();
         self.refuted |= !refuted.is_empty();
         self.incomplete |= !found.complete;
@@ -77,6 +80,10 @@ impl Explorer<'_> {
             points_of(case),
             &refuted,
         );
+        if unjudged {
+            let why = nothing_counts(case, self.arguments.profile);
+            let _ = writeln!(out, "  {why}");
+        }
         self.diagrams(case, &found, &mut out)?;
         self.progress.say(&out)?;
         for ending in &found.endings {
@@ -125,10 +132,11 @@ impl Explorer<'_> {
     fn replay_all(&mut self, suite: &Suite) -> Result<Status, Failure> {
         let cache = Cache::open(None).map_err(Failure::incomplete)?;
         let targets = if self.arguments.targets.is_empty() {
-            // A guest of Xen has one processor, and so one schedule.
-            let mut names = default_targets(&cache);
-            names.retain(|name| *name != TargetName::XenPv);
-            names
+            let set = DefaultSet::of(&cache).for_scenarios(self.replays.iter().map(|case| &case.scenario));
+            for left_out in &set.left_out {
+                self.progress.say(&format!("{left_out}\n"))?;
+            }
+            set.targets
         } else {
             self.arguments.targets.clone()
         };
@@ -200,7 +208,7 @@ impl Explorer<'_> {
                 self.defects,
                 &run,
             );
-            summary.count(&verdict);
+            summary.count(&case.name, &verdict);
             if matches!(
                 verdict.kind(),
                 VerdictKind::Deviates | VerdictKind::UnexpectedlyConforms | VerdictKind::Broken

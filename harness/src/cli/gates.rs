@@ -18,7 +18,7 @@ use crate::cli::suite::Suite;
 use crate::deviation::Deviation;
 use crate::gates::{GROUPS, Payload, Row, sweep};
 use crate::interrupt;
-use crate::judge::case::judge_own;
+use crate::judge::case::{cite, judge_own_uncited};
 use crate::judge::{Verdict, VerdictKind};
 use crate::target::Identity;
 
@@ -136,7 +136,7 @@ fn model(all: &mut All<'_, Payload>, plan: &Gates<'_>, profile: &'static Profile
             break;
         }
         let case = plan.payload.case(&row).map_err(Failure::incomplete)?;
-        let (verdict, transcript) = judge_own(&case, profile, all.wanted.defects);
+        let (verdict, transcript) = judge_own_uncited(&case, profile, all.wanted.defects);
         let behaviour = transcript.as_ref().map(crate::batch::digest::Behaviour::of);
         let last = transcript
             .as_ref()
@@ -144,7 +144,10 @@ fn model(all: &mut All<'_, Payload>, plan: &Gates<'_>, profile: &'static Profile
         shutdowns += usize::from(last.is_some_and(|last| last.stop == Stop::Shutdown));
         tally.count(group, verdict.kind(), behaviour);
         if !matches!(verdict, Verdict::Conforms) {
-            tally.show(&row, verdict, transcript.map(crate::target::Run::Done));
+            let run = transcript.map(crate::target::Run::Done);
+            tally.show(&row, verdict, run, |verdict| {
+                cite(&case, profile, DefectSet::NONE, verdict);
+            });
         }
         if tally.judged().is_multiple_of(256) {
             let (done, wanted) = (tally.judged(), tally.wanted);

@@ -1,7 +1,5 @@
 //! `conform run`.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Instant;
 
@@ -13,8 +11,11 @@ use spec_model::transcript::Transcript;
 
 use super::args::RunArguments;
 use super::console::Progress;
+use super::coverage::Coverage;
+use super::default_set::{DefaultSet, LeftOut};
 use super::exit::{Failure, Status};
-use super::session::{Event, Events, Kind, Prepared, default_arm64_targets, default_targets, own_executable};
+use super::report_file::ReportFile;
+use super::session::{Event, Events, Kind, Prepared, own_executable};
 use super::shuffle::shuffle;
 use super::suite::Suite;
 use super::target_name::TargetName;
@@ -25,7 +26,7 @@ use crate::judge::{Verdict, VerdictKind};
 use crate::provision::{Cache, KernelName, provision, provision_xen};
 use crate::report::json::{TargetEntry, write_case, write_footer, write_header};
 use crate::report::summary::{self, TargetSummary};
-use crate::report::{Judgement, text, trace as trace_report};
+use crate::report::{Judgement, conclusion, text, trace as trace_report};
 use crate::target::{Identity, Mode, Run, RunOptions};
 
 /// What `--provision` fetches when no target is named.
@@ -38,12 +39,15 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Status, Failure> {
     if let Some(seed) = arguments.shuffle {
         shuffle(&mut suite.cases, seed);
     }
+    let coverage = Coverage::new(arguments, &suite)?;
     let cache = Cache::open(None).map_err(Failure::incomplete)?;
     interrupt::catch();
-    let targets = targets(arguments, &cache)?;
+    let Targets { targets, left_out } = targets(arguments, &suite, &cache)?;
     let mut runner = Runner {
         arguments,
         suite: &suite,
+        coverage,
+        left_out,
         defects: arguments.defects.iter().copied().collect(),
         json: None,
         progress: Progress::new(),
@@ -59,8 +63,14 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Status, Failure> {
     runner.finish(&summaries)
 }
 
+/// What a run is on.
+struct Targets {
+    targets: Vec<Prepared>,
+    left_out: Vec<LeftOut>,
+}
+
 /// The targets of this run, made ready.
-fn targets(arguments: &RunArguments, cache: &Cache) -> Result<Vec<Prepared>, Failure> {
+fn targets(arguments: &RunArguments, suite: &Suite, cache: &Cache) -> Result<Targets, Failure> {
     let mut names = arguments.targets.clone();
     let mode = arguments.mode();
     if mode != Mode::Normal && names.contains(&TargetName::Model) {
@@ -78,13 +88,19 @@ fn targets(arguments: &RunArguments, cache: &Cache) -> Result<Vec<Prepared>, Fai
             provision_xen(cache, &mut |step| progress.step(step))?;
         }
     }
+    let mut left_out = Vec::new();
     if names.is_empty() {
-        names = default_targets(cache);
-        match default_arm64_targets(cache) {
-            Ok(arm64) => names.extend(arm64),
-            Err(reason) => eprintln!("arm64 targets are left out: {reason}"),
-        }
+        let set = DefaultSet::of(cache).for_scenarios(suite.cases.iter().map(|case| &case.scenario));
+        names = set.targets;
         names.retain(|name| mode == Mode::Normal || *name != TargetName::Model);
+        left_out = set.left_out;
+    }
+    if let Some(profile) = arguments.profile.filter(|_| !names.contains(&TargetName::Model)) {
+        return Err(Failure::wrong(format_args!(
+            "--profile {} is about the target `model`, which does not run here; a KVM makes the choices of \
+             its backend. Leave it out, or add `--target model`",
+            profile.name
+        )));
     }
     let mut distinct: Vec<TargetName> = Vec::new();
     for name in names {
@@ -94,7 +110,8 @@ fn targets(arguments: &RunArguments, cache: &Cache) -> Result<Vec<Prepared>, Fai
     }
     let executable = own_executable().map_err(Failure::incomplete)?;
     let prepare = |name| Prepared::new(name, cache, &executable);
-    Ok(distinct.iter().map(prepare).collect())
+    let targets = distinct.iter().map(prepare).collect();
+    Ok(Targets { targets, left_out })
 }
 
 fn kernels_to_provision(targets: &[TargetName]) -> Result<Vec<KernelName>, Failure> {
@@ -108,8 +125,11 @@ fn kernels_to_provision(targets: &[TargetName]) -> Result<Vec<KernelName>, Failu
 struct Runner<'a> {
     arguments: &'a RunArguments,
     suite: &'a Suite,
+    coverage: Coverage,
+    /// Targets that a user might expect here.
+    left_out: Vec<LeftOut>,
     defects: DefectSet,
-    json: Option<BufWriter<File>>,
+    json: Option<ReportFile>,
     progress: Progress,
 }
 
@@ -118,16 +138,13 @@ impl Runner<'_> {
         let Some(path) = &self.arguments.json else {
             return Ok(());
         };
-        let file = File::create(path).map_err(|error| {
-            Failure::wrong(format_args!("{}: cannot be written: {error}", path.display()))
-        })?;
+        let mut file = ReportFile::create(path)?;
         let entries: Vec<TargetEntry> = targets.iter().map(entry).collect();
         let command: Vec<String> = std::env::args_os()
             .map(|argument| argument.to_string_lossy().into_owned())
             .collect();
-        let mut writer = BufWriter::new(file);
-        write_header(&mut writer, &command, self.arguments.mode(), &entries)?;
-        self.json = Some(writer);
+        file.add(|out| write_header(out, &command, self.arguments.mode(), &entries));
+        self.json = Some(file);
         Ok(())
     }
 
@@ -218,7 +235,7 @@ impl Runner<'_> {
         verdict: Verdict<'_>,
         transcript: Option<&Transcript>,
     ) -> Result<(), Failure> {
-        summary.count(&verdict);
+        summary.count(&case.name, &verdict);
         let target = summary.target.clone();
         let judgement = Judgement {
             case: &case.name,
@@ -227,7 +244,7 @@ impl Runner<'_> {
             transcript,
         };
         if let Some(json) = &mut self.json {
-            write_case(json, &judgement)?;
+            json.add(|out| write_case(out, &judgement));
         }
         // These are grouped below the summary; --json names every case.
         let grouped = matches!(
@@ -276,32 +293,58 @@ impl Runner<'_> {
     }
 
     fn finish(mut self, summaries: &[TargetSummary]) -> Result<Status, Failure> {
-        let interrupted = interrupt::interrupted();
-        let status = Status::of_signal().unwrap_or_else(|| Status::of_run(summaries));
-        if let Some(json) = &mut self.json
-            && !interrupted
-        {
-            let complete = summaries.iter().all(TargetSummary::is_complete);
-            write_footer(json, complete && status != Status::Incomplete, summaries)?;
-        }
         let mut out = match self.arguments.mode() {
             Mode::Normal => String::new(),
             Mode::UserspaceRewrite => "all state read and written back at every point:\n".to_owned(),
             Mode::Migrate => "all state moved to a new virtual machine at every point:\n".to_owned(),
         };
         // Writing to a string does not fail.
-        let _ = summary::write(&mut out, summaries);
+        let _ = summary::write_table(&mut out, summaries);
+        out += &format!("\n{}", conclusion::sentence(summaries));
+        for left_out in &self.left_out {
+            out += &format!("{left_out}\n");
+        }
+        let _ = summary::write_details(&mut out, summaries);
+        let lost = self.coverage.tell(&mut out, summaries, self.arguments.mode());
+        let mut status = Status::of_run(summaries).max_with(lost);
+        if !self.judges_a_hypervisor(summaries) {
+            status = status.max_with(Status::Incomplete);
+        }
+        if let Some(json) = &mut self.json
+            && !interrupt::interrupted()
+        {
+            let complete = summaries.iter().all(TargetSummary::is_complete) && status != Status::Incomplete;
+            json.add(|out| write_footer(out, complete, summaries));
+        }
+        // The table is there whatever happened to the report.
+        let problem = self.json.take().and_then(ReportFile::finish);
+        if let Some(problem) = &problem {
+            out += &format!("{problem}\n");
+            status = status.max_with(Status::Incomplete);
+        }
+        let status = Status::of_signal().unwrap_or(status);
+        out += match status {
+            Status::Interrupted | Status::Terminated => {
+                "interrupted: this run says nothing about what is missing\n"
+            }
+            Status::Incomplete => "incomplete: this run proves nothing about what is missing\n",
+            _ => "",
+        };
         self.progress.say(&out)?;
-        match status {
-            Status::Interrupted | Status::Terminated => self
-                .progress
-                .say("interrupted: this run says nothing about what is missing\n")?,
-            Status::Incomplete => self
-                .progress
-                .say("incomplete: this run proves nothing about what is missing\n")?,
-            _ => {}
+        // A baseline of a run that was cut short would forget what it did not get to.
+        if !interrupt::interrupted() {
+            self.coverage
+                .write(self.suite, summaries, self.arguments.mode())?;
         }
         Ok(status)
+    }
+
+    /// Whether the run says something about a hypervisor, or was to be on the model alone.
+    fn judges_a_hypervisor(&self, summaries: &[TargetSummary]) -> bool {
+        let model_alone = |name: &TargetName| *name == TargetName::Model;
+        let named = &self.arguments.targets;
+        (!named.is_empty() && named.iter().all(model_alone))
+            || summaries.iter().any(TargetSummary::is_judged_hypervisor)
     }
 }
 

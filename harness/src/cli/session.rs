@@ -251,44 +251,10 @@ fn run(kind: Kind, scenarios: &[Scenario], options: RunOptions, sender: &SyncSen
     }
 }
 
-/// The Debian kernels for x86-64 in the cache, oldest first.
+/// The Debian kernels for x86-64 in the cache, oldest first, damaged ones among them.
 #[must_use]
 pub fn cached_kernels(cache: &Cache) -> Vec<KernelName> {
     cache.kernels(Architecture::X86)
-}
-
-/// The targets that run x86 guests of a command that names none: the model, the local device if it
-/// can be opened, and every provisioned kernel and Xen if there is an emulator.
-#[must_use]
-pub fn default_targets(cache: &Cache) -> Vec<TargetName> {
-    let mut targets = vec![TargetName::Model];
-    if Kvm::open().is_ok() {
-        targets.push(TargetName::Kvm);
-    }
-    let kernels = cached_kernels(cache);
-    if !kernels.is_empty() && cache.qemu().is_ok() {
-        targets.extend(kernels.into_iter().map(TargetName::Svm));
-    }
-    if xen_parts(cache).is_ok() {
-        targets.push(TargetName::XenPv);
-    }
-    targets
-}
-
-/// The targets that run arm64 guests of a run that names none: every provisioned kernel, without
-/// and with VHE.
-///
-/// # Errors
-/// Why they are left out, if there are kernels that cannot be booted: there is no emulator, or this
-/// program was not built for them from the sources that are here now.
-pub fn default_arm64_targets(cache: &Cache) -> Result<Vec<TargetName>, ProvisionError> {
-    let mut targets = Vec::new();
-    for kernel in cache.kernels(Architecture::Arm64) {
-        cache.qemu_for(Architecture::Arm64)?;
-        cache.agent(&kernel)?;
-        targets.extend([TargetName::Arm64(kernel.clone()), TargetName::Arm64Vhe(kernel)]);
-    }
-    Ok(targets)
 }
 
 /// This executable, for booted kernels to run.

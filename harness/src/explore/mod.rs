@@ -143,8 +143,8 @@ pub fn explored(
     let seen: Vec<_> = points
         .map(|point| {
             move |observation: &Observation| {
-                let name = stop::name(&case.scenario, observation.stop);
-                is_about(point, name, observation, layout)
+                stop::is_called(&case.scenario, observation.stop, &point.at)
+                    && is_about(point, observation, layout)
             }
         })
         .collect();
@@ -152,13 +152,11 @@ pub fn explored(
     explore(&case.scenario, profile, defects, most_states, &sought)
 }
 
-/// Whether an observation at a stop of that name is what a claim is about.
-fn is_about(claim: &PointClaim, stop: &str, observation: &Observation, layout: &Layout) -> bool {
+/// Whether an observation at the point of a claim is what the claim is about.
+fn is_about(claim: &PointClaim, observation: &Observation, layout: &Layout) -> bool {
     let holds =
         |wanted: &FieldExpectation| admits(&wanted.allowed, &read(&wanted.field, observation, layout));
-    claim.at == stop
-        && claim.vcpu.is_none_or(|vcpu| vcpu == observation.vcpu)
-        && claim.fields.iter().all(holds)
+    claim.vcpu.is_none_or(|vcpu| vcpu == observation.vcpu) && claim.fields.iter().all(holds)
 }
 
 /// The case with one schedule: what a target is to replay. Nothing but the model says what must be

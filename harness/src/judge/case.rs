@@ -7,7 +7,10 @@ use spec_model::profile::{KVM_ARM64, KVM_PVM, KVM_SVM, KVM_VMX, Profile, XEN_PV}
 use spec_model::run::outcomes;
 use spec_model::transcript::Transcript;
 
-use super::{AllowedOutcomes, CaseView, Verdict, judge, judge_model, layout};
+use super::by_hand::{self, model_failed};
+use super::rules::{DecidingRules, of_subject};
+use super::verdict::disagreement;
+use super::{Against, AllowedOutcomes, CaseView, Cited, Verdict, judge, judge_model, layout};
 use crate::case::{Case, Expectations};
 use crate::deviation::{self, Deviation};
 use crate::target::{Backend, Identity, Mode, Run, other_architecture};
@@ -80,27 +83,134 @@ pub fn judge_run<'d>(
     defects: DefectSet,
     run: &Run,
 ) -> Verdict<'d> {
+    let mut verdict = judge_run_uncited(case, target, mode, deviations, defects, run);
+    if let Some(profile) = profile(target.backend) {
+        cite(case, profile, defects, &mut verdict);
+    }
+    verdict
+}
+
+/// The same, but that no requirements are looked for: for callers that only count, or that
+/// [`cite`] what they show.
+#[must_use]
+pub fn judge_run_uncited<'d>(
+    case: &Case,
+    target: &Identity,
+    mode: Mode,
+    deviations: &'d [Deviation],
+    defects: DefectSet,
+    run: &Run,
+) -> Verdict<'d> {
     if let Some(reason) = not_about(case, target) {
         return Verdict::Unsupported(reason);
     }
-    match run {
+    let Some(profile) = profile(target.backend) else {
+        return match run {
+            Run::Broken(reason) => Verdict::Broken(reason.clone()),
+            Run::Unsupported(reason) => Verdict::Unsupported(reason.clone()),
+            Run::Done(_) => Verdict::Unsupported("the model has no profile for this KVM backend".to_owned()),
+        };
+    };
+    let view = view(case, profile);
+    let pure = outcomes(&case.scenario, profile, DefectSet::NONE);
+    // Whatever the target did, it has nothing to do with a case that is wrong.
+    if let Ok(pure) = &pure
+        && let Some(disagreement) = disagreement(&view, pure)
+    {
+        return Verdict::Broken(match run {
+            Run::Broken(reason) => format!("{disagreement}\nand apart from that, {reason}"),
+            Run::Done(_) | Run::Unsupported(_) => disagreement.to_string(),
+        });
+    }
+    let seen = match run {
         Run::Unsupported(reason) => return Verdict::Unsupported(reason.clone()),
         Run::Broken(reason) => return Verdict::Broken(reason.clone()),
-        Run::Done(_) => {}
-    }
-    let Some(profile) = profile(target.backend) else {
-        return Verdict::Unsupported("the model has no profile for this KVM backend".to_owned());
+        Run::Done(seen) => seen,
+    };
+    let pure = match pure {
+        Ok(pure) => pure,
+        Err(error) => return by_hand::judge(&view, &error, seen),
     };
     let applicable = deviation::applicable(deviations, target, mode);
-    match AllowedOutcomes::of(&case.scenario, profile, defects, &applicable) {
-        Ok(allowed) => judge(&view(case, profile), &allowed, run),
-        Err(error) => Verdict::Broken(model_failed(&error)),
+    let mut known = Some(pure);
+    let model = |wanted| match known.take().filter(|_| wanted == DefectSet::NONE) {
+        Some(pure) => Ok(pure),
+        None => outcomes(&case.scenario, profile, wanted),
+    };
+    match AllowedOutcomes::with_model(model, defects, &applicable) {
+        Ok(allowed) => judge(&view, &allowed, run),
+        Err(error) => Verdict::Broken(format!(
+            "{}; that is with defects or known deviations on",
+            model_failed(&error)
+        )),
+    }
+}
+
+/// Looks for the requirements of the differences of a verdict: those of what differs there. It
+/// takes a run of the model for every defect. `defects` are those of the model that was judged by.
+pub fn cite(case: &Case, profile: &'static Profile, defects: DefectSet, verdict: &mut Verdict<'_>) {
+    let Verdict::Deviates { differences, against } = verdict else {
+        return;
+    };
+    let view = view(case, profile);
+    let base = match against {
+        Against::Pure => Some(defects),
+        Against::WithDeviations(deviations) => {
+            let more = deviations.iter().flat_map(|deviation| &deviation.defects);
+            Some(more.fold(defects, |set, defect| set.with(*defect)))
+        }
+        Against::ByHand(_) => None,
+    };
+    let rules = base.map(|base| DecidingRules::new(&view, profile, base));
+    let unsought = differences
+        .iter_mut()
+        .filter(|difference| difference.cited == Cited::NotSought);
+    for difference in unsought {
+        difference.cited = match &rules {
+            Some(rules) => rules.of(difference),
+            None => of_subject(&difference.subject),
+        };
     }
 }
 
 /// Judges the model itself, with defects on or off, and gives the run that was judged.
+///
+/// As an implementation for which nothing counts that is written by hand, the model without
+/// defects is compared with itself, which proves nothing: it never conforms then.
 #[must_use]
 pub fn judge_own(
+    case: &Case,
+    profile: &'static Profile,
+    defects: DefectSet,
+) -> (Verdict<'static>, Option<Transcript>) {
+    let (mut verdict, transcript) = judge_own_uncited(case, profile, defects);
+    if verdict == Verdict::Conforms && !case.is_about(profile) {
+        verdict = Verdict::Unsupported(nothing_counts(case, profile));
+    }
+    cite(case, profile, DefectSet::NONE, &mut verdict);
+    (verdict, transcript)
+}
+
+/// That nothing written by hand counts for an implementation.
+#[must_use]
+pub fn nothing_counts(case: &Case, profile: &Profile) -> String {
+    let about = match case.profiles.as_slice() {
+        [] => "KVM".to_owned(),
+        profiles => {
+            let names: Vec<&str> = profiles.iter().map(|profile| profile.name).collect();
+            names.join(" and ")
+        }
+    };
+    format!(
+        "nothing is judged as {}: what is written by hand in the case is about {about}",
+        profile.name
+    )
+}
+
+/// [`judge_own`] without requirements, for callers that only count, and whatever counts: a model
+/// that is what it should be conforms.
+#[must_use]
+pub fn judge_own_uncited(
     case: &Case,
     profile: &'static Profile,
     defects: DefectSet,
@@ -137,8 +247,4 @@ fn own_outcomes(
         outcomes(&case.scenario, profile, defects)?
     };
     Ok((pure, own))
-}
-
-fn model_failed(error: &ModelError) -> String {
-    format!("the model cannot run the case: {error}")
 }

@@ -1,7 +1,6 @@
 //! Compares one run with one allowed outcome, field by field.
 
 use spec_model::outcome::Outcome;
-use spec_model::requirement::Requirement;
 use spec_model::scenario::Scenario;
 use spec_model::transcript::{Access, AccessSpace, Observation, Transcript};
 use spec_model::x86::field::FIELDS;
@@ -9,7 +8,9 @@ use spec_model::x86::save_area::{Layout, Row};
 use spec_model::x86::state::VcpuState;
 
 use super::CaseView;
+use super::cited::Cited;
 use super::difference::{Difference, Source, Subject};
+use super::levelled;
 use super::memory;
 use super::observed::{row_bits, stack_bits};
 use super::stop::{self, Place};
@@ -42,18 +43,34 @@ impl Comparison {
 
 /// Compares `seen` with one outcome.
 pub(super) fn compare(case: &CaseView<'_>, outcome: &Outcome, seen: &Transcript) -> Comparison {
-    if let (Some(allowed), Some(seen)) = (&outcome.transcript.stage2, &seen.stage2) {
-        return Comparison {
-            differences: super::stage2::compare(case, allowed, seen),
-            parted: None,
-        };
-    }
     let mut comparer = Comparer {
         case,
         outcome,
         seen,
         differences: Vec::new(),
     };
+    match (&outcome.transcript.stage2, &seen.stage2) {
+        (Some(allowed), Some(steps)) => {
+            comparer.differences = super::stage2::compare(case, allowed, steps);
+            if comparer.differences.is_empty() && outcome.transcript != *seen {
+                comparer.nameless(0);
+            }
+            return Comparison {
+                differences: comparer.differences,
+                parted: None,
+            };
+        }
+        (None, None) => {}
+        (allowed, seen) => {
+            let steps = |seen: bool| Value::Text(if seen { "steps" } else { "stops" }.to_owned());
+            let (one, two) = (steps(allowed.is_some()), steps(seen.is_some()));
+            comparer.field(0, "kind of run", one, two);
+            return Comparison {
+                differences: comparer.differences,
+                parted: Some(0),
+            };
+        }
+    }
     let parted = comparer.observations();
     // Memory at the end says nothing about paths that did not end at the same place.
     if parted.is_none() {
@@ -118,10 +135,27 @@ impl Comparer<'_> {
         };
         let allowed = stop_at(&self.outcome.transcript);
         let seen = stop_at(self.seen);
-        self.push(place, subject, allowed, seen, self.case.checks.to_vec());
+        self.push(place, subject, allowed, seen, Cited::NotSought);
     }
 
+    /// Every difference, part by part. What is compared in the end is the whole: a part that has
+    /// no name of its own differs, too.
     fn observation(&mut self, index: usize, allowed: &Observation, seen: &Observation) {
+        let before = self.differences.len();
+        self.parts(index, allowed, seen);
+        let (outcome, layout) = (self.outcome, self.case.layout);
+        if self.differences.len() == before && !levelled::agree(layout, outcome, index, allowed, seen) {
+            self.nameless(index);
+        }
+    }
+
+    fn nameless(&mut self, index: usize) {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let seen = text("something else, in a part that has no name; --json FILE has all of it");
+        self.field(index, "the rest", text("what the model has"), seen);
+    }
+
+    fn parts(&mut self, index: usize, allowed: &Observation, seen: &Observation) {
         match (&allowed.state, &seen.state) {
             (Some(allowed), Some(seen)) => self.state(index, allowed, seen),
             (None, None) => {}
@@ -210,7 +244,7 @@ impl Comparer<'_> {
             };
             let subject = save_row(layout, row);
             let place = Place::of(self.case.scenario, self.seen, index);
-            self.push(place, subject, allowed, seen, vec![layout.requirement(row)]);
+            self.push(place, subject, allowed, seen, Cited::one(layout.requirement(row)));
         }
     }
 
@@ -237,8 +271,7 @@ impl Comparer<'_> {
                 };
                 let bytes = |bytes: &[u8]| Value::Bytes(bytes.get(run.clone()).unwrap_or_default().to_vec());
                 let place = Place::of(self.case.scenario, self.seen, index);
-                let checks = self.case.checks.to_vec();
-                self.push(place, subject, bytes(&allowed), bytes(&seen), checks);
+                self.push(place, subject, bytes(&allowed), bytes(&seen), Cited::NotSought);
             }
         }
     }
@@ -253,32 +286,23 @@ impl Comparer<'_> {
         };
         let place = Place::of(self.case.scenario, self.seen, index);
         let (one, two) = (value(&allowed.accesses), value(&seen.accesses));
-        let checks = self.case.checks.to_vec();
-        self.push(place, Subject::Access { index: at }, one, two, checks);
+        self.push(place, Subject::Access { index: at }, one, two, Cited::NotSought);
     }
 
     fn field(&mut self, index: usize, name: &str, allowed: Value, seen: Value) {
         let place = Place::of(self.case.scenario, self.seen, index);
         let name = name.to_owned();
-        let checks = self.case.checks.to_vec();
-        self.push(place, Subject::Field { name }, allowed, seen, checks);
+        self.push(place, Subject::Field { name }, allowed, seen, Cited::NotSought);
     }
 
-    fn push(
-        &mut self,
-        place: Place,
-        subject: Subject,
-        allowed: Value,
-        seen: Value,
-        requirements: Vec<&'static Requirement>,
-    ) {
+    fn push(&mut self, place: Place, subject: Subject, allowed: Value, seen: Value, cited: Cited) {
         self.differences.push(Difference {
             case: self.case.name.to_owned(),
             place,
             subject,
             allowed: vec![allowed],
             seen,
-            requirements,
+            cited,
             source: Source::Model,
         });
     }

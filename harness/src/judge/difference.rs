@@ -1,9 +1,9 @@
 //! One disagreement between what was seen and what is allowed.
 
-use serde::{Serialize, Serializer};
-use spec_model::requirement::Requirement;
+use serde::Serialize;
 
 use super::bits;
+use super::cited::Cited;
 use super::stop::Place;
 use super::value::Value;
 
@@ -21,9 +21,9 @@ pub struct Difference {
     pub allowed: Vec<Value>,
     /// What was seen.
     pub seen: Value,
-    /// The rules that the difference may violate.
-    #[serde(serialize_with = "requirement_ids")]
-    pub requirements: Vec<&'static Requirement>,
+    /// The rules that decide what differs.
+    #[serde(rename = "requirements")]
+    pub cited: Cited,
     /// Who said what is allowed.
     pub source: Source,
 }
@@ -174,11 +174,4 @@ pub fn path_around(names: &[String], agree: usize) -> String {
         steps.push("[end]".to_owned());
     }
     steps.join(" -> ")
-}
-
-fn requirement_ids<S: Serializer>(
-    requirements: &[&'static Requirement],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(requirements.iter().map(|requirement| requirement.id))
 }

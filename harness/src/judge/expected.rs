@@ -3,6 +3,7 @@
 use spec_model::transcript::{Observation, Transcript};
 
 use super::CaseView;
+use super::cited::Cited;
 use super::compare::path_of;
 use super::difference::{Difference, Source, Subject};
 use super::observed::{admits, allowed_values, read, row_bits, stack_bits};
@@ -46,14 +47,15 @@ pub(super) fn check(case: &CaseView<'_>, seen: &Transcript) -> Checked {
     Checked { differences, applied }
 }
 
-fn applies(
+/// Whether an expectation is about that observation.
+pub(super) fn applies(
     case: &CaseView<'_>,
     expectation: &FieldExpectation,
     seen: &Transcript,
     index: usize,
     observation: &Observation,
 ) -> bool {
-    if stop::name(case.scenario, observation.stop) != expectation.at {
+    if !stop::is_called(case.scenario, observation.stop, &expectation.at) {
         return false;
     }
     if expectation.vcpu.is_some_and(|vcpu| vcpu != observation.vcpu) {
@@ -101,15 +103,24 @@ fn failed(
         subject,
         allowed: allowed_values(&expectation.allowed, bits),
         seen: value,
-        requirements: match expectation.because {
-            Some(requirement) => vec![requirement],
-            None => case.checks.to_vec(),
-        },
+        cited: cited(case, expectation),
         source: Source::Expectation {
             index: number,
             line: expectation.line,
             column: expectation.column,
         },
+    }
+}
+
+/// What the person gave as the reason, or the rule of a row of the state-save area.
+fn cited(case: &CaseView<'_>, expectation: &FieldExpectation) -> Cited {
+    match (expectation.because, expectation.field) {
+        (Some(requirement), _) => Cited::one(requirement),
+        (None, ObservedField::Save(row)) => {
+            let row = case.layout.row(row.name).unwrap_or(row);
+            Cited::one(case.layout.requirement(row))
+        }
+        (None, _) => Cited::NotSought,
     }
 }
 
@@ -148,12 +159,12 @@ fn path(case: &CaseView<'_>, seen: &Transcript) -> Option<Difference> {
             allowed: nearest.iter().map(step_name).collect(),
             seen: seen_path,
         },
-        requirements: case.checks.to_vec(),
+        cited: Cited::NotSought,
         source: Source::ExpectedPath,
     })
 }
 
 fn is_step(case: &CaseView<'_>, step: &PathStep, observation: &Observation) -> bool {
-    step.at == stop::name(case.scenario, observation.stop)
+    stop::is_called(case.scenario, observation.stop, &step.at)
         && step.vcpu.is_none_or(|vcpu| vcpu == observation.vcpu)
 }

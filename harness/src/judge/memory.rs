@@ -9,6 +9,7 @@ use spec_model::transcript::Transcript;
 use spec_model::x86::save_area::Row;
 
 use super::CaseView;
+use super::cited::Cited;
 use super::difference::{Difference, SavedRow, Source, Subject};
 use super::stop::Place;
 use super::value::Value;
@@ -88,10 +89,9 @@ fn difference(case: &CaseView<'_>, smm: bool, run: Run) -> Difference {
         },
         allowed: vec![Value::Bytes(run.allowed)],
         seen: Value::Bytes(run.seen),
-        requirements: match run.row {
-            Some((_, requirement)) => vec![requirement],
-            None => case.checks.to_vec(),
-        },
+        cited: run
+            .row
+            .map_or(Cited::NotSought, |(_, requirement)| Cited::one(requirement)),
         source: Source::Model,
     }
 }

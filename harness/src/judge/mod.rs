@@ -9,18 +9,26 @@
 //! * `compare`, `memory`: one run against one outcome, field by field;
 //! * [`stage2`]: the same for runs about stage-2 mappings;
 //! * `nearest`: one run against all of them;
+//! * [`cited`], `rules`: which requirements decide what differs;
+//! * `by_hand`: what a run is worth where the model cannot run the case;
+//! * [`check`]: what is wrong with a case before anything but the model has run it;
 //! * [`verdict`]: what it is worth;
 //! * [`case`]: all of it for a loaded case and a target.
 
 pub mod allowed;
 mod bits;
+mod by_hand;
 pub mod case;
+pub mod check;
+pub mod cited;
 mod compare;
 pub mod difference;
 mod expected;
+mod levelled;
 mod memory;
 mod nearest;
 pub mod observed;
+mod rules;
 pub mod stage2;
 pub mod stop;
 pub mod value;
@@ -34,6 +42,7 @@ use spec_model::x86::save_area::Layout;
 use crate::case::Expectations;
 
 pub use allowed::AllowedOutcomes;
+pub use cited::Cited;
 pub use difference::Difference;
 pub use verdict::{Against, Verdict, VerdictKind, judge, judge_model};
 
@@ -42,7 +51,7 @@ pub use verdict::{Against, Verdict, VerdictKind, judge, judge_model};
 pub struct CaseView<'a> {
     /// `<area>/<name>`.
     pub name: &'a str,
-    /// The requirements that the case checks.
+    /// The requirements that the case checks. A difference never cites them for being here.
     pub checks: &'a [&'static Requirement],
     /// What was run.
     pub scenario: &'a Scenario,

@@ -1,10 +1,10 @@
 //! Picks, of several allowed outcomes, the one that a run came nearest to.
 
 use spec_model::outcome::Outcome;
-use spec_model::transcript::Transcript;
+use spec_model::transcript::{Stop, Transcript};
 
 use super::CaseView;
-use super::compare::{Comparison, compare, path_of};
+use super::compare::{Comparison, compare};
 use super::difference::{Difference, Subject};
 use super::observed::read;
 use super::value::Value;
@@ -51,12 +51,13 @@ fn add_alternatives(
         return;
     };
     let index = difference.place.index();
-    let prefix = |transcript: &Transcript| {
-        let mut path = path_of(case.scenario, transcript);
-        path.truncate(index.saturating_add(1));
-        path
+    let way_here = |transcript: &Transcript| -> Vec<(u8, Stop)> {
+        let stops = transcript.observations.iter().take(index.saturating_add(1));
+        stops
+            .map(|observation| (observation.vcpu, observation.stop))
+            .collect()
     };
-    let way_here = prefix(seen);
+    let seen_way = way_here(seen);
     for outcome in outcomes {
         let Some(observation) = outcome.transcript.observations.get(index) else {
             continue;
@@ -65,7 +66,7 @@ fn add_alternatives(
         // A value that is allowed only in another combination would read like a
         // contradiction: "allowed 0 or 1, seen 1".
         let new = value != difference.seen && !difference.allowed.contains(&value);
-        if new && value != Value::Absent && prefix(&outcome.transcript) == way_here {
+        if new && value != Value::Absent && way_here(&outcome.transcript) == seen_way {
             difference.allowed.push(value);
         }
     }

@@ -1,6 +1,6 @@
 //! Reads what an expectation names, and decides whether it is allowed.
 
-use spec_model::transcript::Observation;
+use spec_model::transcript::{Observation, Stop};
 use spec_model::x86::save_area::{Layout, Row};
 
 use super::value::Value;
@@ -29,6 +29,51 @@ pub fn read(field: &ObservedField, observation: &Observation, layout: &Layout) -
             Some(bytes) if !bytes.is_empty() => Value::Bytes(bytes.clone()),
             _ => Value::Absent,
         },
+    }
+}
+
+/// Why nothing can be observed of a field at a stop: what is the matter, and what to expect in its
+/// place. Nothing if it can be there, as far as the stop decides that.
+///
+/// This is the one place that says what shows where; [`Stop::shows_state`] says where a state does.
+#[must_use]
+pub fn hidden_at(field: &ObservedField, stop: Stop) -> Option<(&'static str, &'static str)> {
+    let of_processor = match field {
+        ObservedField::State(_) | ObservedField::Stack(_) | ObservedField::Save(_) => true,
+        ObservedField::Watch(_) => false,
+    };
+    (of_processor && !stop.shows_state()).then_some((
+        "the processor is lost there, and its state cannot be read",
+        "expect it at the point before, or expect a `watch`, since memory is still there",
+    ))
+}
+
+/// Why [`read`] gives [`Value::Absent`], likewise.
+#[must_use]
+pub fn why_absent(field: &ObservedField, observation: &Observation) -> (&'static str, &'static str) {
+    if let Some(hidden) = hidden_at(field, observation.stop) {
+        return hidden;
+    }
+    match field {
+        ObservedField::State(_) => ("no state was observed there", "expect it at another point"),
+        ObservedField::Stack(_) => (
+            "the stack there is not all in memory, so that none of it is observed",
+            "expect it at another point, or expect a `watch`",
+        ),
+        ObservedField::Save(_) => match &observation.state {
+            Some(state) if !state.events.in_smm => (
+                "the processor is not in SMM there, and the save area is observed in SMM only",
+                "expect it at a point of the SMI handler",
+            ),
+            _ => (
+                "no save area of that format is observed there",
+                "expect it at a point of the SMI handler, and a row that the format has",
+            ),
+        },
+        ObservedField::Watch(_) => (
+            "the watch is not all in memory there",
+            "correct its `address` and `length`, or add `memory`",
+        ),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Names of stops: points, and the ways in which a run ends.
 
+use std::mem::discriminant;
+
 use spec_model::scenario::{PointId, Scenario};
 use spec_model::transcript::{Stop, Transcript};
 
@@ -18,6 +20,35 @@ pub fn name(scenario: &Scenario, stop: Stop) -> &str {
         Stop::RunFailed(_) => "run-failed",
         Stop::Stuck => "stuck",
         Stop::LimitReached => "limit",
+    }
+}
+
+/// The stop that a run of this name ends with; nothing for the name of a point.
+#[must_use]
+pub fn end(name: &str) -> Option<Stop> {
+    Some(match name {
+        "halted" => Stop::Halted(None),
+        "wait-for-sipi" => Stop::WaitsForSipi,
+        "shutdown" => Stop::Shutdown,
+        "internal-error" => Stop::InternalError(0),
+        "entry-failed" => Stop::EntryFailed,
+        "run-failed" => Stop::RunFailed(0),
+        "stuck" => Stop::Stuck,
+        "limit" => Stop::LimitReached,
+        _ => return None,
+    })
+}
+
+/// Whether a stop is the one that a path or an expectation calls so: that very point, or that way
+/// to end. What it is called in a report does not matter.
+#[must_use]
+pub fn is_called(scenario: &Scenario, stop: Stop, wanted: &str) -> bool {
+    match stop {
+        Stop::Sync(point) | Stop::Halted(Some(point)) => {
+            let point = scenario.points.get(usize::from(point.0));
+            point.is_some_and(|point| point.name == wanted)
+        }
+        other => end(wanted).is_some_and(|end| discriminant(&end) == discriminant(&other)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every kind of difference, on transcripts made by hand. Verdicts are in `verdicts`.
 
+mod blame;
+mod typed;
 mod verdicts;
 
 use spec_model::outcome::{Allowance, Outcome};
@@ -203,7 +205,7 @@ fn every_state_field_is_compared() {
             vcpu: 0,
         };
         assert_eq!(found[0].place, place, "{}", field.name);
-        assert_eq!(found[0].requirements, CHECKS);
+        assert_eq!(found[0].cited, Cited::NotSought, "never all that the case checks");
     }
 }
 
@@ -226,7 +228,7 @@ fn a_save_area_is_compared_row_by_row() {
     let row = KVM_64.row("auto-halt-restart").expect("a row");
     let found = single(|it| row.write(it.observations[1].save_area.as_mut().expect("area"), 1));
     assert_eq!(found.subject.label(), "save.auto-halt-restart (7EC9h)");
-    assert_eq!(found.requirements[0].id, "SMM-RSM-008");
+    assert_eq!(found.cited.requirements()[0].id, "SMM-RSM-008");
     assert_eq!(
         (found.allowed[0].to_string(), found.seen.to_string()),
         ("0x00".into(), "0x01".into())
@@ -239,7 +241,7 @@ fn a_save_area_is_compared_row_by_row() {
     let found = single(|it| {
         it.observations[1].save_area.as_mut().expect("area")[reserved.range(SAVE_AREA_SIZE).start + 9] = 7
     });
-    assert_eq!(found.requirements[0].id, "SMM-SAVE-007");
+    assert_eq!(found.cited.requirements()[0].id, "SMM-SAVE-007");
     assert!(matches!(found.seen, Value::Bytes(bytes) if bytes[9] == 7));
 }
 
@@ -288,7 +290,7 @@ fn memory_is_attributed_to_save_area_rows() {
         found.subject.label(),
         "memory 0x3fec9, save.auto-halt-restart (7EC9h)"
     );
-    assert_eq!(found.requirements[0].id, "SMM-RSM-008");
+    assert_eq!(found.cited.requirements()[0].id, "SMM-RSM-008");
     let found = single(|it| {
         it.memory_changes = vec![Blob {
             address: 0x1000,

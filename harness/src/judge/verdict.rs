@@ -5,6 +5,7 @@ use spec_model::transcript::Transcript;
 
 use super::CaseView;
 use super::allowed::AllowedOutcomes;
+use super::cited::Cited;
 use super::difference::{Difference, Source, Subject, path_around};
 use super::expected;
 use super::nearest::{Nearest, nearest};
@@ -16,6 +17,9 @@ use crate::target::Run;
 pub enum Verdict<'d> {
     /// It is an allowed outcome, and every expectation holds.
     Conforms,
+    /// What a person wrote by hand holds. Nothing else was judged, since the model cannot run the
+    /// case for this reason.
+    ConformsByHand(String),
     /// It is no allowed outcome, or an expectation does not hold.
     Deviates {
         /// In the order in which they happened; never empty.
@@ -40,13 +44,15 @@ pub enum Against<'d> {
     Pure,
     /// The model with the defects of these known deviations on.
     WithDeviations(Vec<&'d Deviation>),
+    /// None: what a person wrote by hand, since the model cannot run the case for this reason.
+    ByHand(String),
 }
 
 /// The kinds of verdicts, for counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerdictKind {
-    /// See [`Verdict::Conforms`].
+    /// See [`Verdict::Conforms`] and [`Verdict::ConformsByHand`].
     Conforms,
     /// See [`Verdict::Deviates`].
     Deviates,
@@ -90,7 +96,7 @@ impl Verdict<'_> {
     #[must_use]
     pub const fn kind(&self) -> VerdictKind {
         match self {
-            Self::Conforms => VerdictKind::Conforms,
+            Self::Conforms | Self::ConformsByHand(_) => VerdictKind::Conforms,
             Self::Deviates { .. } => VerdictKind::Deviates,
             Self::KnownDeviation(_) => VerdictKind::KnownDeviation,
             Self::UnexpectedlyConforms(_) => VerdictKind::UnexpectedlyConforms,
@@ -157,7 +163,7 @@ pub fn judge_model(case: &CaseView<'_>, pure: &[Outcome], own: &[Outcome]) -> Ve
     }
     if super::allowed::same_outcomes(pure, own) {
         return match disagreement(case, pure) {
-            Some(disagreement) => Verdict::Broken(disagreement),
+            Some(disagreement) => Verdict::Broken(disagreement.to_string()),
             None => Verdict::Conforms,
         };
     }
@@ -175,61 +181,95 @@ pub fn judge_model(case: &CaseView<'_>, pure: &[Outcome], own: &[Outcome]) -> Ve
     Verdict::Conforms
 }
 
-/// How the person who wrote the case and the model disagree.
-fn disagreement(case: &CaseView<'_>, outcomes: &[Outcome]) -> Option<String> {
+/// How the person who wrote a case and the model disagree. Nothing can be said about any target
+/// then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    /// Line and column in the case file, if one expectation is meant and not the path.
+    pub at: Option<(usize, usize)>,
+    /// What the person says and what the model does.
+    pub what: String,
+}
+
+impl std::fmt::Display for Disagreement {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the case and the model disagree")?;
+        match self.at {
+            Some((line, _)) => write!(formatter, ": line {line}: {}", self.what),
+            None => write!(formatter, ": {}", self.what),
+        }
+    }
+}
+
+/// How the person who wrote the case and the model disagree, if they do. `outcomes` are those of the
+/// pure model.
+#[must_use]
+pub fn disagreement(case: &CaseView<'_>, outcomes: &[Outcome]) -> Option<Disagreement> {
     let mut applied = vec![false; case.expectations.fields.len()];
     for outcome in outcomes {
         let checked = expected::check(case, &outcome.transcript);
         if let Some(first) = checked.differences.first() {
-            let more = match checked.differences.len() - 1 {
-                0 => String::new(),
-                more => format!(" (and {more} more)"),
-            };
-            return Some(format!(
-                "the case and the model disagree{more}: {}",
-                describe(case, first)
-            ));
+            let mut disagreement = describe(case, first);
+            match checked.differences.len() - 1 {
+                0 => {}
+                more => disagreement.what += &format!(" (and {more} more)"),
+            }
+            return Some(disagreement);
         }
         for (applied, now) in applied.iter_mut().zip(checked.applied) {
             *applied |= now;
         }
     }
-    let never = case
-        .expectations
-        .fields
-        .iter()
-        .zip(applied)
-        .find(|(_, applied)| !applied);
-    never.map(|(expectation, _)| {
-        let nth = expectation.nth.map_or(String::new(), |nth| format!(", time {nth}"));
-        format!(
-            "the case and the model disagree: line {}: the model never gets to `{}`{nth}, where {} is expected",
-            expectation.line,
-            expectation.at,
-            expectation.field.name(&case.scenario.watches)
-        )
+    never_reached(case, &applied).map(|(at, what)| Disagreement {
+        at: Some(at),
+        what: format!("the model {what}"),
     })
 }
 
+/// The first expectation about a place that a run never got to: where it is written, and in words.
+pub(super) fn never_reached(case: &CaseView<'_>, applied: &[bool]) -> Option<((usize, usize), String)> {
+    let mut fields = case.expectations.fields.iter().zip(applied);
+    let (expectation, _) = fields.find(|(_, applied)| !**applied)?;
+    let nth = expectation
+        .nth
+        .map_or(String::new(), |nth| format!(", time {nth}"));
+    let what = format!(
+        "never gets to `{}`{nth}, where {} is expected",
+        expectation.at,
+        expectation.field.name(&case.scenario.watches)
+    );
+    Some(((expectation.line, expectation.column), what))
+}
+
 /// One expectation that the model does not fulfil, in a line.
-fn describe(case: &CaseView<'_>, difference: &Difference) -> String {
+fn describe(case: &CaseView<'_>, difference: &Difference) -> Disagreement {
     let mut allowed = String::new();
     // Writing to a string does not fail.
     let _ = super::value::write_alternatives(&mut allowed, &difference.allowed);
-    match (&difference.source, &difference.subject) {
-        (_, Subject::Path { agree, allowed, seen }) => format!(
-            "the case expects the path {}, the model takes {}",
-            path_around(allowed, *agree),
-            path_around(seen, *agree)
+    let (at, what) = match (&difference.source, &difference.subject) {
+        (_, Subject::Path { agree, allowed, seen }) => (
+            None,
+            format!(
+                "the case expects the path {}, the model takes {}",
+                path_around(allowed, *agree),
+                path_around(seen, *agree)
+            ),
         ),
-        (Source::Expectation { line, .. }, subject) => format!(
-            "line {line}: {} {} should be {allowed}, the model says {}",
-            subject.label(),
-            difference.place,
-            difference.seen
+        (Source::Expectation { line, column, .. }, subject) => (
+            Some((*line, *column)),
+            format!(
+                "{} {} should be {allowed}, the model says {}",
+                subject.label(),
+                difference.place,
+                difference.seen
+            ),
         ),
-        (_, subject) => format!("{}: {} {}", case.name, subject.label(), difference.place),
-    }
+        (_, subject) => (
+            None,
+            format!("{}: {} {}", case.name, subject.label(), difference.place),
+        ),
+    };
+    Disagreement { at, what }
 }
 
 fn conforms_or_deviates<'d>(
@@ -262,7 +302,11 @@ fn merge(mut differences: Vec<Difference>, expectations: Vec<Difference>) -> Vec
             difference.place == expectation.place && difference.subject == expectation.subject
         });
         match same {
-            Some(same) => same.requirements = expectation.requirements,
+            Some(same) => {
+                if expectation.cited != Cited::NotSought {
+                    same.cited = expectation.cited;
+                }
+            }
             None => differences.push(expectation),
         }
     }

@@ -259,6 +259,12 @@ impl Cache {
         self.folder.join("xen")
     }
 
+    /// Whether Xen was provisioned; it may be damaged.
+    #[must_use]
+    pub fn has_xen(&self) -> bool {
+        self.xen_folder().is_dir()
+    }
+
     /// The Xen in the cache. Nothing is fetched.
     ///
     /// # Errors
@@ -300,7 +306,8 @@ impl Cache {
         Agent::in_folder(&self.folder.join(agent::FOLDER), kernel)
     }
 
-    /// Debian kernels of an architecture in the cache, oldest series first.
+    /// Debian kernels of an architecture in the cache, oldest series first, damaged ones among them:
+    /// [`Self::kernel`] says whether one is usable.
     #[must_use]
     pub fn kernels(&self, architecture: Architecture) -> Vec<KernelName> {
         let start = format!("{}debian:", architecture.prefix());
@@ -311,7 +318,7 @@ impl Cache {
             let series = file.strip_prefix(&start.replace(':', "-"))?;
             format!("{start}{series}").parse::<KernelName>().ok()
         });
-        let mut names: Vec<KernelName> = names.filter(|name| self.kernel(name).is_ok()).collect();
+        let mut names: Vec<KernelName> = names.collect();
         names.sort_by_cached_key(KernelName::series_numbers);
         names
     }

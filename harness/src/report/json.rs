@@ -55,6 +55,9 @@ struct CaseRecord<'a> {
     verdict: VerdictKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    /// Why what is written by hand is all that was judged, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_hand_alone: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     deviations: Vec<DeviationRecord<'a>>,
     differences: &'a [Difference],
@@ -110,8 +113,10 @@ pub fn write_header(
 /// Those of the writer.
 pub fn write_case(out: &mut impl Write, judgement: &Judgement<'_>) -> io::Result<()> {
     let (mut reason, mut deviations, mut differences) = (None, Vec::new(), [].as_slice());
+    let mut by_hand_alone = None;
     match &judgement.verdict {
         Verdict::Conforms => {}
+        Verdict::ConformsByHand(why) => by_hand_alone = Some(why.as_str()),
         Verdict::Unsupported(why) | Verdict::Broken(why) => reason = Some(why.as_str()),
         Verdict::KnownDeviation(known) | Verdict::UnexpectedlyConforms(known) => {
             deviations = known.iter().map(DeviationRecord::from).collect();
@@ -121,8 +126,12 @@ pub fn write_case(out: &mut impl Write, judgement: &Judgement<'_>) -> io::Result
             against,
         } => {
             differences = found;
-            if let Against::WithDeviations(known) = against {
-                deviations = known.iter().map(DeviationRecord::from).collect();
+            match against {
+                Against::Pure => {}
+                Against::WithDeviations(known) => {
+                    deviations = known.iter().map(DeviationRecord::from).collect();
+                }
+                Against::ByHand(why) => by_hand_alone = Some(why.as_str()),
             }
         }
     }
@@ -131,6 +140,7 @@ pub fn write_case(out: &mut impl Write, judgement: &Judgement<'_>) -> io::Result
         target: judgement.target,
         verdict: judgement.verdict.kind(),
         reason,
+        by_hand_alone,
         deviations,
         differences,
         transcript: judgement.transcript,

@@ -2,6 +2,7 @@
 //!
 //! Everything renders into a string or a writer that the caller gives.
 
+pub mod conclusion;
 pub mod json;
 pub mod layout;
 pub mod layout_difference;

@@ -7,7 +7,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::deviation::Deviation;
-use crate::judge::{Verdict, VerdictKind};
+use crate::judge::{Against, Verdict, VerdictKind};
+
+/// Name of the target that is no hypervisor.
+const MODEL: &str = "model";
 
 /// What came of one target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -21,19 +24,49 @@ pub struct TargetSummary {
     pub unsupported: BTreeMap<String, usize>,
     /// Known deviations, and how many cases show each.
     pub known: BTreeMap<String, usize>,
+    /// Why cases were judged by what is written by hand alone, and how many each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_hand: BTreeMap<String, usize>,
     /// Why the target could not be used at all.
     pub unusable: Option<String>,
     /// Cases that were asked for.
     pub cases: usize,
+    /// Verdict of each case, by name.
+    #[serde(skip)]
+    pub verdicts: BTreeMap<String, CaseVerdict>,
     /// How long it took, with starting the target.
     #[serde(skip)]
     pub took: Duration,
 }
 
+/// What came of one case, for what looks at the run as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseVerdict {
+    /// The kind of verdict.
+    pub kind: VerdictKind,
+    /// Why it is unsupported, if it is.
+    pub unsupported: Option<String>,
+}
+
+impl CaseVerdict {
+    /// Whether it says something about the target.
+    #[must_use]
+    pub const fn is_about_the_target(&self) -> bool {
+        !matches!(self.kind, VerdictKind::Unsupported | VerdictKind::Broken)
+    }
+}
+
 impl TargetSummary {
-    /// Counts one verdict.
-    pub fn count(&mut self, verdict: &Verdict<'_>) {
+    /// Counts the verdict of a case.
+    pub fn count(&mut self, case: &str, verdict: &Verdict<'_>) {
         *self.counts.entry(verdict.kind()).or_insert(0) += 1;
+        let unsupported = match verdict {
+            Verdict::Unsupported(reason) => Some(reason.clone()),
+            _ => None,
+        };
+        let kind = verdict.kind();
+        self.verdicts
+            .insert(case.to_owned(), CaseVerdict { kind, unsupported });
         match verdict {
             Verdict::Unsupported(reason) => {
                 *self.unsupported.entry(group(reason).to_owned()).or_insert(0) += 1;
@@ -42,6 +75,13 @@ impl TargetSummary {
                 for deviation in deviations {
                     *self.known.entry(name(deviation)).or_insert(0) += 1;
                 }
+            }
+            Verdict::ConformsByHand(reason)
+            | Verdict::Deviates {
+                against: Against::ByHand(reason),
+                ..
+            } => {
+                *self.by_hand.entry(reason.clone()).or_insert(0) += 1;
             }
             _ => {}
         }
@@ -57,6 +97,12 @@ impl TargetSummary {
     #[must_use]
     pub fn judged(&self) -> usize {
         self.counts.values().sum()
+    }
+
+    /// Whether it is a hypervisor about which the run says something.
+    #[must_use]
+    pub fn is_judged_hypervisor(&self) -> bool {
+        self.target != MODEL && self.verdicts.values().any(CaseVerdict::is_about_the_target)
     }
 
     /// Whether every case that was asked for has a verdict that says something about it.
@@ -108,6 +154,15 @@ fn write_shared(
 /// # Errors
 /// Those of the writer.
 pub fn write(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::Result {
+    write_table(out, summaries)?;
+    write_details(out, summaries)
+}
+
+/// Writes the table: a line per target, those that could not be used with their reason.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_table(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::Result {
     let names = summaries.iter().map(|summary| summary.target.len());
     let width = names.max().unwrap_or(0).max("target".len());
     write!(out, "{:width$}", "target")?;
@@ -117,18 +172,33 @@ pub fn write(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::Result {
     writeln!(out, "  {:>8}", "time")?;
     for summary in summaries {
         write!(out, "{:width$}", summary.target)?;
+        if let (Some(reason), 0) = (&summary.unusable, summary.judged()) {
+            writeln!(out, "  not run: {reason}")?;
+            continue;
+        }
         for kind in VerdictKind::ALL {
             let column = kind.name().len();
             write!(out, "  {:>column$}", summary.of(kind))?;
         }
         writeln!(out, "  {:>7.2}s", summary.took.as_secs_f64())?;
     }
+    Ok(())
+}
+
+/// Writes what the numbers of the table are made of.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_details(out: &mut impl Write, summaries: &[TargetSummary]) -> fmt::Result {
     write_shared(out, "known deviations", summaries, |summary| &summary.known)?;
+    let by_hand = "judged by what is written by hand alone";
+    write_shared(out, by_hand, summaries, |summary| &summary.by_hand)?;
     write_shared(out, "unsupported", summaries, |summary| &summary.unsupported)?;
     for summary in summaries {
         let target = &summary.target;
         match &summary.unusable {
-            Some(reason) => writeln!(out, "{target}: not run: {reason}")?,
+            Some(reason) if summary.judged() > 0 => writeln!(out, "{target}: given up: {reason}")?,
+            Some(_) => {}
             None if summary.judged() < summary.cases => {
                 let missing = summary.cases - summary.judged();
                 writeln!(

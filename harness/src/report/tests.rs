@@ -9,7 +9,7 @@ use super::*;
 use crate::judge::difference::{Source, Subject};
 use crate::judge::stop::Place;
 use crate::judge::value::Value;
-use crate::judge::{Against, Difference, VerdictKind};
+use crate::judge::{Against, Cited, Difference, VerdictKind};
 use crate::target::Mode;
 
 fn at(point: &str, index: usize) -> Place {
@@ -30,7 +30,7 @@ fn rflags(place: Place) -> Difference {
         },
         allowed: vec![Value::number(2, 64), Value::number(0x10002, 64)],
         seen: Value::number(0x202, 64),
-        requirements: vec![&SMM_ENTRY_006],
+        cited: Cited::one(&SMM_ENTRY_006),
         source: Source::Model,
     }
 }
@@ -44,7 +44,7 @@ fn auto_halt() -> Difference {
         },
         allowed: vec![Value::number(1, 8)],
         seen: Value::number(0, 8),
-        requirements: vec![&SMM_RSM_008],
+        cited: Cited::one(&SMM_RSM_008),
         ..rflags(at("in-smi", 1))
     }
 }
@@ -143,10 +143,10 @@ fn a_summary_counts_and_says_why() {
         took: Duration::from_millis(1500),
         ..TargetSummary::default()
     };
-    summary.count(&Verdict::Conforms);
+    summary.count("smm/a", &Verdict::Conforms);
     assert!(!summary.is_complete());
-    summary.count(&Verdict::Unsupported("no SMM".to_owned()));
-    summary.count(&Verdict::Unsupported("no SMM".to_owned()));
+    summary.count("smm/b", &Verdict::Unsupported("no SMM".to_owned()));
+    summary.count("smm/c", &Verdict::Unsupported("no SMM".to_owned()));
     assert!(summary.is_complete());
     assert_eq!(summary.of(VerdictKind::Unsupported), 2);
     let mut out = String::new();

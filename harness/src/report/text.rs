@@ -9,7 +9,7 @@ use super::Judgement;
 use crate::deviation::Deviation;
 use crate::judge::difference::{Source, Subject, path_around};
 use crate::judge::value::write_alternatives;
-use crate::judge::{Against, Difference, Verdict};
+use crate::judge::{Against, Cited, Difference, Verdict};
 
 /// Differences that are printed for one case; the JSON report has all of them.
 const SHOWN: usize = 24;
@@ -22,6 +22,12 @@ pub fn write(out: &mut impl Write, judgement: &Judgement<'_>) -> fmt::Result {
     let Judgement { case, target, .. } = judgement;
     match &judgement.verdict {
         Verdict::Conforms => Ok(()),
+        Verdict::ConformsByHand(reason) => {
+            writeln!(
+                out,
+                "by hand      {case} on {target}: conforms (by hand alone: {reason})"
+            )
+        }
         Verdict::Unsupported(reason) => writeln!(out, "unsupported  {case} on {target}: {reason}"),
         Verdict::Broken(reason) => {
             // A console excerpt has several lines.
@@ -42,12 +48,21 @@ pub fn write(out: &mut impl Write, judgement: &Judgement<'_>) -> fmt::Result {
         }
         Verdict::Deviates { differences, against } => {
             writeln!(out, "DEVIATES     {case} on {target}")?;
-            if let Against::WithDeviations(deviations) = against {
-                writeln!(
-                    out,
-                    "  from the model with these known deviations on, which is nearer than the pure one:"
-                )?;
-                write_deviations(out, deviations)?;
+            match against {
+                Against::Pure => {}
+                Against::WithDeviations(deviations) => {
+                    writeln!(
+                        out,
+                        "  from the model with these known deviations on, which is nearer than the pure one:"
+                    )?;
+                    write_deviations(out, deviations)?;
+                }
+                Against::ByHand(reason) => {
+                    writeln!(
+                        out,
+                        "  from what is written by hand, which is all that was judged: {reason}"
+                    )?;
+                }
             }
             write_differences(out, differences)
         }
@@ -158,10 +173,28 @@ fn write_difference(
 
 fn write_requirements(out: &mut impl Write, differences: &[&Difference]) -> fmt::Result {
     let mut written: Vec<&Requirement> = Vec::new();
-    for requirement in differences.iter().flat_map(|difference| &difference.requirements) {
+    for requirement in differences
+        .iter()
+        .flat_map(|difference| difference.cited.requirements())
+    {
         if !written.contains(requirement) {
             written.push(requirement);
             write_requirement(out, requirement)?;
+        }
+    }
+    for (cited, text) in [
+        (Cited::Unknown, "no requirement is known for"),
+        (Cited::NotSought, "no requirement was looked for, for"),
+    ] {
+        let mut labels: Vec<String> = Vec::new();
+        for difference in differences.iter().filter(|difference| difference.cited == cited) {
+            let label = difference.subject.label();
+            if !labels.contains(&label) {
+                labels.push(label);
+            }
+        }
+        if !labels.is_empty() {
+            writeln!(out, "  {text} {}", labels.join(", "))?;
         }
     }
     Ok(())

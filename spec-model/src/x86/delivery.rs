@@ -77,7 +77,7 @@ impl Processor<'_, '_> {
         match self.mode() {
             Mode::Real => self.deliver_real(event.vector),
             _ if self.flag(flag::VM) => {
-                Err(ModelError::BadScenario("the model has no virtual-8086 mode".to_owned()).into())
+                Err(ModelError::Unmodelled("the model has no virtual-8086 mode".to_owned()).into())
             }
             _ if self.long_mode_active() => self.deliver_long(event),
             _ => self.deliver_protected(event),
@@ -126,7 +126,7 @@ impl Processor<'_, '_> {
             }
         }
         if gate.kind == 5 && size == 8 {
-            return Err(ModelError::BadScenario("the model has no task gates".to_owned()).into());
+            return Err(ModelError::Unmodelled("the model has no task gates".to_owned()).into());
         }
         if !allowed.contains(&gate.kind) {
             return Err(Exception::with_code(GP, code).into());

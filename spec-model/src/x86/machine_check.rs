@@ -179,7 +179,7 @@ impl Processor<'_, '_> {
 }
 
 fn unknown(verb: &str, index: u32) -> ModelError {
-    ModelError::BadScenario(format!(
+    ModelError::Unmodelled(format!(
         "the guest {verb} machine-check register {index:#x} in a way that the model does not know"
     ))
 }

@@ -21,10 +21,8 @@ use super::syntax::{
     ProtectionWord, SlotEntry, Stage2File, StepEntry,
 };
 use super::{arm64, keys};
-use crate::case::expectation::StepExpectation;
+use crate::case::expectation::{StepExpectation, StepFact};
 use crate::case::syntax::Mode;
-use crate::judge::stage2::{dirty_text, end_text, exits_text};
-use crate::judge::value::Value;
 
 /// Longest backing in pages.
 const MOST_PAGES: u32 = 8192;
@@ -419,21 +417,20 @@ fn number<T: Copy>(given: &Option<Located<T>>, default: T) -> T {
 /// What must be seen at a step.
 fn expect(step: usize, entry: &Located<StepEntry>, expected: &mut Vec<StepExpectation>) {
     let entry = &entry.value;
-    let mut add = |fact, at: Position, allowed| {
+    let mut add = |at: Position, fact| {
         expected.push(StepExpectation {
             step,
-            fact,
-            allowed,
+            expected: fact,
             line: at.line,
             column: at.column,
         });
     };
     if let Some(value) = &entry.value {
-        add("value", value.at, Value::number(value.value, 64));
+        add(value.at, StepFact::Value(value.value));
     }
     if let Some(exits) = &entry.exits {
         let exits_read: Vec<MemoryExit> = exits.value.iter().map(exit).collect();
-        add("exits", exits.at, Value::Text(exits_text(&exits_read)));
+        add(exits.at, StepFact::Exits(exits_read));
     }
     if let Some(errno) = &entry.errno {
         let number = match errno.value {
@@ -445,7 +442,7 @@ fn expect(step: usize, entry: &Located<StepEntry>, expected: &mut Vec<StepExpect
             ErrnoWord::Enxio => errno::ENXIO,
             ErrnoWord::Enosys => errno::ENOSYS,
         };
-        add("end", errno.at, Value::Text(end_text(End::Failed(number))));
+        add(errno.at, StepFact::End(End::Failed(number)));
     }
     if let Some(end) = &entry.ends {
         let end_read = match end.value {
@@ -453,13 +450,13 @@ fn expect(step: usize, entry: &Located<StepEntry>, expected: &mut Vec<StepExpect
             EndWord::Shutdown => End::Shutdown,
             EndWord::Stuck => End::Stuck,
         };
-        add("end", end.at, Value::Text(end_text(end_read)));
+        add(end.at, StepFact::End(end_read));
     }
     if let Some((end, at)) = arm64::end(entry) {
-        add("end", at, Value::Text(end_text(end)));
+        add(at, StepFact::End(end));
     }
     if let Some(dirty) = &entry.dirty {
-        add("dirty log", dirty.at, Value::Text(dirty_text(&dirty.value)));
+        add(dirty.at, StepFact::Dirty(dirty.value.clone()));
     }
 }
 

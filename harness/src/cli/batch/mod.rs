@@ -4,8 +4,8 @@
 mod running;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -19,8 +19,10 @@ use crate::batch::tally::{Judge, Tally};
 use crate::batch::{Family, processor_time, report};
 use crate::cli::args::FamilyArguments;
 use crate::cli::console::Progress;
+use crate::cli::default_set::DefaultSet;
 use crate::cli::exit::{Failure, Status};
-use crate::cli::session::{Kind, Prepared, default_targets, own_executable};
+use crate::cli::report_file::ReportFile;
+use crate::cli::session::{Kind, Prepared, own_executable};
 use crate::cli::target_name::TargetName;
 use crate::deviation::{self, Deviation};
 use crate::interrupt;
@@ -49,9 +51,14 @@ pub(super) struct Wanted<'a> {
 pub(super) fn prepared(names: &[TargetName]) -> Result<Vec<Prepared>, Failure> {
     let cache = Cache::open(None).map_err(Failure::incomplete)?;
     let names = if names.is_empty() {
-        // The families are of events of whole machines.
-        let mut names = default_targets(&cache);
-        names.retain(|name| *name != TargetName::XenPv);
+        // The families are of events of whole x86 machines.
+        let mut names = DefaultSet::of(&cache).targets;
+        names.retain(|name| {
+            !matches!(
+                name,
+                TargetName::XenPv | TargetName::Arm64(_) | TargetName::Arm64Vhe(_)
+            )
+        });
         names
     } else {
         names.to_vec()
@@ -244,19 +251,20 @@ impl<'a, F: Family> All<'a, F> {
         // Writing to a string does not fail.
         let _ = report::table::<F>(&mut out, &self.tallies);
         self.progress.say(&out)?;
+        let mut status = status(&self.tallies);
         if let Some(path) = self.wanted.json {
-            let file = File::create(path).map_err(|error| {
-                Failure::wrong(format_args!("{}: cannot be written: {error}", path.display()))
-            })?;
-            let mut file = BufWriter::new(file);
+            let mut file = ReportFile::create(path)?;
             for tally in &self.tallies {
                 let line =
                     serde_json::to_string(&report::Entry::of::<F>(tally)).map_err(Failure::incomplete)?;
-                writeln!(file, "{line}")?;
+                file.add(|out| writeln!(out, "{line}"));
             }
-            file.flush()?;
+            if let Some(problem) = file.finish() {
+                self.progress.say(&format!("{problem}\n"))?;
+                status = status.max_with(Status::Incomplete);
+            }
         }
-        Ok(Status::of_signal().unwrap_or_else(|| status(&self.tallies)))
+        Ok(Status::of_signal().unwrap_or(status))
     }
 }
 
@@ -283,15 +291,11 @@ pub(super) fn case_file<F: Family>(
 
 /// As for `conform run`.
 fn status<R: Clone>(tallies: &[Tally<'_, R>]) -> Status {
-    let of = |kind| tallies.iter().map(|tally| tally.of(kind)).sum::<usize>();
-    let judged: usize = tallies.iter().map(Tally::judged).sum();
-    if of(VerdictKind::Deviates) + of(VerdictKind::UnexpectedlyConforms) > 0 {
-        Status::Deviates
-    } else if judged == of(VerdictKind::Unsupported) || !tallies.iter().all(Tally::is_complete) {
-        Status::Incomplete
-    } else {
-        Status::Conforms
+    if tallies.is_empty() {
+        return Status::Incomplete;
     }
+    let of_one = |tally: &Tally<'_, R>| Status::of_target(|kind| tally.of(kind), tally.is_complete());
+    Status::worst(tallies.iter().map(of_one))
 }
 
 fn save(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {

@@ -22,12 +22,12 @@ fn a_failed_expectation_deviates_with_its_own_requirement() {
             column: 5
         }
     );
-    assert_eq!(found[0].requirements[0].id, "NMI-SMM-004");
+    assert_eq!(found[0].cited.requirements()[0].id, "NMI-SMM-004");
     // The model and the person agree that this is wrong: one difference.
     let found = differences(judge_it(changed(|it| state(it, 1).rip = 8)));
     assert_eq!(found.len(), 1);
     assert_eq!(
-        (found[0].source, found[0].requirements[0].id),
+        (found[0].source, found[0].cited.requirements()[0].id),
         (Source::Model, "NMI-SMM-004")
     );
 }

@@ -104,7 +104,7 @@ impl Processor<'_, '_> {
         let in_memory = instruction.op_kind(0) == OpKind::Memory;
         if in_memory && instruction.op_kind(1) == OpKind::Register {
             let message = "the model has no bit test of memory with a register index".to_owned();
-            return Err(crate::error::ModelError::BadScenario(message).into());
+            return Err(crate::error::ModelError::Unmodelled(message).into());
         }
         let value = self.read_operand(instruction, 0)?;
         let bit = 1u64 << (index % (8 * width as u64));

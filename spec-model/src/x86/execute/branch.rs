@@ -148,7 +148,7 @@ impl Processor<'_, '_> {
         let attributes = descriptor.attributes();
         if !attributes.is_code_or_data() && !returning {
             let message = "the model has no far transfers through gates or task segments".to_owned();
-            return Err(ModelError::BadScenario(message).into());
+            return Err(ModelError::Unmodelled(message).into());
         }
         let rpl = (selector & 3) as u8;
         let conforming = attributes.kind() & 4 != 0;

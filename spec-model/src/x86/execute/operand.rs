@@ -157,7 +157,7 @@ impl Processor<'_, '_> {
                 Ok(instruction.near_branch_target())
             }
             kind => instruction.try_immediate(operand).map_err(|_| {
-                ModelError::BadScenario(format!("the model cannot read an operand of kind {kind:?}")).into()
+                ModelError::Unmodelled(format!("the model cannot read an operand of kind {kind:?}")).into()
             }),
         }
     }

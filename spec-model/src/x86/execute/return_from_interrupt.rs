@@ -59,7 +59,7 @@ impl Processor<'_, '_> {
         }
         if self.mode() != Mode::Real && self.flag(flag::NT) {
             let message = "the model has no task switches, and IRET with NT set is one".to_owned();
-            return Err(ModelError::BadScenario(message).into());
+            return Err(ModelError::Unmodelled(message).into());
         }
         let rip = self.peek(0, width)?;
         let selector = self.peek(1, width)? as u16;
@@ -68,7 +68,7 @@ impl Processor<'_, '_> {
         let legacy = self.mode() == Mode::Protected && !self.long_mode_active();
         if legacy && cpl == 0 && width == 4 && flags & flag::VM != 0 {
             let message = "the model has no virtual-8086 mode, and IRETD with VM set enters it".to_owned();
-            return Err(ModelError::BadScenario(message).into());
+            return Err(ModelError::Unmodelled(message).into());
         }
         let code = self.code_segment(selector, cpl, true)?;
         self.check_in(&code, rip)?;

@@ -67,7 +67,7 @@ impl Processor<'_, '_> {
             }
         }
         let message = format!("a string instruction repeats more than {MOST_ITERATIONS} times");
-        Err(ModelError::BadScenario(message).into())
+        Err(ModelError::Unmodelled(message).into())
     }
 
     /// Whether RIP is still at the instruction when the count has become 0 (SMM-STRING-002).

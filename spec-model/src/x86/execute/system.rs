@@ -407,5 +407,5 @@ impl Processor<'_, '_> {
 }
 
 fn unknown_msr(index: u32) -> ModelError {
-    ModelError::BadScenario(format!("the model does not know MSR {index:#x}"))
+    ModelError::Unmodelled(format!("the model does not know MSR {index:#x}"))
 }

@@ -142,7 +142,7 @@ impl Processor<'_, '_> {
     pub(in crate::x86) fn read_apic_base(&self) -> Step<u64> {
         match self.state().apic.as_deref() {
             Some(apic) => Ok(apic.base),
-            None => Err(ModelError::BadScenario(
+            None => Err(ModelError::Unmodelled(
                 "the guest reads IA32_APIC_BASE, but the machine has no local APIC".to_owned(),
             )
             .into()),
@@ -159,7 +159,7 @@ impl Processor<'_, '_> {
         let straight_on = self.rules.broken(Defect::ApicOffGoesStraightToX2apic);
         let Some(apic) = self.state().apic.as_deref() else {
             let message = "the guest writes IA32_APIC_BASE, but the machine has no local APIC";
-            return Err(ModelError::BadScenario(message.to_owned()).into());
+            return Err(ModelError::Unmodelled(message.to_owned()).into());
         };
         let before = apic.mode();
         let invalid = value & base::X2APIC != 0 && value & base::ENABLE == 0;
@@ -273,7 +273,7 @@ impl Processor<'_, '_> {
     /// Sends a command; with a shorthand that includes the sender, NMI and SMI are the
     /// implementation's choice (APIC-ICR-006).
     fn send(&mut self, command: Option<Command>, to_self: bool) -> Step {
-        let unknown = |what: &str| Err(ModelError::BadScenario(what.to_owned()).into());
+        let unknown = |what: &str| Err(ModelError::Unmodelled(what.to_owned()).into());
         let Some(command) = command else {
             return unknown("the guest sends an IPI of a delivery mode that the model does not know");
         };
@@ -309,7 +309,7 @@ fn aligned(address: u64, width: usize) -> Result<u64, ModelError> {
     if width == 4 && offset.is_multiple_of(16) {
         Ok(offset)
     } else {
-        Err(ModelError::BadScenario(format!(
+        Err(ModelError::Unmodelled(format!(
             "the guest accesses {width} bytes at {offset:#x} of the local APIC; \
              registers are 32-bit and lie at multiples of 16"
         )))
@@ -317,7 +317,7 @@ fn aligned(address: u64, width: usize) -> Result<u64, ModelError> {
 }
 
 fn unknown(verb: &str, offset: u64) -> ModelError {
-    ModelError::BadScenario(format!(
+    ModelError::Unmodelled(format!(
         "the guest {verb} register {offset:#x} of the local APIC, which the model does not know"
     ))
 }

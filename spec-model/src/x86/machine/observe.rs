@@ -27,10 +27,7 @@ impl Machine<'_> {
         let mut allowances = Vec::new();
         let observation = self.state.observed;
         let vcpu = &self.state.vcpus[index];
-        let visible = !matches!(
-            stop,
-            Stop::Shutdown | Stop::Stuck | Stop::InternalError(_) | Stop::EntryFailed | Stop::RunFailed(_)
-        );
+        let visible = stop.shows_state();
         let state = visible.then(|| {
             let mut state = Box::new(vcpu.state.clone().observable());
             for segment in &mut state.segments {

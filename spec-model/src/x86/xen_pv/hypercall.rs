@@ -98,7 +98,7 @@ impl Processor<'_, '_> {
             SET_SEGMENT_BASE => self.set_segment_base(first, second),
             number => {
                 let message = format!("the model of Xen does not know hypercall {number}");
-                return Err(ModelError::BadScenario(message).into());
+                return Err(ModelError::Unmodelled(message).into());
             }
         };
         self.state_mut().general[RAX] = result.cast_unsigned();

@@ -61,5 +61,5 @@ fn emulated(instruction: &Instruction) -> Interruption {
         "Xen emulates {:?} for a paravirtual guest, and the model does not know how",
         instruction.mnemonic()
     );
-    ModelError::BadScenario(message).into()
+    ModelError::Unmodelled(message).into()
 }

@@ -1,0 +1,174 @@
+//! The targets of a command that names none.
+//!
+//! Everything that is there is in the set, also what cannot be used: a target that vanished
+//! without a word would leave a run green that proves nothing. What is not there at all, or can by
+//! its nature run none of what was asked for, is left out and named.
+
+use std::path::Path;
+
+use spec_model::architecture;
+use spec_model::scenario::Scenario;
+
+use super::session::cached_kernels;
+use super::target_name::TargetName;
+use crate::provision::{Architecture, Cache};
+use crate::target::{Backend, other_architecture};
+
+/// The local device.
+const DEVICE: &str = "/dev/kvm";
+
+/// What a command runs on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DefaultSet {
+    /// What is there, usable or not.
+    pub targets: Vec<TargetName>,
+    /// What is not among them, and why.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A target that a run leaves out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name.
+    pub target: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} is left out: {}", self.target, self.reason)
+    }
+}
+
+impl DefaultSet {
+    /// Everything that is there: the model, the local device, every provisioned kernel for x86 and
+    /// for arm64, the latter without and with VHE, and Xen.
+    #[must_use]
+    pub fn of(cache: &Cache) -> Self {
+        let mut set = Self::default();
+        set.targets.push(TargetName::Model);
+        if Path::new(DEVICE).exists() {
+            set.targets.push(TargetName::Kvm);
+        } else {
+            set.leave_out("kvm", &format!("there is no {DEVICE}"));
+        }
+        let kernels = cached_kernels(cache);
+        if kernels.is_empty() {
+            set.leave_out(
+                "svm@debian:6.12",
+                "it was not provisioned; --provision fetches it",
+            );
+        }
+        set.targets.extend(kernels.into_iter().map(TargetName::Svm));
+        if cache.has_xen() {
+            set.targets.push(TargetName::XenPv);
+        } else {
+            set.leave_out("xen-pv@debian", "it was not provisioned; --provision fetches it");
+        }
+        for kernel in cache.kernels(Architecture::Arm64) {
+            let both = [TargetName::Arm64(kernel.clone()), TargetName::Arm64Vhe(kernel)];
+            set.targets.extend(both);
+        }
+        set
+    }
+
+    /// Leaves out what can by its nature run none of these scenarios.
+    #[must_use]
+    pub fn for_scenarios<'a>(mut self, scenarios: impl Iterator<Item = &'a Scenario> + Clone) -> Self {
+        let mut left_out = Vec::new();
+        self.targets.retain(|name| {
+            let mut scenarios = scenarios.clone();
+            let Some(reason) = scenarios.next().and_then(|first| by_nature(name, first)) else {
+                return true;
+            };
+            let can_run = scenarios.any(|scenario| by_nature(name, scenario).is_none());
+            if !can_run {
+                left_out.push(LeftOut {
+                    target: name.to_string(),
+                    reason,
+                });
+            }
+            can_run
+        });
+        self.left_out.extend(left_out);
+        self
+    }
+
+    fn leave_out(&mut self, target: &str, reason: &str) {
+        self.left_out.push(LeftOut {
+            target: target.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+/// Why a kind of target can never run a scenario, whatever machine, kernel or version it is.
+fn by_nature(name: &TargetName, scenario: &Scenario) -> Option<String> {
+    let (backend, guests) = match name {
+        TargetName::Model => return None,
+        TargetName::XenPv => (Backend::XenPv, architecture::Architecture::X86),
+        TargetName::Kvm | TargetName::Svm(_) | TargetName::SvmNpt0(_) => {
+            (Backend::Svm, architecture::Architecture::X86)
+        }
+        TargetName::Arm64(_) | TargetName::Arm64Vhe(_) => {
+            (Backend::Arm64Nvhe, architecture::Architecture::Arm64)
+        }
+    };
+    other_architecture(scenario, guests).or_else(|| backend.cannot_run(scenario).map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::suite::Suite;
+
+    fn set(names: &[&str]) -> DefaultSet {
+        DefaultSet {
+            targets: names.iter().map(|name| name.parse().unwrap()).collect(),
+            left_out: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_can_run_none_of_the_cases_is_left_out_and_named() {
+        let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cases");
+        let suite = Suite::load_folders(&[cases]).unwrap();
+        let all = ["model", "svm@debian:6.12", "xen-pv@debian", "arm64@debian:6.12"];
+        for (area, left) in [
+            ("", vec![]),
+            ("smm/", vec!["xen-pv@debian", "arm64@debian:6.12"]),
+            ("xen-pv/", vec!["arm64@debian:6.12"]),
+            (
+                "stage2/arm64-cas-in-read-only",
+                vec!["svm@debian:6.12", "xen-pv@debian"],
+            ),
+        ] {
+            let cases = suite.cases.iter().filter(|case| case.name.starts_with(area));
+            let set = set(&all).for_scenarios(cases.map(|case| &case.scenario));
+            let names: Vec<&str> = set.left_out.iter().map(|left| left.target.as_str()).collect();
+            assert_eq!(names, left, "{area}");
+            assert_eq!(set.targets.len() + left.len(), all.len(), "{area}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_and_damaged_stays_in_the_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Some(folder.path().to_owned())).unwrap();
+        let names = |set: &DefaultSet| set.targets.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let before = DefaultSet::of(&cache);
+        assert!(
+            before
+                .left_out
+                .iter()
+                .any(|left| left.target == "svm@debian:6.12")
+        );
+        std::fs::create_dir_all(folder.path().join("kernels/debian-6.12")).unwrap();
+        std::fs::create_dir_all(folder.path().join("xen")).unwrap();
+        let after = DefaultSet::of(&cache);
+        for name in ["svm@debian:6.12", "xen-pv@debian"] {
+            assert!(names(&after).contains(&name.to_owned()), "{after:?}");
+        }
+    }
+}

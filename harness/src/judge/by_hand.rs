@@ -1,0 +1,44 @@
+//! What a run is worth by what is written by hand alone.
+//!
+//! That is all there is where the model cannot run a case, for instance because of an instruction
+//! outside its set. A verdict of this kind always says so.
+
+use spec_model::error::ModelError;
+use spec_model::transcript::Transcript;
+
+use super::verdict::{Against, Verdict, never_reached};
+use super::{CaseView, expected};
+
+/// The model cannot run the case, in a sentence.
+pub(super) fn model_failed(error: &ModelError) -> String {
+    format!("the model cannot run the case: {error}")
+}
+
+/// Judges a run of a case that the model cannot run. It conforms only if a person expects something
+/// of it, and all that is expected was looked at.
+pub(super) fn judge(case: &CaseView<'_>, error: &ModelError, seen: &Transcript) -> Verdict<'static> {
+    if !error.is_gap() {
+        return Verdict::Broken(model_failed(error));
+    }
+    if seen.observations.is_empty() && seen.stage2.is_none() {
+        return Verdict::Broken("the target observed nothing".to_owned());
+    }
+    if case.expectations.is_empty() {
+        let reason = model_failed(error);
+        return Verdict::Broken(format!(
+            "{reason}; and nothing is written by hand that could be judged in its place"
+        ));
+    }
+    let checked = expected::check(case, seen);
+    if !checked.differences.is_empty() {
+        return Verdict::Deviates {
+            differences: checked.differences,
+            against: Against::ByHand(error.to_string()),
+        };
+    }
+    if let Some(((line, _), what)) = never_reached(case, &checked.applied) {
+        let reason = model_failed(error);
+        return Verdict::Broken(format!("{reason}; and line {line}: the target {what}"));
+    }
+    Verdict::ConformsByHand(error.to_string())
+}
