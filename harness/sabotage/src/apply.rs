@@ -31,6 +31,9 @@ pub(crate) fn refuses_to_open() -> Option<c_int> {
 /// What becomes of this call.
 fn chosen(fd: c_int, request: u32) -> Option<(String, Effect)> {
     let library = &mut *library();
+    if matches!(request, abi::KVM_CREATE_VCPU | abi::KVM_SET_USER_MEMORY_REGION) {
+        library.machines.vm_used(fd);
+    }
     let number = library.machines.number(fd);
     let mut found = None;
     for sabotage in &mut library.sabotages {
@@ -83,7 +86,10 @@ pub(crate) unsafe fn call(fd: c_int, request: u32, argument: *mut c_void) -> c_i
             -1
         }
         Effect::Lie => {
-            applied(&text);
+            // SAFETY: as the caller promises.
+            if unsafe { changes_something(fd, request, argument) } {
+                applied(&text);
+            }
             if request == abi::KVM_SET_MSRS {
                 // SAFETY: the caller promises a `struct kvm_msrs`.
                 let msrs = unsafe { structure(request, argument) };
@@ -98,7 +104,10 @@ pub(crate) unsafe fn call(fd: c_int, request: u32, argument: *mut c_void) -> c_i
             through(fd);
             through(fd)
         }
-        Effect::Late => {
+        Effect::Late | Effect::Again => {
+            if effect == Effect::Again {
+                through(fd);
+            }
             // SAFETY: as the caller promises.
             let argument = unsafe { structure(request, argument) };
             if let Some(vcpu) = library().machines.vcpu(fd) {
@@ -411,6 +420,26 @@ fn present(fd: c_int, setter: u32, place: Place) -> Option<Vec<u8>> {
     }
     let at = range(place, &bytes)?;
     bytes.get(at).map(<[u8]>::to_vec)
+}
+
+/// Whether a setter would change anything; of other calls it is taken for granted.
+///
+/// # Safety
+/// `argument` must be what the request wants.
+unsafe fn changes_something(fd: c_int, request: u32, argument: *mut c_void) -> bool {
+    // SAFETY: as the caller promises.
+    let wanted = unsafe { structure(request, argument) };
+    let getter = match request {
+        abi::KVM_SET_MSRS => abi::KVM_GET_MSRS,
+        _ => match abi::getter_of(request) {
+            Some(getter) => getter,
+            None => return true,
+        },
+    };
+    // A list of MSRs says which ones.
+    let mut present = wanted.clone();
+    present.resize(wanted.len().max(abi::size(getter)), 0);
+    kernel::ioctl_with(fd, getter, &mut present) < 0 || !present.starts_with(&wanted)
 }
 
 /// Where a member lies.

@@ -8,7 +8,7 @@ use crate::abi::run;
 /// Everything, by file descriptor. A descriptor that is used anew replaces the old entry.
 #[derive(Default)]
 pub(crate) struct Machines {
-    with_vcpus: u64,
+    used: u64,
     vms: HashMap<c_int, Vm>,
     vcpus: HashMap<c_int, Vcpu>,
 }
@@ -16,7 +16,7 @@ pub(crate) struct Machines {
 /// A virtual machine.
 #[derive(Default)]
 struct Vm {
-    /// Counted from 1 among those that have a vCPU.
+    /// Counted from 1 among those that have a slot or a vCPU: others only try something out.
     number: Option<u64>,
     slots: BTreeMap<u32, Slot>,
 }
@@ -54,12 +54,16 @@ impl Machines {
         self.vms.insert(fd, Vm::default());
     }
 
-    pub(crate) fn vcpu_created(&mut self, vm: c_int, fd: c_int) {
-        let machine = self.vms.entry(vm).or_default();
+    /// A virtual machine is about to get a slot or a vCPU.
+    pub(crate) fn vm_used(&mut self, fd: c_int) {
+        let machine = self.vms.entry(fd).or_default();
         if machine.number.is_none() {
-            self.with_vcpus += 1;
-            machine.number = Some(self.with_vcpus);
+            self.used += 1;
+            machine.number = Some(self.used);
         }
+    }
+
+    pub(crate) fn vcpu_created(&mut self, vm: c_int, fd: c_int) {
         let vcpu = Vcpu {
             vm,
             run: None,

@@ -8,6 +8,7 @@
 //! | `fail=EINVAL` | it fails with that error and does nothing |
 //! | `lie` | it succeeds and does nothing |
 //! | `twice` | it is done twice |
+//! | `again` | it is done, and once more after the next KVM_RUN of that vCPU |
 //! | `late` | it is done after the next KVM_RUN of that vCPU |
 //! | `other` | it is done on another vCPU of the virtual machine |
 //! | `flip=r15.3` | bit 3 of a member (or MSR `0xc0000082`, or register `0x80` of a local APIC) is inverted |
@@ -29,7 +30,7 @@
 //! | `exit` | the program ends with status 0 |
 //!
 //! Further words say when: `from=5` from the fifth call on, `only=5` at the fifth call only,
-//! `vm=2` in the second virtual machine with a vCPU only. Calls are counted in the process, or
+//! `vm=2` in the second virtual machine only that got a slot or a vCPU. Calls are counted in the process, or
 //! with `vm` in that virtual machine.
 
 use crate::abi::{self, Field};
@@ -58,6 +59,7 @@ pub(crate) enum Effect {
     Fail(i32),
     Lie,
     Twice,
+    Again,
     Late,
     Other,
     Flip(Place, u32),
@@ -147,6 +149,7 @@ fn effect(request: u32, word: &str) -> Option<Effect> {
         "fail" => Effect::Fail(errno(value)?),
         "lie" => Effect::Lie,
         "twice" => Effect::Twice,
+        "again" => Effect::Again,
         "late" => Effect::Late,
         "other" => Effect::Other,
         "flip" => {

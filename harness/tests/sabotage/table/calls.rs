@@ -27,7 +27,18 @@ const fn hidden(
 pub const ROWS: &[Local] = &[
     local("KVM_SET_USER_MEMORY_REGION:lie", REAL, RED, &[]),
     local("KVM_SET_USER_MEMORY_REGION:lie:from=4", SLOTS, RED, &[]),
-    local("KVM_SET_USER_MEMORY_REGION:lie:only=31", SLOTS, RED, &[]),
+    local(
+        "KVM_SET_USER_MEMORY_REGION:lie:only=2",
+        &["stage2/delete-and-create-again"],
+        RED,
+        &[],
+    ),
+    local(
+        "KVM_SET_USER_MEMORY_REGION:lie:only=3",
+        &["stage2/delete-and-create-again"],
+        RED,
+        &[],
+    ),
     local(
         "KVM_SET_USER_MEMORY_REGION:fail=EINVAL",
         REAL,

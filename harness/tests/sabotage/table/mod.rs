@@ -33,6 +33,8 @@ pub struct Booted {
     pub case: &'static str,
     /// What must be said of the case.
     pub says: &'static [&'static str],
+    /// Whether it may also be broken: a call that fails can be told either way.
+    pub may_break: bool,
 }
 
 const fn local(
@@ -51,7 +53,19 @@ const fn local(
 }
 
 const fn booted_row(sabotage: &'static str, case: &'static str, says: &'static [&'static str]) -> Booted {
-    Booted { sabotage, case, says }
+    Booted {
+        sabotage,
+        case,
+        says,
+        may_break: false,
+    }
+}
+
+const fn failing_row(sabotage: &'static str, case: &'static str, says: &'static [&'static str]) -> Booted {
+    Booted {
+        may_break: true,
+        ..booted_row(sabotage, case, says)
+    }
 }
 
 /// The rows for the local device.
