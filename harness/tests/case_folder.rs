@@ -21,7 +21,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn cases_are_named_after_their_paths_and_sorted() {
     let folder = folder(&[
         ("smm/b.yaml", "one"),
-        ("nmi/c.yml", "two"),
+        ("nmi/c.yaml", "two"),
         ("nmi/deep/a.yaml", "three"),
         ("deviations/not-a-case.yaml", "one"),
         (".hidden/d.yaml", "one"),
@@ -38,7 +38,7 @@ fn two_cases_do_not_share_a_name_or_a_title() {
     let folder = folder(&[
         ("smm/a.yaml", "same"),
         ("smm/b.yaml", "same"),
-        ("smm/A.yml", "other"),
+        ("smm/A.yaml", "other"),
     ]);
     let mistakes = load_folder(folder.path()).expect_err("there are mistakes");
     let said: Vec<&str> = mistakes.iter().map(|mistake| mistake.what.as_str()).collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use harness::case::Case;
 use harness::judge::Verdict;
 use harness::judge::case::{judge_own, judge_run};
-use harness::target::{Backend, Identity, Mode, Processor, Run};
+use harness::target::{Backend, Identity, Lack, Mode, Processor, Run};
 use spec_model::defect::DefectSet;
 use spec_model::profile::{AMD, BOCHS, INTEL, KVM_PVM, KVM_SVM, KVM_VMX};
 
@@ -79,9 +79,9 @@ fn expectations_count_only_for_the_profiles_of_the_case() {
     ));
     assert_eq!(
         judge_own(&case, &INTEL, DefectSet::NONE).0,
-        Verdict::Unsupported(
-            "nothing is judged as intel: what is written by hand in the case is about amd".to_owned()
-        )
+        Verdict::Unsupported(Lack::nature(
+            "nothing is judged as intel: what is written by hand in the case is about amd"
+        ))
     );
 }
 
@@ -98,8 +98,8 @@ fn a_kvm_does_not_support_a_case_about_others() {
     let run = Run::Broken("it does not matter".to_owned());
     assert_eq!(
         judge_run(&case, &target, Mode::Normal, &[], DefectSet::NONE, &run),
-        Verdict::Unsupported(
-            "the case is about what intel and amd may choose, and this is kvm-svm".to_owned()
-        )
+        Verdict::Unsupported(Lack::nature(
+            "the case is about what intel and amd may choose, and this is kvm-svm"
+        ))
     );
 }

@@ -157,8 +157,10 @@ fn kvm(suite: &Arc<Suite>, identity: &Identity, results: &Results, baseline: &Ar
         let run = results.of(index);
         let name = format!("{}::{}", identity.name, case.name);
         let ignored = match &run {
-            _ if not_about(case, identity).is_some() => not_about(case, identity),
-            Run::Unsupported(reason) => Some(reason.clone()),
+            _ if not_about(case, identity).is_some() => {
+                not_about(case, identity).map(|lack| lack.to_string())
+            }
+            Run::Unsupported(lack) => Some(lack.to_string()),
             Run::Done(_) | Run::Broken(_) => None,
         };
         if let Some(reason) = &ignored

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use harness::cli::suite::Suite;
-use harness::deviation::applicable;
+use harness::deviation::Applicable;
 use harness::judge::case::profile;
 use harness::target::kvm::Kvm;
 use harness::target::{Identity, Mode, Run, RunOptions, Target};
@@ -89,7 +89,7 @@ struct Subjects {
 /// All cases but those in which it depends on timing what the target does:
 /// where its known deviations make the model allow more than it allows without them.
 fn timeless(suite: &Suite, target: &Identity) -> Result<Subjects, Failed> {
-    let known = applicable(&suite.deviations, target, Mode::Normal);
+    let known = Applicable::to(&suite.deviations, target, Mode::Normal).certain;
     let defects: DefectSet = known
         .iter()
         .flat_map(|deviation| deviation.defects.iter().copied())

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use harness::cli::suite::Suite;
-use harness::deviation::applicable;
+use harness::deviation::Applicable;
 use harness::judge::case::profile;
 use harness::target::kvm::Kvm;
 use harness::target::{Mode, Run, RunOptions};
@@ -302,7 +302,7 @@ fn traces_on_the_local_device_are_as_the_model_says() {
     };
     let suite = Suite::load_folders(&[Path::new(env!("CARGO_MANIFEST_DIR")).join("../cases")]);
     let suite = suite.unwrap_or_else(|error| panic!("{error}"));
-    let known = applicable(&suite.deviations, &identity, Mode::Normal);
+    let known = Applicable::to(&suite.deviations, &identity, Mode::Normal).certain;
     let defects: DefectSet = known
         .iter()
         .flat_map(|deviation| deviation.defects.iter().copied())

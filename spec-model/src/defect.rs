@@ -12,7 +12,7 @@ macro_rules! defects {
     ($($variant:ident $name:literal $requirement:ident $sentence:literal;)*) => {
         /// One way to break a requirement.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
+        #[repr(u16)]
         pub enum Defect {
             $(#[doc = $sentence] $variant,)*
         }
@@ -43,6 +43,242 @@ macro_rules! defects {
 }
 
 defects! {
+    RsmKeepsCr0 "rsm-keeps-cr0" SMM_SAVE_009
+        "RSM leaves CR0 as the SMI handler had it.";
+    RsmKeepsCr4 "rsm-keeps-cr4" SMM_SAVE_009
+        "RSM leaves CR4 as the SMI handler had it.";
+    RsmKeepsEfer "rsm-keeps-efer" SMM_SAVE_009
+        "RSM leaves EFER as the SMI handler had it.";
+    RsmKeepsDebug "rsm-keeps-debug-registers" SMM_SAVE_009
+        "RSM leaves DR6 and DR7 as the SMI handler had them.";
+    RsmKeepsFlags "rsm-keeps-flags" SMM_SAVE_008
+        "RSM leaves RFLAGS as the SMI handler had them.";
+    RsmTurnsPagingOff "rsm-turns-paging-off" SMM_RSM_010
+        "RSM returns to the interrupted program with CR0.PG clear.";
+    IretCodeErrorZero "iret-code-error-zero" EXC_IRET_002
+        "The error code of an IRET that may not load CS is 0.";
+    MmioAddressOfPage "mmio-address-of-page" S2_MMIO_001
+        "An access to a page without a slot reaches the host with the address of the page.";
+    MmioDataLost "mmio-data-lost" S2_MMIO_001
+        "What a write to a page without a slot writes does not reach the host.";
+    SingleStepIgnored "single-step-ignored" EXC_STEP_001
+        "TF has no effect.";
+    WriteNotLogged "write-not-logged" S2_DIRTY_001
+        "A write of the guest does not mark its page in the dirty log.";
+    ReadOnlyReadExits "read-only-read-exits" S2_RO_001
+        "A read of a read-only slot reaches the host.";
+    GuestWriteLost "guest-write-lost" S2_HOST_009
+        "What the guest writes to memory is seen nowhere.";
+    WalkSeesClosedSmram "walk-sees-closed-smram" CHIPSET_WALK_001
+        "A page walk outside SMM sees SMRAM although it is closed.";
+    GateBeyondLimitIsNp "gate-beyond-limit-is-np" EXC_GATE_001
+        "A vector beyond the IDT limit raises #NP.";
+    FaultFrameBehind "fault-frame-behind" EXC_FRAME_001
+        "The return address of a fault is one byte behind the faulting instruction.";
+    LongFrameWithoutStack "long-frame-without-stack" EXC_FRAME_005
+        "In 64-bit mode delivery in the same privilege level pushes neither SS nor RSP.";
+    FlagsKeptOnEntry "flags-kept-on-entry" SMM_ENTRY_006
+        "Entering SMM leaves the arithmetic flags as they were.";
+    Cr0ClearedOnEntry "cr0-cleared-on-entry" SMM_ENTRY_004
+        "Entering SMM clears all of CR0 but ET.";
+    Cr0EmulationKeptOnEntry "cr0-em-and-ts-kept-on-entry" SMM_ENTRY_004
+        "Entering SMM leaves CR0.EM and CR0.TS as they were.";
+    Dr7KeptOnEntry "dr7-kept-on-entry" SMM_ENTRY_007
+        "Entering SMM leaves DR7 as it was.";
+    EferKeptOnEntry "efer-lme-kept-on-entry" SMM_ENTRY_008
+        "Entering SMM leaves EFER.LME as it was.";
+    GdtrClearedOnEntry "gdtr-cleared-on-entry" SMM_ENTRY_009
+        "Entering SMM clears GDTR.";
+    Cr3ClearedOnEntry "cr3-cleared-on-entry" SMM_ENTRY_009
+        "Entering SMM clears CR3.";
+    GeneralClearedOnEntry "general-cleared-on-entry" SMM_ENTRY_009
+        "Entering SMM clears RAX and RSP.";
+    SmmCodeSelectorZero "smm-code-selector-zero" SMM_ENTRY_002
+        "Entering SMM loads CS with the selector 0.";
+    SaveAreaMisplaced "save-area-misplaced" SMM_SAVE_001
+        "The state-save area is written 8 bytes below its place.";
+    SaveAreaFormatFixed64 "save-area-format-always-64" SMM_SAVE_002
+        "A processor without long mode, too, writes and reads the 64-bit format of the state-save area.";
+    SaveAreaFormatFixed32 "save-area-format-always-32" SMM_SAVE_002
+        "A processor with long mode, too, writes and reads the 32-bit format of the state-save area.";
+    SaveArea64LimitInPages "save-area-64-limit-in-pages" SMM_SAVE_004
+        "The 64-bit state-save area holds the limits of segments with G set in pages.";
+    RevisionClaimsIoRestart "revision-claims-io-restart" SMM_SAVE_005
+        "The SMM revision identifier has bit 16 set, and no I/O instruction is restarted.";
+    RevisionWithoutRelocation "revision-without-relocation" SMM_FORMAT_005
+        "The SMM revision identifier has bit 17 clear.";
+    SmiLateByOne "smi-late-by-one" SMM_ENTRY_001
+        "An SMI that is raised at a point is taken one instruction late.";
+    SmmVectorsAtZero "smm-vectors-at-zero" SMM_RUN_002
+        "Exceptions in SMM are delivered through the vector table at 0, whatever the handler loaded into IDTR.";
+    RsmGoesOnBehindItself "rsm-goes-on-behind-itself" SMM_RSM_002
+        "RSM leaves SMM and goes on at the offset behind itself.";
+    RsmKeepsGeneral "rsm-keeps-general-registers" SMM_RSM_016
+        "RSM leaves the general registers as the handler left them.";
+    RsmLeavesEtClear "rsm-leaves-et-clear" SMM_RSM_015
+        "RSM takes CR0.ET from the image.";
+    RsmLoadsLma "rsm-loads-lma" SMM_IMAGE_002
+        "RSM takes EFER.LMA from the image.";
+    RsmLoadsFixedBits "rsm-loads-fixed-bits" SMM_IMAGE_003
+        "RSM takes the fixed bits of RFLAGS, DR6 and DR7 from the image.";
+    RsmClearsCr2 "rsm-clears-cr2" SMM_KEEP_002
+        "RSM clears CR2 and DR0.";
+    RsmHonoursReserved "rsm-takes-reserved-bytes" SMM_IMAGE_001
+        "RSM shuts down if a reserved byte of the state-save area is not what entry wrote there, 0.";
+    RsmAcceptsReservedCr4 "rsm-accepts-reserved-cr4" SMM_RSM_004
+        "RSM ignores reserved bits of the CR4 image.";
+    RsmAcceptsIllegalEfer "rsm-accepts-illegal-efer" SMM_RSM_005
+        "RSM loads an illegal EFER image.";
+    RsmAcceptsPcidAlone "rsm-accepts-pcid-without-long-mode" SMM_RSM_017
+        "RSM loads a CR4 image with PCIDE set while long mode is not active.";
+    RsmAcceptsVmxe "rsm-accepts-vmxe" SMM_IMAGE_005
+        "RSM loads a CR4 image with VMXE set.";
+    NmiNotBlockedByNmi "nmi-not-blocked-by-nmi" NMI_MASK_001
+        "Delivery of an NMI does not block further NMIs.";
+    OneNmiPending "one-nmi-pending" NMI_MASK_005
+        "Of two NMIs that arrive while NMIs are not blocked one is lost.";
+    NmiDroppedInSmm "nmi-dropped-in-smm" NMI_SMM_001
+        "An NMI that arrives in SMM is lost.";
+    NmiNeedsInterruptFlag "nmi-needs-interrupt-flag" NMI_MASK_006
+        "NMIs are delivered only while RFLAGS.IF is set.";
+    NmiDoesNotWakeHalted "nmi-does-not-wake-halted" NMI_MASK_009
+        "An NMI does not wake a processor from HLT.";
+    ExceptionsUnblockNmis "exceptions-unblock-nmis" NMI_MASK_010
+        "Delivery of an exception or a software interrupt unblocks NMIs.";
+    ErrorCodeInRealMode "error-code-in-real-mode" EXC_REAL_002
+        "In real mode, too, an exception pushes its error code.";
+    IretInSmmKeepsNmiMask "iret-in-smm-keeps-nmi-mask" NMI_SMM_003
+        "IRET in SMM leaves NMIs blocked.";
+    IretKeepsStack "iret-keeps-stack-pointer" EXC_IRET_001
+        "IRET leaves RSP where the frame begins.";
+    IretKeepsFlags "iret-keeps-flags" EXC_IRET_001
+        "IRET leaves RFLAGS as they are.";
+    Iret16ClearsUpperFlags "iret-16-clears-upper-flags" EXC_IRET_006
+        "IRET with a 16-bit operand clears bits 31:16 of RFLAGS.";
+    IretIgnoresNestedTask "iret-ignores-nested-task" EXC_IRET_004
+        "IRET in long mode does not look at NT.";
+    IretKeepsDataSegments "iret-keeps-data-segments" EXC_IRET_008
+        "IRET to an outer privilege level leaves data segments that the program there may not use.";
+    IretAcceptsNullStack "iret-accepts-null-stack" EXC_IRET_007
+        "IRET to an outer privilege level loads a null SS.";
+    IstZeroSwitches "ist-zero-switches" IST_002
+        "A gate with IST 0 takes RSP0 of the TSS also if the privilege level does not change.";
+    InnerStackOfNextLevel "inner-stack-of-next-level" IST_003
+        "Delivery to an inner privilege level takes the stack pointer of the level above it.";
+    IstNests "ist-nests" IST_004
+        "An event on the IST entry whose stack is in use goes on below what is there.";
+    IstBeyondLimitIsGp "ist-beyond-limit-is-gp" IST_007
+        "An IST entry beyond the TSS limit raises #GP.";
+    TaskStackNonCanonicalIsGp "task-stack-non-canonical-is-gp" IST_005
+        "A non-canonical stack pointer from the TSS raises #GP.";
+    InnerStackSegmentFlat "inner-stack-segment-flat" IST_006
+        "On a change of privilege in long mode SS keeps its descriptor, with the privilege level of the handler.";
+    AbsentGateIsGp "absent-gate-is-gp" EXC_GATE_002
+        "A gate that is not present raises #GP.";
+    WrongGateIsNp "wrong-gate-is-np" EXC_GATE_004
+        "A gate of a type that is none raises #NP.";
+    ErrorCodeMissing "error-code-missing" EXC_FRAME_002
+        "Exceptions push no error code.";
+    InnerFrameSwapped "inner-frame-swapped" EXC_FRAME_004
+        "Delivery from an outer privilege level pushes the old SP before the old SS.";
+    RealModeKeepsInterruptFlag "real-mode-keeps-interrupt-flag" EXC_REAL_001
+        "Delivery in real mode leaves IF and TF as they were.";
+    TripleFaultRepeats "fault-in-double-fault-is-double-fault" EXC_DF_002
+        "A fault during delivery of #DF is delivered in its place.";
+    PageFaultLeavesCr2 "page-fault-leaves-cr2" EXC_PF_001
+        "#PF does not load CR2.";
+    RfClearBetweenIterations "rf-clear-between-iterations" EXC_FLAGS_003
+        "Between two iterations of a repeated string instruction RF is as it was.";
+    NmiBeforeTrap "nmi-before-trap" EXC_STEP_003
+        "An NMI that is pending is delivered before a single-step trap.";
+    InterruptBeforeNmi "interrupt-before-nmi" APIC_INT_008
+        "An interrupt that is pending is delivered before an NMI.";
+    StiShadowMissing "sti-shadow-missing" EXC_SHADOW_001
+        "STI does not hold off interrupts.";
+    StiAlwaysStartsShadow "sti-always-starts-shadow" EXC_SHADOW_002
+        "STI starts an interrupt shadow although IF is set already.";
+    SwapgsCopies "swapgs-copies" EXC_SYS_002
+        "SWAPGS loads the GS base and leaves KERNEL_GS_BASE as it was.";
+    SyscallLeavesR11 "syscall-leaves-r11" EXC_SYS_001
+        "SYSCALL does not save RFLAGS in R11.";
+    HltDoesNotStop "hlt-does-not-stop" EXC_HLT_001
+        "HLT does nothing.";
+    UndefinedOpcodeBehind "undefined-opcode-behind" EXC_UD_001
+        "UD2 reports the address behind itself.";
+    PrivilegeUnchecked "privilege-unchecked" EXC_PRIV_001
+        "Privileged instructions are executed at any privilege level.";
+    DebugUpperHalfIgnored "debug-upper-half-ignored" EXC_CR_003
+        "MOV to DR6 or DR7 ignores bits 63:32.";
+    DivideOverflowWraps "divide-by-zero-ignored" EXC_DE_001
+        "Division by zero or with an overflowing quotient changes nothing.";
+    SoftwareDisabledApicSendsNothing "software-disabled-apic-sends-nothing" APIC_DIS_003
+        "A local APIC that software has disabled sends no IPI.";
+    PhysicalDestinationIgnored "physical-destination-ignored" APIC_ICR_002
+        "A message with a physical destination reaches every processor.";
+    LogicalDestinationIgnored "logical-destination-ignored" APIC_ICR_003
+        "A message with a logical destination reaches every processor.";
+    BroadcastExcludesSender "broadcast-excludes-sender" APIC_ICR_005
+        "The destination of all ones does not reach the sender.";
+    IcrHighIgnored "icr-high-half-ignored" APIC_ICR_001
+        "A write to the interrupt command register sends to the destination 0, whatever the high half says.";
+    InterruptDoesNotWakeHalted "interrupt-does-not-wake-halted" APIC_INT_006
+        "An interrupt does not wake a processor from HLT.";
+    StartupVectorIgnored "startup-vector-ignored" INIT_SIPI_001
+        "A startup IPI starts the processor at 0, whatever its vector.";
+    BootstrapWaitsAfterInit "bootstrap-waits-after-init" INIT_SIPI_002
+        "After INIT the bootstrap processor, too, waits for a startup IPI.";
+    InitKeepsApic "init-keeps-apic" INIT_APIC_001
+        "INIT leaves the local APIC as it was.";
+    SignatureLostAtInit "signature-lost-at-init" INIT_STATE_004
+        "INIT clears EDX.";
+    MachineCheckPushesCode "machine-check-pushes-code" MC_EXC_001
+        "The frame of a machine check holds an address one byte behind the next instruction.";
+    MachineCheckStatusKept "machine-check-status-kept" MC_MSR_001
+        "A write to IA32_MCG_STATUS changes nothing.";
+    XenPvHandlerMissed "xen-pv-handler-of-next-vector" XENPV_TRAP_001
+        "An exception starts the handler that the trap table has for the vector 6.";
+    XenPvPageFaultLeavesCr2 "xen-pv-page-fault-leaves-cr2" XENPV_TRAP_004
+        "The address of a page fault is not in the guest's CR2.";
+    XenPvFaultFrameWithoutRf "xen-pv-fault-frame-without-rf" XENPV_FRAME_008
+        "The frame's RFLAGS has RF clear for a fault.";
+    XenPvKernelTakesKernelStack "xen-pv-kernel-takes-kernel-stack" XENPV_STACK_001
+        "The frame of what interrupts the guest kernel goes onto the kernel stack from its top.";
+    XenPvHandlerKeepsFlags "xen-pv-handler-keeps-flags" XENPV_ENTRY_003
+        "A handler starts with AC, NT and TF as they were.";
+    XenPvEntryKeepsRcx "xen-pv-entry-keeps-rcx" XENPV_ENTRY_002
+        "A handler starts with RCX and R11 as they were.";
+    XenPvHypercallKeepsRax "xen-pv-hypercall-keeps-rax" XENPV_CALL_001
+        "A hypercall leaves its number in RAX.";
+    XenPvTrapTableReplaced "xen-pv-trap-table-replaced" XENPV_CALL_003
+        "The set_trap_table hypercall forgets the entries of the vectors that are not in its list.";
+    XenPvIretLeavesRax "xen-pv-iret-leaves-rax" XENPV_IRET_001
+        "The iret hypercall does not load RAX.";
+    XenPvIretRaisesIopl "xen-pv-iret-raises-iopl" XENPV_IRET_004
+        "The iret hypercall loads IOPL from the frame.";
+    MovedSlotStays "moved-slot-stays" S2_SLOT_005
+        "A slot that is given another guest address stays where it is.";
+    SameSlotRefused "same-slot-refused" S2_SLOT_006
+        "A slot request that changes nothing fails with EEXIST.";
+    SlotSizeChanges "slot-change-accepted" S2_SLOT_003
+        "A request that changes the size of a slot, its host address or whether it is read-only succeeds and changes nothing.";
+    SharedWriteStaysPrivate "shared-write-stays-private" S2_HOST_003
+        "A write to a shared mapping of a file does not reach the file.";
+    LogNeverEnds "dirty-log-starts-full" S2_DIRTY_005
+        "A dirty log begins with all pages when the slot gets the flag.";
+    InitiallySetIgnored "initially-set-ignored" S2_DIRTY_004
+        "With KVM_DIRTY_LOG_INITIALLY_SET a dirty log begins empty.";
+    ManualLogClearedByRead "manual-log-cleared-by-read" S2_DIRTY_003
+        "With manual protection, too, reading a dirty log clears it.";
+    ClearRangeUnchecked "clear-range-unchecked" S2_DIRTY_007
+        "A range of a dirty log may begin and end anywhere, and clearing it does nothing.";
+    ReadOnlyCodeUnreachable "read-only-code-unreachable" S2_RO_003
+        "Code in a read-only slot cannot be executed.";
+    PageWithoutSlotIsEfault "page-without-slot-is-efault" S2_FETCH_001
+        "A guest that executes a page without a slot makes KVM_RUN fail with EFAULT.";
+    StringCopiesWhole "string-item-lost" S2_STRING_001
+        "The first item of a repeated string instruction is not written.";
+    UntouchedReadsOnes "untouched-memory-reads-ones" S2_HOST_001
+        "Anonymous memory that was never written reads as ones.";
     AutoHaltIgnored "auto-halt-ignored" SMM_RSM_008
         "An SMI in HLT leaves the auto-HALT restart field 0, and RSM goes on after the HLT.";
     RsmClearsNmiMask "rsm-clears-nmi-mask" NMI_SMM_002
@@ -121,6 +357,10 @@ defects! {
         "The frame of a double fault holds RFLAGS with RF set, as that of the first fault would have.";
     UndefinedOpcodeLeavesRf "undefined-opcode-leaves-rf" EXC_FRAME_003
         "#UD sets RF in RFLAGS itself, so that the frame of a double fault that its delivery ends in has RF set.";
+    PageFaultLeavesRf "page-fault-leaves-rf" EXC_FRAME_003
+        "#PF sets RF in RFLAGS itself, so that the frame of a double fault that its delivery ends in has RF set.";
+    DoubleFaultKeepsCr2 "double-fault-keeps-cr2" EXC_PF_001
+        "A page fault that becomes a double fault does not load CR2.";
     BenignNestedIsDoubleFault "benign-nested-is-double-fault" EXC_DF_003
         "A fault during delivery of a benign exception becomes a double fault.";
     ReadingEventsDropsNmi "reading-events-drops-nmi" NMI_API_002
@@ -423,6 +663,26 @@ defects! {
         "SWAPGS in the guest kernel of Xen swaps the GS bases.";
     XenPvSyscallMasksFlagsWithStack "xen-pv-syscall-masks-flags-with-stack" XENPV_CALL_004
         "SYSCALL in a program of a Xen PV guest leaves those flags set that are set in the lower half of the new stack pointer, too.";
+    HostR15Lost "host-r15-lost" STATE_009
+        "What the host sets R15 to is lost.";
+    HostCr2Lost "host-cr2-lost" STATE_010
+        "What the host sets CR2 to is lost.";
+    HostDr6Lost "host-dr6-lost" STATE_011
+        "What the host sets DR6 to is lost.";
+    HostStarLost "host-star-lost" STATE_012
+        "What the host sets STAR to is lost.";
+    HostNmiMaskLost "host-nmi-mask-lost" STATE_013
+        "The host can neither block nor unblock NMIs.";
+    HostTaskPriorityLost "host-task-priority-lost" STATE_014
+        "What the host sets the task priority of the local APIC to is lost.";
+    HostSystemCallsRefused "host-system-calls-refused" STATE_015
+        "The host cannot set EFER.SCE.";
+    HostEferUnchecked "host-efer-unchecked" STATE_016
+        "The host can give a processor an EFER with reserved bits, with which the hardware then refuses to enter the guest.";
+    HostCr0Unchecked "host-cr0-unchecked" STATE_017
+        "The host can give a processor an illegal CR0, with which the hardware then refuses to enter the guest.";
+    HostModeUnchecked "host-mode-unchecked" STATE_018
+        "The host can give a processor a CR4 with reserved bits, or modes that contradict each other.";
     ZeroPageWritable "zero-page-writable" S2_RO_004
         "Once untouched memory was read through a read-only slot, writes go to the zero page of the host.";
     ReadOnlySlotWritable "read-only-slot-writable" S2_RO_002
@@ -533,6 +793,16 @@ defects! {
         "What the host answers to a load that extends the sign is extended with zeros.";
     AbortOfHostIgnored "abort-of-host-ignored" A64_ABORT_001
         "An access that the host answers with an abort is completed.";
+    ReadModifyWriteFaultsAsRead "read-modify-write-faults-as-read" INS_RMW_001
+        "An instruction that reads and writes memory reads before it checks that it can write, and faults as a read.";
+    TaskSegmentUpperHalfUnchecked "task-segment-upper-half-unchecked" INS_TASK_002
+        "LTR and LLDT look neither at the type in the upper half of the descriptor nor at whether the base is canonical.";
+    NearBranchSizeIgnored "near-branch-size-ignored" INS_BRANCH_001
+        "66h before a near branch in 64-bit code does nothing on a processor of AMD's.";
+    NonCanonicalAccessIsGp "non-canonical-access-is-gp" EXC_SEG_004
+        "An access to a non-canonical address raises #GP through the stack, too, and loads CR2.";
+    ReservedBitFaultNotPresent "reserved-bit-fault-not-present" EXC_PF_001
+        "The error code of a page fault at a reserved bit says that the page is not present.";
 }
 
 impl fmt::Display for Defect {
@@ -556,11 +826,13 @@ impl std::str::FromStr for Defect {
 
 /// A set of defects that are switched on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct DefectSet([u128; 2]);
+pub struct DefectSet([u128; DefectSet::WORDS]);
 
 impl DefectSet {
+    const WORDS: usize = Defect::ALL.len().div_ceil(128);
+
     /// The pure model.
-    pub const NONE: Self = Self([0; 2]);
+    pub const NONE: Self = Self([0; Self::WORDS]);
 
     /// Whether the defect is on.
     #[must_use]
@@ -589,5 +861,3 @@ impl FromIterator<Defect> for DefectSet {
         defects.into_iter().fold(Self::NONE, Self::with)
     }
 }
-
-const _: () = assert!(Defect::ALL.len() <= 256, "DefectSet has 256 bits");

@@ -12,10 +12,9 @@ pub enum ModelError {
         /// Linear address in bytes.
         address: u64,
     },
-    /// The payload does something else that the model leaves out, for instance with an MSR that
-    /// it does not know.
-    #[error("{0}")]
-    Unmodelled(String),
+    /// The scenario needs a part of the processor that exists and that the model lacks.
+    #[error("not modelled: {0}")]
+    NotModelled(String),
     /// The scenario contradicts itself.
     #[error("{0}")]
     BadScenario(String),
@@ -37,7 +36,7 @@ impl ModelError {
     pub const fn is_gap(&self) -> bool {
         match self {
             Self::UnknownInstruction { .. }
-            | Self::Unmodelled(_)
+            | Self::NotModelled(_)
             | Self::TooManyOutcomes(_)
             | Self::TooManyWays(_) => true,
             Self::BadScenario(_) | Self::Chipset(_) => false,

@@ -17,6 +17,7 @@
 //! * [`profile`]: the choices that the manuals leave to an implementation;
 //! * [`defect`]: named ways to break one requirement;
 //! * [`historic_bug`]: bugs of the past and the defects that express them;
+//! * [`host_state`]: what the host sets and reads of a processor, and what it cannot set;
 //! * [`scenario`] and [`transcript`]: what goes in and what comes out;
 //! * [`run`]: from one to the set of [`outcome`]s that are allowed;
 //! * [`explore`]: every order in which several processors can take their turns.
@@ -30,6 +31,7 @@ pub mod defect;
 pub mod error;
 pub mod explore;
 pub mod historic_bug;
+pub mod host_state;
 pub mod outcome;
 pub mod profile;
 pub mod requirement;

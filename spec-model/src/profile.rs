@@ -6,6 +6,7 @@
 use crate::architecture::Architecture;
 use crate::scenario::Cpuid;
 use crate::x86::debug::DebugChoices;
+use crate::x86::execute::{EntriesAboveFault, InstructionChoices};
 use crate::x86::local_apic::ApicChoices;
 use crate::x86::save_area::{
     AMD_64, BOCHS_32, BOCHS_64, INTEL_32, INTEL_64, KVM_32, KVM_64, Layout, QEMU_32, QEMU_64,
@@ -219,6 +220,8 @@ pub struct Profile {
     pub sysret_fault: Choice<SysretFault>,
     /// The local APIC and INIT.
     pub apic: ApicChoices,
+    /// Single instructions and page walks.
+    pub instructions: InstructionChoices,
 }
 
 const KVM_SAVE_AREAS: SaveAreas = SaveAreas {
@@ -235,6 +238,7 @@ pub static KVM_SVM: Profile = Profile {
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Defined),
     sysret_fault: Choice::Always(SysretFault::AtTarget),
     apic: ApicChoices::KVM_SVM,
+    instructions: InstructionChoices::AMD,
     ..kvm_like()
 };
 
@@ -248,6 +252,7 @@ pub static KVM_VMX: Profile = Profile {
     debug: DebugChoices::INTEL,
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Undefined),
     sysret_fault: Choice::Always(SysretFault::AtSysret),
+    instructions: InstructionChoices::INTEL,
     ..kvm_like()
 };
 
@@ -305,6 +310,7 @@ const fn kvm_like() -> Profile {
         ]),
         sysret_fault: Choice::AnyOf(&[SysretFault::AtSysret, SysretFault::AtTarget]),
         apic: ApicChoices::KVM,
+        instructions: InstructionChoices::OPEN,
     }
 }
 
@@ -347,6 +353,7 @@ pub static INTEL: Profile = Profile {
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Undefined),
     sysret_fault: Choice::Always(SysretFault::AtSysret),
     apic: ApicChoices::OPEN,
+    instructions: InstructionChoices::INTEL,
 };
 
 /// AMD's processors with long mode, as far as the manual tells.
@@ -379,6 +386,7 @@ pub static AMD: Profile = Profile {
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Defined),
     sysret_fault: Choice::Always(SysretFault::AtTarget),
     apic: ApicChoices::OPEN,
+    instructions: InstructionChoices::AMD,
 };
 
 /// QEMU's TCG: `qemu-system-x86_64`, and `qemu-system-i386` where CPUID has no long mode.
@@ -415,6 +423,11 @@ pub static QEMU_TCG: Profile = Profile {
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Defined),
     sysret_fault: Choice::Always(SysretFault::AtTarget),
     apic: ApicChoices::OPEN,
+    // target/i386/tcg/system/excp_helper.c, mmu_translate: each entry is marked as it is read.
+    instructions: InstructionChoices {
+        entries_above_fault: Choice::Always(EntriesAboveFault::Accessed),
+        ..InstructionChoices::OPEN
+    },
 };
 
 /// Bochs with x86-64 support, and without it where CPUID has no long mode.
@@ -448,6 +461,11 @@ pub static BOCHS: Profile = Profile {
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Undefined),
     sysret_fault: Choice::Always(SysretFault::AtSysret),
     apic: ApicChoices::OPEN,
+    // cpu/paging.cc, translate_linear_long_mode: entries are marked when the walk has ended well.
+    instructions: InstructionChoices {
+        entries_above_fault: Choice::Always(EntriesAboveFault::Untouched),
+        ..InstructionChoices::INTEL
+    },
 };
 
 /// Every profile.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::host_state::StateFault;
 use crate::scenario::{Blob, PointId};
 use crate::stage2::transcript::Stage2Seen;
 use crate::x86::state::VcpuState;
@@ -23,9 +24,21 @@ pub struct Transcript {
     pub smm_memory_changes: Vec<Blob>,
     /// What a scenario about stage-2 mappings showed; then the rest is empty.
     pub stage2: Option<Box<Stage2Seen>>,
+    /// State that the host set and that was refused or not kept, in the order in which that was
+    /// noticed. A run whose initial state was not taken has no observations.
+    pub state_faults: Vec<StateFault>,
 }
 
 impl Transcript {
+    /// A run that ended before it began, or of which nothing else is known.
+    #[must_use]
+    pub fn of_state_faults(state_faults: Vec<StateFault>) -> Self {
+        Self {
+            state_faults,
+            ..Self::default()
+        }
+    }
+
     /// What a scenario about stage-2 mappings showed.
     #[must_use]
     pub fn of_stage2(seen: Stage2Seen) -> Self {

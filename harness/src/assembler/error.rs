@@ -27,6 +27,9 @@ pub enum Mistake {
         /// Known words that are spelled nearly the same.
         nearest: Vec<String>,
     },
+    /// The processor has the instruction, and the model does not.
+    #[error("`{0}` is an instruction that the model does not have, so that no case can use it")]
+    NotModelled(String),
     /// No form of the instruction takes these operands.
     #[error("`{name}` does not take these operands in {bits} code; it takes: {}", .shapes.join(" | "))]
     OperandShapes {

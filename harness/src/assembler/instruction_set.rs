@@ -1,11 +1,11 @@
-//! The closed set of instructions that payloads are made of.
-//!
-//! The model executes exactly these; whatever is not listed here is refused by both.
+//! The closed set of instructions that payloads are made of, by the names that assembly text
+//! uses. The encodings are those that the model executes, and no others.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use iced_x86::{Code, EncodingKind, Mnemonic, OpCodeOperandKind};
+use iced_x86::{Code, Mnemonic};
+use spec_model::x86::instruction_set::encodings;
 
 /// An instruction as assembly text names it, and what it can be encoded as.
 #[derive(Debug)]
@@ -68,6 +68,7 @@ const PLAIN: &[(&str, &[Mnemonic])] = &[
     ("bt", &[Mnemonic::Bt]),
     ("bts", &[Mnemonic::Bts]),
     ("btr", &[Mnemonic::Btr]),
+    ("btc", &[Mnemonic::Btc]),
     ("xadd", &[Mnemonic::Xadd]),
     ("cmpxchg", &[Mnemonic::Cmpxchg]),
     ("cmpxchg8b", &[Mnemonic::Cmpxchg8b]),
@@ -115,16 +116,16 @@ const PLAIN: &[(&str, &[Mnemonic])] = &[
     ("wbinvd", &[Mnemonic::Wbinvd]),
     ("rdmsr", &[Mnemonic::Rdmsr]),
     ("wrmsr", &[Mnemonic::Wrmsr]),
-    ("rdtsc", &[Mnemonic::Rdtsc]),
-    ("cpuid", &[Mnemonic::Cpuid]),
     ("swapgs", &[Mnemonic::Swapgs]),
     ("syscall", &[Mnemonic::Syscall]),
     ("sysretd", &[Mnemonic::Sysret]),
     ("sysretq", &[Mnemonic::Sysretq]),
-    ("sysenter", &[Mnemonic::Sysenter]),
-    ("sysexitd", &[Mnemonic::Sysexit]),
-    ("sysexitq", &[Mnemonic::Sysexitq]),
+    ("ud0", &[Mnemonic::Ud0]),
+    ("ud1", &[Mnemonic::Ud1]),
     ("ud2", &[Mnemonic::Ud2]),
+    ("fwait", &[Mnemonic::Wait]),
+    ("endbr32", &[Mnemonic::Endbr32]),
+    ("endbr64", &[Mnemonic::Endbr64]),
     ("rsm", &[Mnemonic::Rsm]),
 ];
 
@@ -157,7 +158,6 @@ const NATURAL_BELOW_64: &[(&str, &[Mnemonic])] = &[
     ("iret", &[Mnemonic::Iret, Mnemonic::Iretd, Mnemonic::Iretq]),
     ("retf", &[Mnemonic::Retf]),
     ("sysret", &[Mnemonic::Sysret, Mnemonic::Sysretq]),
-    ("sysexit", &[Mnemonic::Sysexit, Mnemonic::Sysexitq]),
 ];
 
 const COMMUTES: &[(&str, &[Mnemonic])] = &[("xchg", &[Mnemonic::Xchg]), ("test", &[Mnemonic::Test])];
@@ -223,7 +223,7 @@ const CONDITIONS: &[(&[&str], Mnemonic, Mnemonic, Mnemonic)] = &[
 
 static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     let mut by_mnemonic: HashMap<Mnemonic, Vec<Code>> = HashMap::new();
-    for code in Code::values().filter(|&code| is_usable(code)) {
+    for code in encodings() {
         by_mnemonic.entry(code.mnemonic()).or_default().push(code);
     }
     let entry = |name: String, mnemonics: &[Mnemonic], rule| Entry {
@@ -286,76 +286,18 @@ pub(super) fn named(name: &str) -> Option<&'static Entry> {
     ENTRIES.get(index)
 }
 
-/// Whether an encoding belongs to the integer instruction set of every processor with
-/// long mode. This leaves out, for instance, the SSE instruction that is also called
-/// `movsd` and the test registers of the 80386.
-fn is_usable(code: Code) -> bool {
-    let info = code.op_code();
-    let integer = |kind: &OpCodeOperandKind| {
-        use OpCodeOperandKind as K;
-        matches!(
-            kind,
-            K::farbr2_2
-                | K::farbr4_2
-                | K::mem_offs
-                | K::mem
-                | K::r8_or_mem
-                | K::r16_or_mem
-                | K::r32_or_mem
-                | K::r64_or_mem
-                | K::r8_reg
-                | K::r8_opcode
-                | K::r16_reg
-                | K::r16_rm
-                | K::r16_opcode
-                | K::r32_reg
-                | K::r32_rm
-                | K::r32_opcode
-                | K::r64_reg
-                | K::r64_rm
-                | K::r64_opcode
-                | K::seg_reg
-                | K::cr_reg
-                | K::dr_reg
-                | K::es
-                | K::cs
-                | K::ss
-                | K::ds
-                | K::fs
-                | K::gs
-                | K::al
-                | K::cl
-                | K::ax
-                | K::dx
-                | K::eax
-                | K::rax
-                | K::imm8
-                | K::imm8_const_1
-                | K::imm8sex16
-                | K::imm8sex32
-                | K::imm8sex64
-                | K::imm16
-                | K::imm32
-                | K::imm32sex64
-                | K::imm64
-                | K::seg_rSI
-                | K::es_rDI
-                | K::br16_1
-                | K::br32_1
-                | K::br64_1
-                | K::br16_2
-                | K::br32_4
-                | K::br64_4
-        )
+/// Whether some processor has an instruction of that name.
+pub(super) fn exists_elsewhere(name: &str) -> bool {
+    let is_called = |mnemonic: Mnemonic| {
+        mnemonic != Mnemonic::INVALID && format!("{mnemonic:?}").eq_ignore_ascii_case(name)
     };
-    info.is_instruction()
-        && info.encoding() == EncodingKind::Legacy
-        && info.decoder_option() == 0
-        && info.op_kinds().iter().all(integer)
+    Mnemonic::values().any(is_called)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -368,6 +310,19 @@ mod tests {
         for name in all {
             assert!(named(name).is_some_and(|entry| !entry.codes.is_empty()), "{name}");
         }
+    }
+
+    /// What assembles is what the model executes: no more and no less.
+    #[test]
+    fn the_names_cover_all_that_the_model_executes() {
+        let named: HashSet<Code> = names()
+            .filter_map(named)
+            .flat_map(|entry| entry.codes.iter().copied())
+            .collect();
+        let executed: HashSet<Code> = encodings().collect();
+        let nameless: Vec<&Code> = executed.difference(&named).collect();
+        assert!(nameless.is_empty(), "the assembler has no name for {nameless:?}");
+        assert_eq!(named.len(), executed.len());
     }
 
     #[test]

@@ -25,7 +25,7 @@
 //!   `[rel label]` are relative to RIP.
 //! * Prefixes for operand and address size come out of the operands. Where an instruction
 //!   has none (`ret`, `lgdt [x]`, `jmp far [x]`), `data16` or `data32` before it chooses.
-//! * `iret`, `retf`, `sysret` and `sysexit` in 64-bit code must say their width, as in
+//! * `iret`, `retf` and `sysret` in 64-bit code must say their width, as in
 //!   `iretd` and `iretq`.
 //! * The shortest encoding is taken, but numbers that depend on labels take the full
 //!   width of their place, so that moving code does not change encodings. Jumps are

@@ -270,6 +270,9 @@ impl Line<'_> {
             cursor.next();
         }
         let Some(entry) = instruction_set::named(&name) else {
+            if instruction_set::exists_elsewhere(&name) {
+                return Err((name_column, Mistake::NotModelled(name)));
+            }
             let words = instruction_set::names()
                 .chain(PREFIXES)
                 .chain(DIRECTIVES.map(|(word, _)| word));

@@ -284,8 +284,8 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
                     self.defects,
                     &run,
                 );
-                if let Verdict::Unsupported(reason) = &verdict {
-                    tally.count_unsupported(group, reason.split(" at rip ").next().unwrap_or(reason));
+                if let Verdict::Unsupported(lack) = &verdict {
+                    tally.count_unsupported(group, &lack.group());
                     return Ok(());
                 }
                 tally.count(group, verdict.kind(), behaviour);

@@ -18,6 +18,31 @@ pub struct Expectations {
     pub fields: Vec<FieldExpectation>,
     /// What is seen at the steps of a scenario about stage-2 mappings.
     pub steps: Vec<StepExpectation>,
+    /// What the host sets in vain.
+    pub refusals: Vec<RefusalExpectation>,
+}
+
+/// State that the host sets and that must be refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusalExpectation {
+    /// The point at which the host sets it, and the how-manieth time, from 1 (every time if absent);
+    /// at the start if absent.
+    pub at: Option<(String, Option<u32>)>,
+    /// With which errno.
+    pub errno: i32,
+    /// Line in the case file, counted from 1.
+    pub line: usize,
+    /// Column in the case file, counted from 1.
+    pub column: usize,
+}
+
+/// How an errno is called: by its name if cases can expect it, else by its text.
+#[must_use]
+pub fn errno_name(errno: i32) -> String {
+    match errno {
+        libc::EINVAL => "EINVAL".to_owned(),
+        other => std::io::Error::from_raw_os_error(other).to_string(),
+    }
 }
 
 /// One fact at one step of a scenario about stage-2 mappings.
@@ -141,8 +166,13 @@ impl Expectations {
     /// Whether a person expects anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { paths, fields, steps } = self;
-        paths.is_empty() && fields.is_empty() && steps.is_empty()
+        let Self {
+            paths,
+            fields,
+            steps,
+            refusals,
+        } = self;
+        paths.is_empty() && fields.is_empty() && steps.is_empty() && refusals.is_empty()
     }
 }
 

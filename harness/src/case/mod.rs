@@ -26,6 +26,7 @@ mod print;
 mod profiles;
 mod raise;
 mod reach;
+mod refused;
 mod resolve;
 mod schema;
 mod stage2;
@@ -43,9 +44,10 @@ use spec_model::scenario::{Cpuid, Limits, Point, PointKind, Scenario, Watch};
 
 pub use claim::{Claim, PointClaim};
 pub use expectation::{
-    AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, StepExpectation, StepFact,
+    AllowedValue, ENDS, Expectations, FieldExpectation, ObservedField, PathStep, RefusalExpectation,
+    StepExpectation, StepFact, errno_name,
 };
-pub use folder::load_folder;
+pub use folder::{BadFile, CaseFolder, load_folder, wrong_ending};
 pub use mistake::{Mistake, Position};
 pub use print::print;
 pub use schema::{case_schema, stage2_schema};
@@ -88,8 +90,12 @@ impl Case {
     /// # Errors
     /// All mistakes of the file, in their order.
     pub fn load(file: &Path) -> Result<Self, Vec<Mistake>> {
-        let area = file.parent().and_then(Path::file_name);
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        if let Some(mistake) = wrong_ending(file) {
+            return Err(vec![mistake]);
+        }
+        let full = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let area = full.parent().and_then(Path::file_name);
+        let stem = full.file_stem().unwrap_or_default().to_string_lossy();
         let name = match area {
             Some(area) => format!("{}/{stem}", area.to_string_lossy()),
             None => stem.into_owned(),
@@ -143,6 +149,15 @@ fn read(name: String, file: &Path, bytes: &[u8], mistakes: &mut Mistakes) -> Opt
             None
         }
     }
+}
+
+/// What YAML has and the files of a suite do not: anchors, aliases, tags and merge keys, with
+/// their places.
+#[must_use]
+pub fn unread_yaml(file: &Path, source: &str) -> Vec<Mistake> {
+    let mut mistakes = Mistakes::new(file);
+    tree::refuse_unread(source, &mut mistakes);
+    mistakes.into_list()
 }
 
 /// The file as text.
@@ -259,13 +274,14 @@ fn build(
         layout,
         watches_known: !is_lost(tree, "watch"),
     };
-    let expectations = observe::expectations(
+    let mut expectations = observe::expectations(
         written.path.as_ref(),
         &written.expect,
         &written.host,
         &observable,
         &mut resolver,
     );
+    expectations.refusals = refused::refusals(written, &mut resolver);
     let explore = written
         .explore
         .as_ref()
@@ -327,7 +343,7 @@ fn check_texts(written: &CaseFile, mode: Mode, tree: &Node, mistakes: &mut Mista
         let remedy = "add `checks: [..]` with the ids of the requirements that the case checks";
         mistakes.add(key_position(tree, "checks"), "no requirement is checked", remedy);
     }
-    if written.path.is_none() && written.explore.is_none() {
+    if written.path.is_none() && written.explore.is_none() && written.refused.is_none() {
         let remedy = "add the points in their order and the end, such as `path: [before, halted]`";
         mistakes.add(tree.at, "`path` is missing", remedy);
     }

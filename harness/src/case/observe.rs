@@ -56,6 +56,7 @@ pub(super) fn expectations(
         paths,
         fields,
         steps: Vec::new(),
+        refusals: Vec::new(),
     }
 }
 

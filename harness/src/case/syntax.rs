@@ -11,6 +11,7 @@ use super::document::{Entries, Located};
 use super::observation::Expectation;
 use super::raise::Raises;
 use super::reach::Reach;
+use super::refused::ErrnoName;
 use super::value::{
     Bytes, ChipsetValues, FieldValues, Number, Paths, ProfileName, RequirementId, SaveAreaValues,
 };
@@ -59,6 +60,9 @@ pub(super) struct CaseFile {
     /// What must be seen at which point.
     #[serde(default)]
     pub(super) expect: Vec<Located<Expectation>>,
+    /// The state at the start is refused with this error, so that nothing runs.
+    #[serde(default)]
+    pub(super) refused: Option<Located<ErrnoName>>,
 }
 
 /// The machine at the start.
@@ -81,6 +85,7 @@ pub(super) struct Machine {
     pub(super) processors: Entries<FieldValues>,
     /// Number of processors, 1 unless given. They start at sections `start`, `start.1`, ...
     #[serde(default)]
+    #[schemars(range(max = 16))]
     pub(super) vcpus: Option<Located<u8>>,
     /// Local APICs and how they start; without this there are none. In modes with paging the
     /// page of their registers is mapped.
@@ -343,6 +348,9 @@ pub(super) struct HostEntry {
     /// What to raise: one or a list.
     #[serde(default, rename = "do")]
     pub(super) raise: Option<Raises>,
+    /// What is set is refused with this error, and the run goes on without it.
+    #[serde(default)]
+    pub(super) refused: Option<Located<ErrnoName>>,
     /// Further actions, in order.
     #[serde(default)]
     pub(super) then: Vec<Located<Step>>,

@@ -54,6 +54,38 @@ pub(super) fn parse(source: &str, mistakes: &mut Mistakes) -> Option<Node> {
     Builder { events, mistakes }.document()
 }
 
+/// Reports what YAML has and is not read: anchors, aliases, tags and merge keys. A file that is
+/// not YAML has none.
+pub(super) fn refuse_unread(source: &str, mistakes: &mut Mistakes) {
+    for (event, span) in Parser::new_from_str(source).map_while(Result::ok) {
+        if let Some((what, remedy)) = unread(&event) {
+            mistakes.add(begin(&span), what, remedy);
+        }
+    }
+}
+
+/// What an event says that is not read, and what to write in its place.
+fn unread(event: &Event<'_>) -> Option<(&'static str, &'static str)> {
+    const WRITE_OUT: &str = "write the value out: a file reads from top to bottom";
+    match event {
+        Event::Alias(..) | Event::UnresolvedAlias(..) => Some(("a YAML alias stands here", WRITE_OUT)),
+        Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<" => {
+            Some(("`<<` merges another map into this one", WRITE_OUT))
+        }
+        Event::Scalar(_, _, anchor, tag)
+        | Event::SequenceStart(_, anchor, tag)
+        | Event::MappingStart(_, anchor, tag) => {
+            if *anchor != 0 {
+                Some(("a YAML anchor (`&name`) stands here", "remove it"))
+            } else {
+                let is_there = tag.is_some();
+                is_there.then_some(("a YAML tag (`!name`) stands here", "remove it"))
+            }
+        }
+        _ => None,
+    }
+}
+
 struct Builder<'a, 'm> {
     events: Parser<'a, StrInput<'a>>,
     mistakes: &'m mut Mistakes,
@@ -127,19 +159,14 @@ impl<'a> Builder<'a, '_> {
             // The span leaves out blank lines at the top, the text does not.
             at.line -= text.chars().take_while(|c| *c == '\n').count().min(at.line - 1);
         }
+        if let Some((what, remedy)) = unread(&event) {
+            self.mistakes.add(at, what, remedy);
+        }
         let value = match event {
             Event::Scalar(text, ScalarStyle::Plain, ..) => plain(&text),
             Event::Scalar(text, ..) => Value::Text(text.into_owned()),
             Event::SequenceStart(..) => Value::List(self.list()?),
             Event::MappingStart(..) => Value::Map(self.map()?),
-            Event::Alias(..) | Event::UnresolvedAlias(..) => {
-                self.mistakes.add(
-                    at,
-                    "a YAML alias stands here",
-                    "write the value out: a case reads from top to bottom",
-                );
-                Value::Null
-            }
             _ => Value::Null,
         };
         Some(Node { at, value })
@@ -158,7 +185,11 @@ impl<'a> Builder<'a, '_> {
     fn map(&mut self) -> Option<Vec<(Key, Node)>> {
         let mut map: Vec<(Key, Node)> = Vec::new();
         loop {
-            let key = match self.next()? {
+            let (event, span) = self.next()?;
+            if let (Event::Scalar(..), Some((what, remedy))) = (&event, unread(&event)) {
+                self.mistakes.add(begin(&span), what, remedy);
+            }
+            let key = match (event, span) {
                 (Event::MappingEnd, _) => return Some(map),
                 (Event::Scalar(text, ..), span) => Some(Key {
                     at: begin(&span),

@@ -45,7 +45,7 @@ pub(super) enum Command {
     /// On a KVM, judged against the model to the last field. Prints how many combinations there
     /// are, and the first one of each way to deviate as a case file.
     Gates(GatesArguments),
-    /// Only check case and deviation files, and show every mistake.
+    /// Check case and deviation files, the cases also against the model, and show every mistake.
     Check {
         /// A file or folder; the repository's cases if absent.
         path: Option<PathBuf>,
@@ -71,6 +71,10 @@ pub(super) enum Command {
     Explain {
         /// The id, for instance SMM-RSM-008; all ids if absent.
         requirement: Option<String>,
+        /// List what cases say they check and do not prove: with the requirement broken in the
+        /// model, they conform all the same.
+        #[arg(long, conflicts_with = "requirement")]
+        unproven: bool,
         /// A further folder of cases.
         #[arg(long, value_name = "DIR")]
         cases: Vec<PathBuf>,
@@ -141,6 +145,9 @@ pub(super) struct RunArguments {
     /// Run the cases in another order.
     #[arg(long, value_name = "SEED")]
     pub(super) shuffle: Option<u64>,
+    /// Take no deviation for known: what deviates is red, also where a file lists it.
+    #[arg(long)]
+    pub(super) no_deviations: bool,
     /// Switch a defect on in the model. Repeatable; `conform defects` lists them.
     #[arg(long = "defect", value_name = "NAME")]
     pub(super) defects: Vec<Defect>,
@@ -179,6 +186,9 @@ pub(super) struct ExploreArguments {
     /// Show a schedule as a diagram even where no schedule crashes.
     #[arg(long)]
     pub(super) diagram: bool,
+    /// Take no deviation for known: what deviates is red, also where a file lists it.
+    #[arg(long)]
+    pub(super) no_deviations: bool,
     /// Switch a defect on in the model. Repeatable; `conform defects` lists them.
     #[arg(long = "defect", value_name = "NAME")]
     pub(super) defects: Vec<Defect>,
@@ -235,6 +245,9 @@ pub(super) struct FamilyArguments {
     /// Boot a kernel this many times at once, each for a share of the scenarios.
     #[arg(long, short, value_name = "N", default_value_t = 1)]
     pub(super) jobs: usize,
+    /// Take no deviation for known: what deviates is red, also where a file lists it.
+    #[arg(long)]
+    pub(super) no_deviations: bool,
     /// Switch a defect on in the model. Repeatable; `conform defects` lists them.
     #[arg(long = "defect", value_name = "NAME")]
     pub(super) defects: Vec<Defect>,

@@ -17,6 +17,7 @@ const NAMED: usize = 3;
 
 pub(super) fn bugs(further: &[PathBuf]) -> Result<Status, Failure> {
     let suite = Suite::load(further)?;
+    suite.warn_of_bad_files();
     let mut out = String::new();
     let mut expressed = 0;
     // Writing to a string does not fail.

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use spec_model::requirement::Requirement;
+
 use super::console::print;
 use super::exit::{Failure, Status};
 use super::suite::{DEVIATIONS, Suite, repository_cases, shortest};
 use crate::case::Case;
+use crate::coverage::{Proof, proofs};
 use crate::deviation;
 use crate::judge;
 
@@ -39,6 +42,7 @@ fn folder(path: &Path) -> Result<String, Failure> {
     }
     let suite = Suite::load_folders(&[path.to_owned()])?;
     run_on_model(&suite.cases)?;
+    check_claims(&suite.cases)?;
     let cases = counted(suite.cases.len(), "case");
     Ok(format!(
         "{cases}, {}",
@@ -55,7 +59,8 @@ fn file(path: &Path) -> Result<String, Failure> {
         return Ok("1 deviation".to_owned());
     }
     let case = Case::load(path).map_err(|mistakes| failure(&mistakes))?;
-    run_on_model(&[case])?;
+    run_on_model(std::slice::from_ref(&case))?;
+    check_claims(std::slice::from_ref(&case))?;
     Ok("1 case".to_owned())
 }
 
@@ -75,6 +80,48 @@ fn run_on_model(cases: &[Case]) -> Result<(), Failure> {
     } else {
         Err(failure(&mistakes))
     }
+}
+
+/// Refuses cases that notice nothing of what they say they check when it is broken. Where a case
+/// notices some of it, `conform explain --unproven` lists the rest, which does not count.
+fn check_claims(cases: &[Case]) -> Result<(), Failure> {
+    let proofs = proofs(cases);
+    let proves = |case: &Case| {
+        let mut own = proofs.iter().filter(|(other, ..)| other.name == case.name);
+        own.any(|(_, _, proof)| proof.is_given())
+    };
+    let unnoticed = proofs
+        .iter()
+        .filter_map(|(case, requirement, proof)| match proof {
+            Proof::Unnoticed(defects) if !proves(case) => {
+                let names: Vec<&str> = defects.iter().map(|defect| defect.name()).collect();
+                let id = requirement.id;
+                Some(format!(
+                    "{}: {id} is in `checks`, but the case conforms also if the model breaks it ({}); \
+                 expect what tells them apart, or take {id} out",
+                    place(case, requirement),
+                    names.join(", ")
+                ))
+            }
+            _ => None,
+        });
+    let messages: Vec<String> = unnoticed.collect();
+    if messages.is_empty() {
+        Ok(())
+    } else {
+        Err(failure(&messages))
+    }
+}
+
+/// Where a case names a requirement: file, line and column.
+fn place(case: &Case, requirement: &Requirement) -> String {
+    let text = std::fs::read_to_string(&case.file).unwrap_or_default();
+    let found = text.lines().zip(1..).find_map(|(line, number)| {
+        let at = line.find(requirement.id)?;
+        Some((number, line.get(..at)?.chars().count() + 1))
+    });
+    let (line, column) = found.unwrap_or((1, 1));
+    format!("{}:{line}:{column}", case.file.display())
 }
 
 fn counted(count: usize, thing: &str) -> String {

@@ -192,6 +192,7 @@ fn list(out: &mut String, target: &str, what: &str, cases: &[(String, String)]) 
 mod tests {
     use super::*;
     use crate::judge::Verdict;
+    use crate::target::Lack;
 
     fn summary() -> TargetSummary {
         let mut summary = TargetSummary {
@@ -199,7 +200,12 @@ mod tests {
             cases: 3,
             ..TargetSummary::default()
         };
-        summary.count("smm/a", &Verdict::Unsupported("KVM_CAP_X86_SMM is 0".to_owned()));
+        summary.count(
+            "smm/a",
+            &Verdict::Unsupported(Lack::Capability {
+                text: "KVM_CAP_X86_SMM is 0".to_owned(),
+            }),
+        );
         summary.count("smm/b", &Verdict::Broken("it hangs".to_owned()));
         summary.count("nmi/c", &Verdict::Conforms);
         summary

@@ -115,7 +115,8 @@ fn by_nature(name: &TargetName, scenario: &Scenario) -> Option<String> {
             (Backend::Arm64Nvhe, architecture::Architecture::Arm64)
         }
     };
-    other_architecture(scenario, guests).or_else(|| backend.cannot_run(scenario).map(str::to_owned))
+    let lack = other_architecture(scenario, guests).or_else(|| backend.cannot_run(scenario));
+    lack.map(|lack| lack.to_string())
 }
 
 #[cfg(test)]

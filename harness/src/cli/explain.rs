@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use spec_model::defect::Defect;
 use spec_model::requirement::{self, Requirement};
 use spec_model::x86::save_area::LAYOUTS;
 
@@ -11,6 +10,7 @@ use super::console::print;
 use super::exit::{Failure, Status};
 use super::suite::Suite;
 use crate::case::Case;
+use crate::coverage;
 use crate::report::text::write_requirement;
 
 pub(super) fn explain(id: Option<&str>, further: &[PathBuf]) -> Result<Status, Failure> {
@@ -22,6 +22,7 @@ pub(super) fn explain(id: Option<&str>, further: &[PathBuf]) -> Result<Status, F
         return Err(unknown(&wanted));
     };
     let suite = Suite::load_if_any(further)?;
+    suite.warn_of_bad_files();
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = write_requirement(&mut out, requirement);
@@ -33,18 +34,26 @@ pub(super) fn explain(id: Option<&str>, further: &[PathBuf]) -> Result<Status, F
             .iter()
             .map(|place| format!("spec-model/src/{}:{}  {}", place.file, place.line, place.item)),
     );
+    let (mut proving, mut claiming) = (Vec::new(), Vec::new());
+    for case in suite.cases.iter().filter(|case| names(case, requirement)) {
+        let line = format!("{}  {}", case.name, case.title);
+        if coverage::proof(case, requirement).is_given() {
+            proving.push(line);
+        } else {
+            claiming.push(line);
+        }
+    }
     section(
         &mut out,
-        "cases",
-        suite
-            .cases
-            .iter()
-            .filter(|case| names(case, requirement))
-            .map(|case| format!("{}  {}", case.name, case.title)),
+        "cases that deviate if it is broken",
+        proving.into_iter(),
     );
-    let breaking = Defect::ALL
-        .iter()
-        .filter(|defect| defect.requirement() == requirement);
+    section(
+        &mut out,
+        "cases that name it, which is not proved",
+        claiming.into_iter(),
+    );
+    let breaking = coverage::defects_of(requirement);
     section(
         &mut out,
         "defects",
@@ -81,6 +90,25 @@ pub(super) fn explain(id: Option<&str>, further: &[PathBuf]) -> Result<Status, F
                 deviation.file.display()
             )
         }),
+    );
+    print(&out)?;
+    Ok(Status::Conforms)
+}
+
+/// Lists what cases claim and do not prove.
+pub(super) fn unproven(further: &[PathBuf]) -> Result<Status, Failure> {
+    let suite = Suite::load(further)?;
+    suite.warn_of_bad_files();
+    let proofs = coverage::proofs(&suite.cases);
+    let mut out = coverage::unproven(&proofs);
+    let given = proofs.iter().filter(|(_, _, proof)| proof.is_given()).count();
+    let missing = coverage::unproven_requirements(&proofs).len();
+    let all = requirement::all().count();
+    let _ = writeln!(
+        out,
+        "{given} of {} claims are proved, and {} of {all} requirements by at least one case",
+        proofs.len(),
+        all - missing
     );
     print(&out)?;
     Ok(Status::Conforms)

@@ -24,7 +24,10 @@ use crate::target::{Mode, RunOptions};
 
 pub(super) fn explore(arguments: &ExploreArguments) -> Result<Status, Failure> {
     let mut suite = Suite::load(&arguments.cases)?;
-    suite.select(&arguments.globs)?;
+    suite.choose(&arguments.globs)?;
+    if arguments.no_deviations {
+        suite.deviations.clear();
+    }
     if arguments.globs.is_empty() {
         suite.cases.retain(|case| case.explore.is_some());
     }

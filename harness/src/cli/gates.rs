@@ -10,11 +10,12 @@ use spec_model::transcript::Stop;
 use crate::batch::Family as _;
 use crate::batch::expected::{Expected, allowed};
 use crate::batch::tally::Tally;
-use crate::cli::args::GatesArguments;
+use crate::cli::args::{FamilyArguments, GatesArguments};
 use crate::cli::batch::{All, Plan, all_of, case_file, deviation_name};
 use crate::cli::console::print;
 use crate::cli::exit::{Failure, Status};
 use crate::cli::suite::Suite;
+use crate::cli::target_name::TargetName;
 use crate::deviation::Deviation;
 use crate::gates::{GROUPS, Payload, Row, sweep};
 use crate::interrupt;
@@ -29,14 +30,32 @@ pub(super) fn gates(arguments: &GatesArguments) -> Result<Status, Failure> {
         print(&case_file(&payload, &row, arguments.family.profile)?)?;
         return Ok(Status::Conforms);
     }
+    check_profile(&arguments.family)?;
     let rows = rows(&arguments.groups)?;
-    let suite = Suite::load_if_any(&[])?;
+    let mut suite = Suite::load_if_any(&[])?;
+    if arguments.family.no_deviations {
+        suite.deviations.clear();
+    }
     let plan = Gates {
         payload: &payload,
         rows,
     };
     let all = All::new(&arguments.family, &payload, &suite.deviations);
     all.run(&plan, |all| model(all, &plan, arguments.family.profile))
+}
+
+/// The model alone judges nothing unless a defect is on. As a KVM it says at least what targets are
+/// compared with.
+fn check_profile(family: &FamilyArguments) -> Result<(), Failure> {
+    let runs_model = family.targets.is_empty() || family.targets.contains(&TargetName::Model);
+    if family.profile.is_kvm() || !family.defects.is_empty() || !runs_model {
+        return Ok(());
+    }
+    Err(Failure::wrong(format_args!(
+        "nothing is judged as {}: nothing is written by hand for a combination, and no target is one. \
+         Leave --profile out, add --defect NAME, or show a single combination with --print",
+        family.profile.name
+    )))
 }
 
 /// The combinations of the groups that the user wants.
@@ -159,6 +178,10 @@ fn model(all: &mut All<'_, Payload>, plan: &Gates<'_>, profile: &'static Profile
     tally
         .remarks
         .push(format!("{shutdowns} combinations end in shutdown"));
+    if all.wanted.defects == DefectSet::NONE {
+        let remark = "nothing is judged here: without --defect the model is what it is compared with";
+        tally.remarks.push(remark.to_owned());
+    }
     tally.took = start.elapsed();
     tally.running = tally.took;
     all.show(&tally, profile)?;

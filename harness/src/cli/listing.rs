@@ -108,7 +108,7 @@ pub(super) fn defects() -> Result<Status, Failure> {
 
 pub(super) fn cases(further: &[PathBuf], globs: &[String]) -> Result<Status, Failure> {
     let mut suite = Suite::load(further)?;
-    suite.select(globs)?;
+    suite.choose(globs)?;
     let width = suite.cases.iter().map(|case| case.name.len()).max().unwrap_or(0);
     let mut out = String::new();
     for case in &suite.cases {

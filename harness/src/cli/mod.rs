@@ -44,7 +44,14 @@ pub fn main() -> ExitCode {
         Command::Targets => listing::targets(),
         Command::Probe { targets } => probe::probe(&targets),
         Command::Provision { wanted } => provision::provision(&wanted),
-        Command::Explain { requirement, cases } => explain::explain(requirement.as_deref(), &cases),
+        Command::Explain {
+            unproven: true,
+            cases,
+            ..
+        } => explain::unproven(&cases),
+        Command::Explain {
+            requirement, cases, ..
+        } => explain::explain(requirement.as_deref(), &cases),
         Command::Defects => listing::defects(),
         Command::Layout(arguments) => layout::layout(&arguments),
         Command::Bugs { cases } => bugs::bugs(&cases),

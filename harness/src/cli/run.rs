@@ -34,8 +34,10 @@ const DEFAULT_KERNEL: &str = "debian:6.12";
 
 pub(super) fn run(arguments: &RunArguments) -> Result<Status, Failure> {
     let mut suite = Suite::load(&arguments.cases)?;
-    let globs = suite.add_files(&arguments.globs)?;
-    suite.select(&globs)?;
+    suite.choose(&arguments.globs)?;
+    if arguments.no_deviations {
+        suite.deviations.clear();
+    }
     if let Some(seed) = arguments.shuffle {
         shuffle(&mut suite.cases, seed);
     }

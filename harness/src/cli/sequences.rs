@@ -35,7 +35,10 @@ pub(super) fn sequences(arguments: &SequencesArguments) -> Result<Status, Failur
     }
     let symbols = symbols(arguments)?;
     check_length(arguments)?;
-    let suite = Suite::load_if_any(&[])?;
+    let mut suite = Suite::load_if_any(&[])?;
+    if arguments.family.no_deviations {
+        suite.deviations.clear();
+    }
     let plan = Sequences {
         payload: &payload,
         symbols: symbols.clone(),

@@ -1,37 +1,11 @@
-//! Ranges of kernel versions, such as `>=5.10, <6.2`.
+//! Which kernels do something: bounds such as `>=5.10, <6.2-rc1`, and the commits that brought
+//! it and ended it.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The numbers of a kernel release. `uname -r` of a distribution kernel often ends the
-/// numbers with a 0 that says nothing (`6.1.0-28-cloud-amd64` is any 6.1.y), so bounds are
-/// best given as X.Y.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KernelVersion {
-    numbers: [u32; 3],
-}
-
-impl KernelVersion {
-    /// The version at the beginning of a release string; missing numbers are 0.
-    #[must_use]
-    pub fn of_release(release: &str) -> Option<Self> {
-        let end = release
-            .find(|character: char| !character.is_ascii_digit() && character != '.')
-            .unwrap_or(release.len());
-        let numeric = release.get(..end)?;
-        let mut numbers = [0; 3];
-        let mut given = 0;
-        for (number, text) in numbers.iter_mut().zip(numeric.split('.')) {
-            match text.parse() {
-                Ok(value) => *number = value,
-                // `6.12.-rc`: what follows the last number does not count.
-                Err(_) => break,
-            }
-            given += 1;
-        }
-        (given >= 2).then_some(Self { numbers })
-    }
-}
+use super::change::Change;
+use super::kernel_version::{Answer, KernelVersion, Tag};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Comparison {
@@ -51,51 +25,144 @@ const SIGNS: [(&str, Comparison); 5] = [
     ("=", Comparison::Equal),
 ];
 
-/// One bound. As many numbers count as it gives: `<=6.1` and `=6.1` hold for 6.1.112, and
-/// `>6.1` does not.
+/// One bound. `<=6.1`, `=6.1` and `>6.1` mean the whole stable branch: the first two hold for
+/// 6.1.112, and the last does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bound {
     comparison: Comparison,
-    numbers: [u32; 3],
-    given: usize,
+    tag: Tag,
+    /// Whether only X.Y is given.
+    is_series: bool,
+}
+
+/// A place in the history: before a tag, or behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cut {
+    tag: Tag,
+    behind: bool,
+}
+
+impl Cut {
+    fn reached_by(self, version: KernelVersion) -> Answer {
+        version.reaches(self.tag, self.behind)
+    }
 }
 
 impl Bound {
-    fn admits(&self, version: KernelVersion) -> bool {
-        let seen = version.numbers.iter().take(self.given);
-        let order = seen.cmp(self.numbers.iter().take(self.given));
+    /// Where the kernels begin for which it holds.
+    fn begin(&self) -> Option<Cut> {
         match self.comparison {
-            Comparison::AtLeast => order.is_ge(),
-            Comparison::Above => order.is_gt(),
-            Comparison::AtMost => order.is_le(),
-            Comparison::Below => order.is_lt(),
-            Comparison::Equal => order.is_eq(),
+            Comparison::AtLeast | Comparison::Equal => Some(self.before()),
+            Comparison::Above => Some(self.behind()),
+            Comparison::AtMost | Comparison::Below => None,
+        }
+    }
+
+    /// Where they end.
+    fn end(&self) -> Option<Cut> {
+        match self.comparison {
+            Comparison::Below => Some(self.before()),
+            Comparison::AtMost | Comparison::Equal => Some(self.behind()),
+            Comparison::AtLeast | Comparison::Above => None,
+        }
+    }
+
+    fn before(&self) -> Cut {
+        Cut {
+            tag: self.tag,
+            behind: false,
+        }
+    }
+
+    fn behind(&self) -> Cut {
+        Cut {
+            tag: if self.is_series {
+                self.tag.end_of_series()
+            } else {
+                self.tag
+            },
+            behind: true,
         }
     }
 }
 
-/// Kernels for which all bounds hold; without bounds, all kernels.
+/// Kernels for which all bounds hold, with the one commit and without the other; without any of
+/// these, all kernels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelRange {
     bounds: Vec<Bound>,
+    introduced: Option<Change>,
+    fixed: Option<Change>,
 }
 
 /// A range that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no bound on a kernel version; write bounds such as `>=5.10, <6.2`, with X.Y or X.Y.Z")]
-pub struct BadKernelRange(String);
+pub enum BadKernelRange {
+    /// Something else than a bound stands there.
+    #[error(
+        "`{0}` is no bound on a kernel version; write bounds such as `>=5.10, <6.2-rc1`, with X.Y, X.Y.Z or X.Y-rcN"
+    )]
+    NoBound(String),
+    /// Two bounds on the same side.
+    #[error("`{0}` bounds what `{1}` bounds already; keep one of them")]
+    Twice(String, String),
+    /// No kernel is in it.
+    #[error("no kernel is in the range `{0}`: it ends before it begins")]
+    Empty(String),
+}
 
 impl KernelRange {
-    /// Whether every bound holds for a kernel.
+    /// Whether it holds for a kernel.
     #[must_use]
-    pub fn contains(&self, version: KernelVersion) -> bool {
-        self.bounds.iter().all(|bound| bound.admits(version))
+    pub fn contains(&self, version: KernelVersion) -> Answer {
+        let begun = self.bounds.iter().filter_map(Bound::begin);
+        let ended = self.bounds.iter().filter_map(Bound::end);
+        let introduced = self.introduced.iter().map(|change| change.is_in(version));
+        let fixed = self.fixed.iter().map(|change| change.is_in(version));
+        begun
+            .map(|cut| cut.reached_by(version))
+            .chain(ended.map(|cut| cut.reached_by(version).negated()))
+            .chain(introduced)
+            .chain(fixed.map(Answer::negated))
+            .min()
+            .unwrap_or(Answer::Yes)
     }
 
-    /// Whether there are no bounds.
+    /// Whether it is all kernels.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        self.bounds.is_empty()
+        self.bounds.is_empty() && self.introduced.is_none() && self.fixed.is_none()
+    }
+
+    /// The same, but only kernels with the first commit and without the second.
+    ///
+    /// # Errors
+    /// If there is no kernel left.
+    pub fn between(
+        mut self,
+        introduced: Option<Change>,
+        fixed: Option<Change>,
+    ) -> Result<Self, BadKernelRange> {
+        (self.introduced, self.fixed) = (introduced, fixed);
+        self.checked()
+    }
+
+    /// Refuses a range without any kernel.
+    fn checked(self) -> Result<Self, BadKernelRange> {
+        let before = |tag| Cut { tag, behind: false };
+        let introduced = self.introduced.iter().map(|change| before(change.first_in()));
+        let fixed = self.fixed.iter().map(|change| before(change.first_in()));
+        let begin = self
+            .bounds
+            .iter()
+            .filter_map(Bound::begin)
+            .chain(introduced)
+            .max();
+        let end = self.bounds.iter().filter_map(Bound::end).chain(fixed).min();
+        match (begin, end) {
+            (Some(begin), Some(end)) if begin >= end => Err(BadKernelRange::Empty(self.to_string())),
+            _ => Ok(self),
+        }
     }
 }
 
@@ -103,13 +170,23 @@ impl FromStr for KernelRange {
     type Err = BadKernelRange;
 
     fn from_str(text: &str) -> Result<Self, BadKernelRange> {
-        let bounds = text.split(',').map(|bound| {
-            let bound = bound.trim();
-            parse_bound(bound).ok_or_else(|| BadKernelRange(bound.to_owned()))
-        });
-        Ok(Self {
-            bounds: bounds.collect::<Result<_, _>>()?,
-        })
+        let mut bounds: Vec<Bound> = Vec::new();
+        for part in text.split(',').map(str::trim) {
+            let bound = parse_bound(part).ok_or_else(|| BadKernelRange::NoBound(part.to_owned()))?;
+            let same_side = |other: &&Bound| {
+                (other.begin().is_some() && bound.begin().is_some())
+                    || (other.end().is_some() && bound.end().is_some())
+            };
+            if let Some(other) = bounds.iter().find(same_side) {
+                return Err(BadKernelRange::Twice(part.to_owned(), other.to_string()));
+            }
+            bounds.push(bound);
+        }
+        let range = Self {
+            bounds,
+            ..Self::default()
+        };
+        range.checked()
     }
 }
 
@@ -117,36 +194,34 @@ fn parse_bound(text: &str) -> Option<Bound> {
     let (rest, comparison) = SIGNS
         .iter()
         .find_map(|(sign, comparison)| Some((text.strip_prefix(sign)?, *comparison)))?;
-    let mut numbers = [0; 3];
-    let mut given = 0;
-    for part in rest.trim().split('.') {
-        *numbers.get_mut(given)? = part.parse().ok()?;
-        given += 1;
-    }
-    (given >= 2).then_some(Bound {
+    let rest = rest.trim();
+    let tag = rest.parse().ok()?;
+    Some(Bound {
         comparison,
-        numbers,
-        given,
+        tag,
+        is_series: rest.split('.').count() == 2 && !rest.contains('-'),
     })
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = SIGNS
+            .iter()
+            .find(|(_, comparison)| *comparison == self.comparison);
+        write!(formatter, "{}{}", sign.map_or("", |(sign, _)| sign), self.tag)
+    }
 }
 
 impl fmt::Display for KernelRange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.bounds.is_empty() {
-            return formatter.write_str("all");
+        let bounds = self.bounds.iter().map(ToString::to_string);
+        let introduced = self.introduced.iter().map(|change| format!("since {change}"));
+        let fixed = self.fixed.iter().map(|change| format!("until {change}"));
+        let parts: Vec<String> = bounds.chain(introduced).chain(fixed).collect();
+        if parts.is_empty() {
+            formatter.write_str("all")
+        } else {
+            formatter.write_str(&parts.join(", "))
         }
-        for (index, bound) in self.bounds.iter().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            let sign = SIGNS
-                .iter()
-                .find(|(_, comparison)| *comparison == bound.comparison);
-            let sign = sign.map_or("", |(sign, _)| sign);
-            write!(formatter, "{comma}{sign}")?;
-            for (position, number) in bound.numbers.iter().take(bound.given).enumerate() {
-                let dot = if position == 0 { "" } else { "." };
-                write!(formatter, "{dot}{number}")?;
-            }
-        }
-        Ok(())
     }
 }

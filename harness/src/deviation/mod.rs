@@ -5,7 +5,9 @@
 //! [`crate::judge`]: a run must be, to the last field, what the model does with all
 //! applicable deviations on.
 
+mod change;
 mod kernel_range;
+mod kernel_version;
 mod parse;
 
 use std::path::{Path, PathBuf};
@@ -13,9 +15,12 @@ use std::path::{Path, PathBuf};
 use spec_model::defect::Defect;
 use spec_model::requirement::Requirement;
 
-pub use kernel_range::{BadKernelRange, KernelRange, KernelVersion};
+pub use change::{BadChange, Change};
+pub use kernel_range::{BadKernelRange, KernelRange};
+pub use kernel_version::{Answer, BadTag, KernelVersion, Tag};
 pub use parse::{Mistake, deviation_schema, parse};
 
+use crate::case::wrong_ending;
 use crate::target::{Backend, Identity, Mode, Processor};
 
 /// One known deviation.
@@ -46,30 +51,64 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// Whether a target is known to do this in runs of that mode.
+    /// Whether a target is known to do this in runs of that mode. The version of a kernel that
+    /// was built between two tags does not tell which commits are in it: then it may do this.
     #[must_use]
-    pub fn applies_to(&self, target: &Identity, mode: Mode) -> bool {
-        let version = KernelVersion::of_release(&target.kernel);
+    pub fn applies_to(&self, target: &Identity, mode: Mode) -> Answer {
         // What SVM does it does with and without nested paging.
         let svm = target.backend == Backend::SvmNpt0 && self.targets.contains(&Backend::Svm);
-        (svm || self.targets.contains(&target.backend))
+        let is_about = (svm || self.targets.contains(&target.backend))
             && (self.modes.is_empty() || self.modes.contains(&mode))
             && self
                 .processor
-                .is_none_or(|processor| processor == target.processor)
-            && match version {
-                Some(version) => self.kernels.contains(version),
-                // A release without a number is in no range that has bounds.
-                None => self.kernels.is_everything(),
-            }
+                .is_none_or(|processor| processor == target.processor);
+        match KernelVersion::of_release(&target.kernel) {
+            _ if !is_about => Answer::No,
+            Some(version) => self.kernels.contains(version),
+            None if self.kernels.is_everything() => Answer::Yes,
+            // A release without a number is in no range that has bounds.
+            None => Answer::No,
+        }
     }
 }
 
-/// The deviations that apply to a target in runs of a mode.
-#[must_use]
-pub fn applicable<'d>(deviations: &'d [Deviation], target: &Identity, mode: Mode) -> Vec<&'d Deviation> {
-    let applies = |deviation: &&Deviation| deviation.applies_to(target, mode);
-    deviations.iter().filter(applies).collect()
+/// The deviations that a target has in runs of a mode, and those that it may have, as far as
+/// the version of its kernel tells.
+#[derive(Clone, Debug, Default)]
+pub struct Applicable<'d> {
+    /// It has these.
+    pub certain: Vec<&'d Deviation>,
+    /// It has some of these.
+    pub possible: Vec<&'d Deviation>,
+}
+
+impl<'d> Applicable<'d> {
+    /// Those of the deviations that are about a target.
+    #[must_use]
+    pub fn to(deviations: &'d [Deviation], target: &Identity, mode: Mode) -> Self {
+        let mut applicable = Self::default();
+        for deviation in deviations {
+            match deviation.applies_to(target, mode) {
+                Answer::Yes => applicable.certain.push(deviation),
+                Answer::Perhaps => applicable.possible.push(deviation),
+                Answer::No => {}
+            }
+        }
+        applicable
+    }
+
+    /// Why nothing is said about the possible ones where only the certain ones can be asked
+    /// about, if there are any.
+    #[must_use]
+    pub fn remark(&self, target: &Identity) -> Option<String> {
+        let count = self.possible.len();
+        (count > 0).then(|| {
+            format!(
+                "the version {} does not tell whether the kernel has {count} of the known deviations: of what these do, only the runs that are shown in full count as known",
+                target.kernel,
+            )
+        })
+    }
 }
 
 /// Reads every `*.yaml` of a folder, in the order of their names. A folder that is not
@@ -92,9 +131,15 @@ pub fn load_folder(folder: &Path) -> Result<Vec<Deviation>, Vec<Mistake>> {
             Err(error) => return Err(vec![unreadable(folder, &error)]),
         }
     }
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     let (mut deviations, mut mistakes) = (Vec::new(), Vec::new());
+    mistakes.extend(
+        files
+            .iter()
+            .filter_map(|file| wrong_ending(file))
+            .map(Mistake::from),
+    );
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     for file in files {
         match std::fs::read(&file) {
             Ok(bytes) => match parse(&file, &bytes) {

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_yaml::Spanned;
 use spec_model::defect::Defect;
-use spec_model::requirement;
+use spec_model::requirement::{self, Requirement};
 
-use super::{Deviation, KernelRange};
+use super::{BadTag, Change, Deviation, KernelRange, Tag};
 use crate::target::{Backend, Mode, Processor};
 
 /// A known deviation: what targets are known to do against the manuals.
@@ -29,9 +29,15 @@ struct File {
     /// The only modes of a run in which it shows; every mode if absent.
     #[schemars(with = "Option<Vec<ModeName>>", length(min = 1))]
     modes: Option<Spanned<Vec<Spanned<String>>>>,
-    /// The kernels that do it, for instance `>=5.10, <6.2`; all of them if absent.
+    /// The kernels that do it, for instance `>=5.10, <6.2-rc1`; all of them if absent.
     #[schemars(with = "Option<String>")]
     kernels: Option<Spanned<String>>,
+    /// The commit that brought it. Only kernels with it do it.
+    #[schemars(with = "Option<ChangeEntry>")]
+    introduced: Option<Spanned<ChangeEntry>>,
+    /// The commit that ended it. Only kernels without it do it.
+    #[schemars(with = "Option<ChangeEntry>")]
+    fixed: Option<Spanned<ChangeEntry>>,
     /// Defects of the model that do the same; `conform defects` lists them.
     #[schemars(with = "Vec<String>", length(min = 1))]
     defects: Spanned<Vec<Spanned<String>>>,
@@ -47,6 +53,23 @@ struct File {
     /// How and on what it was seen.
     #[schemars(with = "String")]
     found: Spanned<String>,
+}
+
+/// A commit, and the releases that have it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "Commit")]
+struct ChangeEntry {
+    /// 12 to 40 digits of its name.
+    commit: String,
+    /// The first tag of the mainline that has it, for instance `6.2-rc1`.
+    #[schemars(with = "String")]
+    first_in: Spanned<String>,
+    /// The first release with it of each stable branch that it was put on, for instance
+    /// `[6.1.20, 5.15.103]`.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    stable: Vec<Spanned<String>>,
 }
 
 /// The names in [`BACKENDS`], for the schema.
@@ -113,6 +136,17 @@ impl fmt::Display for Mistake {
     }
 }
 
+impl From<crate::case::Mistake> for Mistake {
+    fn from(mistake: crate::case::Mistake) -> Self {
+        Self {
+            line: mistake.at.line as u64,
+            column: mistake.at.column as u64,
+            message: format!("{}; {}", mistake.what, mistake.remedy),
+            file: mistake.file,
+        }
+    }
+}
+
 impl Mistake {
     pub(super) fn in_file(file: &Path, message: &str) -> Self {
         Self {
@@ -155,6 +189,10 @@ pub fn parse(file: &Path, bytes: &[u8]) -> Result<Deviation, Vec<Mistake>> {
             "the file is empty; it needs title, targets, defects, requirement, reason, source and found";
         return Err(vec![Mistake::in_file(file, message)]);
     }
+    let unread = crate::case::unread_yaml(file, text);
+    if !unread.is_empty() {
+        return Err(unread.into_iter().map(Mistake::from).collect());
+    }
     let written: File = serde_yaml::from_str(text).map_err(|error| {
         // Without the snippet: file, line and column stand before it anyway.
         let message = error.without_snippet().to_string();
@@ -181,22 +219,9 @@ impl Reader<'_> {
         let targets = self.targets(&written.targets);
         let modes = written.modes.as_ref().map(|modes| self.modes(modes));
         let defects = self.defects(&written.defects);
-        let kernels = match &written.kernels {
-            None => KernelRange::default(),
-            Some(range) => range
-                .value
-                .parse()
-                .unwrap_or_else(|error: super::BadKernelRange| {
-                    self.mistake(range, error.to_string());
-                    KernelRange::default()
-                }),
-        };
-        let requirement = requirement::find(&written.requirement.value);
-        if requirement.is_none() {
-            let id = &written.requirement.value;
-            let message = format!("no requirement has the id `{id}`; `conform explain` lists them");
-            self.mistake(&written.requirement, message);
-        }
+        let kernels = self.kernels(&written);
+        self.check_targets(&written, &targets);
+        let requirement = self.requirement(&written.requirement, &defects);
         for (name, text) in [
             ("title", &written.title),
             ("reason", &written.reason),
@@ -228,6 +253,100 @@ impl Reader<'_> {
             found: written.found.value,
             file: self.file.to_owned(),
         })
+    }
+
+    /// The requirement. Breaking it must be what a defect of the file does.
+    fn requirement(&mut self, written: &Spanned<String>, defects: &[Defect]) -> Option<&'static Requirement> {
+        let id = &written.value;
+        let Some(requirement) = requirement::find(id) else {
+            let message = format!("no requirement has the id `{id}`; `conform explain` lists them");
+            self.mistake(written, message);
+            return None;
+        };
+        let mut broken: Vec<&str> = defects.iter().map(|defect| defect.requirement().id).collect();
+        broken.sort_unstable();
+        broken.dedup();
+        if !broken.is_empty() && !broken.contains(&requirement.id) {
+            let message = format!(
+                "no defect of this file breaks {id}; they break {}",
+                broken.join(", ")
+            );
+            self.mistake(written, message);
+        }
+        Some(requirement)
+    }
+
+    /// The kernels, by their bounds and by the commits.
+    fn kernels(&mut self, written: &File) -> KernelRange {
+        let bounds = written.kernels.as_ref().and_then(|range| {
+            let parsed = range.value.parse::<KernelRange>();
+            parsed
+                .map_err(|error| self.mistake(range, error.to_string()))
+                .ok()
+        });
+        let introduced = written.introduced.as_ref().and_then(|entry| self.change(entry));
+        let fixed = written.fixed.as_ref().and_then(|entry| self.change(entry));
+        let at = written.fixed.as_ref().or(written.introduced.as_ref());
+        match (bounds.unwrap_or_default().between(introduced, fixed), at) {
+            (Ok(range), _) => range,
+            (Err(error), Some(at)) => {
+                self.mistake(at, error.to_string());
+                KernelRange::default()
+            }
+            // Bounds alone were checked when they were read.
+            (Err(_), None) => KernelRange::default(),
+        }
+    }
+
+    fn change(&mut self, written: &Spanned<ChangeEntry>) -> Option<Change> {
+        let entry = &written.value;
+        let first_in = self.tag(&entry.first_in);
+        let stable: Vec<Option<Tag>> = entry.stable.iter().map(|text| self.tag(text)).collect();
+        let stable = stable.into_iter().collect::<Option<Vec<Tag>>>();
+        Change::new(entry.commit.clone(), first_in?, stable?)
+            .map_err(|error| self.mistake(written, error.to_string()))
+            .ok()
+    }
+
+    fn tag(&mut self, written: &Spanned<String>) -> Option<Tag> {
+        let text = &written.value;
+        text.strip_prefix('v')
+            .unwrap_or(text)
+            .parse()
+            .map_err(|error: BadTag| self.mistake(written, error.to_string()))
+            .ok()
+    }
+
+    /// Refuses targets that together name nothing.
+    fn check_targets(&mut self, written: &File, targets: &[Backend]) {
+        let xen = targets.contains(&Backend::XenPv);
+        let mixed = xen && targets.len() > 1;
+        let bounded = [
+            written.kernels.is_some(),
+            written.introduced.is_some(),
+            written.fixed.is_some(),
+        ];
+        if mixed && bounded.contains(&true) {
+            let message =
+                "xen-pv has Xen's versions and the other targets those of Linux; write a file for each";
+            self.mistake(&written.targets, message.to_owned());
+        }
+        let only_saved = written
+            .modes
+            .as_ref()
+            .is_some_and(|modes| modes.value.iter().all(|mode| mode.value != Mode::Normal.name()));
+        if xen && !mixed && only_saved {
+            let message = "xen-pv runs in mode normal only, so this file is about nothing";
+            self.mistake(&written.targets, message.to_owned());
+        }
+        if targets.contains(&Backend::Svm) && targets.contains(&Backend::SvmNpt0) {
+            let message = "svm means svm-npt0 too; leave that out";
+            self.mistake(&written.targets, message.to_owned());
+        }
+        if written.processor.is_some() && targets == [Backend::Vmx] {
+            let message = "QEMU's processor has no VMX, so this file is about nothing";
+            self.mistake(&written.targets, message.to_owned());
+        }
     }
 
     fn targets(&mut self, written: &Spanned<Vec<Spanned<String>>>) -> Vec<Backend> {

@@ -2,6 +2,8 @@ use std::path::Path;
 
 use super::*;
 
+mod versions;
+
 const EXAMPLE: &str = "\
 title: RSM goes on after the HLT that an SMI interrupted
 targets: [svm, vmx]
@@ -44,12 +46,14 @@ fn the_example_is_read() {
 fn it_applies_by_backend_and_kernel() {
     let deviation = parse(Path::new("d.yaml"), EXAMPLE.as_bytes()).expect("valid");
     for (backend, kernel, applies) in [
-        (Backend::Svm, "5.10.0-33-cloud-amd64", true),
-        (Backend::Vmx, "6.1.0", true),
-        (Backend::Svm, "5.9.16", false),
-        (Backend::Svm, "6.2.0-rc1", false),
-        (Backend::Pvm, "6.1.0", false),
-        (Backend::Svm, "unknown", false),
+        (Backend::Svm, "5.10.0-33-cloud-amd64", Answer::Yes),
+        (Backend::Vmx, "6.1.0", Answer::Yes),
+        (Backend::Svm, "5.9.16", Answer::No),
+        (Backend::Svm, "6.2.0-rc1", Answer::Yes),
+        (Backend::Svm, "6.2.0", Answer::No),
+        (Backend::Svm, "6.1.0-rc9+", Answer::Perhaps),
+        (Backend::Pvm, "6.1.0", Answer::No),
+        (Backend::Svm, "unknown", Answer::No),
     ] {
         let target = identity(backend, kernel);
         assert_eq!(
@@ -65,7 +69,7 @@ fn it_applies_in_every_mode_or_in_those_that_it_names() {
     let target = identity(Backend::Svm, "6.1.0");
     let in_modes = |text: &str| {
         let deviation = parse(Path::new("d.yaml"), text.as_bytes()).expect("valid");
-        Mode::ALL.map(|mode| deviation.applies_to(&target, mode))
+        Mode::ALL.map(|mode| deviation.applies_to(&target, mode) == Answer::Yes)
     };
     assert_eq!(in_modes(EXAMPLE), [true, true, true]);
     let some = format!("{EXAMPLE}modes: [migrate, userspace-rewrite]\n");
@@ -85,33 +89,6 @@ fn it_applies_in_every_mode_or_in_those_that_it_names() {
 }
 
 #[test]
-fn bounds_count_as_many_numbers_as_they_give() {
-    for (range, release, within) in [
-        ("<=6.1", "6.1.112", true),
-        ("=6.1", "6.1.112-1-amd64", true),
-        (">6.1", "6.1.112", false),
-        (">6.1", "6.2", true),
-        ("<6.12", "6.2.0", true),
-        (">=6.12.9", "6.12.8", false),
-        (">=6.12.9", "6.12.9+bpo-cloud-amd64", true),
-        (">=5.10,<6.2", "6.2", false),
-        ("<7.2", "7.2.0-rc3", false),
-    ] {
-        let parsed: KernelRange = range.parse().expect(range);
-        let version = KernelVersion::of_release(release).expect(release);
-        assert_eq!(parsed.contains(version), within, "{range} {release}");
-    }
-}
-
-#[test]
-fn bounds_that_are_none_are_refused() {
-    for range in ["", "6.1", ">=6", ">=6.x", ">=6.1.2.3", ">=5.10 <6.2", "~6.1"] {
-        assert!(range.parse::<KernelRange>().is_err(), "{range} was accepted");
-    }
-    assert_eq!(KernelVersion::of_release("next"), None);
-}
-
-#[test]
 fn every_wrong_value_is_reported_with_its_place() {
     let text = EXAMPLE
         .replace("[svm, vmx]", "[svm, tcg]")
@@ -123,12 +100,78 @@ fn every_wrong_value_is_reported_with_its_place() {
         mistakes(&text),
         [
             "d.yaml:2:16: no target is called `tcg`; there are svm, vmx, pvm and xen-pv",
-            "d.yaml:3:10: `<six` is no bound on a kernel version; write bounds such as `>=5.10, <6.2`, with X.Y or X.Y.Z",
+            "d.yaml:3:10: `<six` is no bound on a kernel version; write bounds such as `>=5.10, <6.2-rc1`, with X.Y, X.Y.Z or X.Y-rcN",
             "d.yaml:4:11: no defect is called `auto-halt`; `conform defects` lists them",
             "d.yaml:5:14: no requirement has the id `SMM-RSM-999`; `conform explain` lists them",
             "d.yaml:7:9: `source` is empty; a deviation without it proves nothing",
         ]
     );
+}
+
+#[test]
+fn what_means_nothing_is_refused() {
+    let empty = mistakes(&EXAMPLE.replace("<6.2", "<5.0"));
+    assert_eq!(
+        empty,
+        ["d.yaml:3:10: no kernel is in the range `>=5.10, <5.0`: it ends before it begins"]
+    );
+    let other = mistakes(&EXAMPLE.replace("SMM-RSM-008", "SMM-RSM-009"));
+    assert_eq!(
+        other,
+        ["d.yaml:5:14: no defect of this file breaks SMM-RSM-009; they break SMM-RSM-008"]
+    );
+    for (targets, said) in [
+        ("[xen-pv, svm]", "write a file for each"),
+        ("[svm, svm-npt0]", "leave that out"),
+    ] {
+        let found = mistakes(&EXAMPLE.replace("[svm, vmx]", targets));
+        assert!(
+            found[0].starts_with("d.yaml:2:10: ") && found[0].ends_with(said),
+            "{found:?}"
+        );
+    }
+    let vmx = EXAMPLE.replace("[svm, vmx]", "[vmx]") + "processor: qemu-tcg\n";
+    assert!(mistakes(&vmx)[0].contains("no VMX"));
+    let xen = EXAMPLE.replace("[svm, vmx]", "[xen-pv]") + "modes: [migrate]\n";
+    assert!(mistakes(&xen)[0].contains("mode normal only"));
+}
+
+#[test]
+fn the_commits_of_a_bug_can_be_named() {
+    let fixed = EXAMPLE.replace(
+        "kernels: '>=5.10, <6.2'",
+        "fixed: { commit: 0123456789ab, first-in: v6.2-rc1, stable: [6.1.20] }",
+    );
+    let deviation = parse(Path::new("d.yaml"), fixed.as_bytes()).expect("valid");
+    let applies = |kernel| deviation.applies_to(&identity(Backend::Svm, kernel), Mode::Normal);
+    assert_eq!(
+        ["6.1.19", "6.1.20", "6.2.0-rc1", "6.1.0-rc9+"].map(applies),
+        [Answer::Yes, Answer::No, Answer::No, Answer::Perhaps]
+    );
+    let wrong = mistakes(&fixed.replace("6.1.20", "6.1").replace("v6.2-rc1", "6.2-rcx"));
+    assert_eq!(
+        wrong,
+        ["d.yaml:3:42: `6.2-rcx` is no version of a kernel; write X.Y, X.Y.Z or X.Y-rcN, such as 6.2-rc1",]
+    );
+    let wrong = mistakes(&fixed.replace("0123456789ab", "0123"));
+    assert!(wrong[0].contains("names no commit"), "{wrong:?}");
+}
+
+#[test]
+fn what_yaml_has_and_is_not_read_is_refused() {
+    for (from, to, what) in [
+        ("reason: KVM", "reason: &why KVM", "anchor"),
+        (
+            "source: Linux arch/x86/kvm/smm.c",
+            "source: &a x\nfound2: *a",
+            "alias",
+        ),
+        ("reason: KVM", "reason: !!str KVM", "tag"),
+        ("reason: KVM", "<<: {}\nreason: KVM", "merges"),
+    ] {
+        let found = mistakes(&EXAMPLE.replace(from, to));
+        assert!(found.iter().any(|mistake| mistake.contains(what)), "{found:?}");
+    }
 }
 
 #[test]
@@ -159,6 +202,10 @@ fn a_folder_is_read_in_order_and_all_its_mistakes_are_shown() {
         .collect();
     assert_eq!(titles[0], "It goes on after the HLT that an SMI interrupted");
     assert_eq!(titles.len(), 2);
+    write("e.yml", EXAMPLE);
+    let unread = load_folder(folder.path()).expect_err("it is not read");
+    assert!(unread[0].message.contains("`.yml` are not read"), "{unread:?}");
+    std::fs::remove_file(folder.path().join("e.yml")).expect("removed");
     write("c.yaml", "");
     write("d.yaml", "title: [");
     assert_eq!(load_folder(folder.path()).expect_err("two are wrong").len(), 2);

@@ -1,5 +1,7 @@
 //! Judges a whole case: the model, the deviations and the run put together.
 
+use std::cell::RefCell;
+
 use spec_model::defect::DefectSet;
 use spec_model::error::ModelError;
 use spec_model::outcome::Outcome;
@@ -9,11 +11,11 @@ use spec_model::transcript::Transcript;
 
 use super::by_hand::{self, model_failed};
 use super::rules::{DecidingRules, of_subject};
-use super::verdict::disagreement;
+use super::verdict::{disagreement, transcript_of};
 use super::{Against, AllowedOutcomes, CaseView, Cited, Verdict, judge, judge_model, layout};
 use crate::case::{Case, Expectations};
-use crate::deviation::{self, Deviation};
-use crate::target::{Backend, Identity, Mode, Run, other_architecture};
+use crate::deviation::{Applicable, Deviation};
+use crate::target::{Backend, Identity, Lack, Mode, Run, other_architecture};
 
 /// The choices that a backend of KVM makes; none are known for an unknown one.
 #[must_use]
@@ -33,13 +35,14 @@ static NOTHING_EXPECTED: Expectations = Expectations {
     paths: Vec::new(),
     fields: Vec::new(),
     steps: Vec::new(),
+    refusals: Vec::new(),
 };
 
 /// Why a case says nothing about a target, if it does not.
 #[must_use]
-pub fn not_about(case: &Case, target: &Identity) -> Option<String> {
+pub fn not_about(case: &Case, target: &Identity) -> Option<Lack> {
     if let Some(reason) = target.backend.cannot_run(&case.scenario) {
-        return Some(reason.to_owned());
+        return Some(reason);
     }
     let profile = profile(target.backend)?;
     if let Some(reason) = other_architecture(&case.scenario, profile.architecture) {
@@ -49,11 +52,11 @@ pub fn not_about(case: &Case, target: &Identity) -> Option<String> {
         return None;
     }
     let names: Vec<&str> = case.profiles.iter().map(|profile| profile.name).collect();
-    Some(format!(
+    Some(Lack::nature(format!(
         "the case is about what {} may choose, and this is {}",
         names.join(" and "),
         profile.name
-    ))
+    )))
 }
 
 /// The part of a case that judging looks at. What was written by hand counts only for the
@@ -104,12 +107,10 @@ pub fn judge_run_uncited<'d>(
     if let Some(reason) = not_about(case, target) {
         return Verdict::Unsupported(reason);
     }
+    let done = transcript_of(run);
     let Some(profile) = profile(target.backend) else {
-        return match run {
-            Run::Broken(reason) => Verdict::Broken(reason.clone()),
-            Run::Unsupported(reason) => Verdict::Unsupported(reason.clone()),
-            Run::Done(_) => Verdict::Unsupported("the model has no profile for this KVM backend".to_owned()),
-        };
+        let unknown = "the model has no profile for this KVM backend";
+        return done.map_or_else(|verdict| verdict, |_| Verdict::Unsupported(Lack::suite(unknown)));
     };
     let view = view(case, profile);
     let pure = outcomes(&case.scenario, profile, DefectSet::NONE);
@@ -117,33 +118,37 @@ pub fn judge_run_uncited<'d>(
     if let Ok(pure) = &pure
         && let Some(disagreement) = disagreement(&view, pure)
     {
-        return Verdict::Broken(match run {
-            Run::Broken(reason) => format!("{disagreement}\nand apart from that, {reason}"),
-            Run::Done(_) | Run::Unsupported(_) => disagreement.to_string(),
+        return Verdict::Broken(match done {
+            Err(Verdict::Broken(reason)) => format!("{disagreement}\nand apart from that, {reason}"),
+            _ => disagreement.to_string(),
         });
     }
-    let seen = match run {
-        Run::Unsupported(reason) => return Verdict::Unsupported(reason.clone()),
-        Run::Broken(reason) => return Verdict::Broken(reason.clone()),
-        Run::Done(seen) => seen,
+    let seen = match done {
+        Ok(seen) => seen,
+        Err(verdict) => return verdict,
     };
     let pure = match pure {
         Ok(pure) => pure,
         Err(error) => return by_hand::judge(&view, &error, seen),
     };
-    let applicable = deviation::applicable(deviations, target, mode);
-    let mut known = Some(pure);
+    let applicable = Applicable::to(deviations, target, mode);
+    let known = RefCell::new(Some(pure));
     let model = |wanted| match known.take().filter(|_| wanted == DefectSet::NONE) {
         Some(pure) => Ok(pure),
         None => outcomes(&case.scenario, profile, wanted),
     };
-    match AllowedOutcomes::with_model(model, defects, &applicable) {
+    let with = |deviations: &[&'d Deviation]| match AllowedOutcomes::with_model(model, defects, deviations) {
         Ok(allowed) => judge(&view, &allowed, run),
         Err(error) => Verdict::Broken(format!(
             "{}; that is with defects or known deviations on",
             model_failed(&error)
         )),
+    };
+    let verdict = with(&applicable.certain);
+    if applicable.possible.is_empty() || verdict == Verdict::Conforms {
+        return verdict;
     }
+    judge_with_possible(verdict, &applicable, with)
 }
 
 /// Looks for the requirements of the differences of a verdict: those of what differs there. It
@@ -173,6 +178,31 @@ pub fn cite(case: &Case, profile: &'static Profile, defects: DefectSet, verdict:
     }
 }
 
+/// Judges with deviations of which the kernel's version does not tell whether it has them: with
+/// all of them on, and without one after the other.
+///
+/// Any of them may be missing, so that one which does not show is not *unexpected*.
+fn judge_with_possible<'d>(
+    without: Verdict<'d>,
+    applicable: &Applicable<'d>,
+    judge_with: impl Fn(&[&'d Deviation]) -> Verdict<'d>,
+) -> Verdict<'d> {
+    let is_known = |verdict: &Verdict<'_>| matches!(verdict, Verdict::KnownDeviation(_));
+    if is_known(&without) {
+        return without;
+    }
+    let own = applicable.possible.iter().map(|deviation| vec![*deviation]);
+    for possible in own.chain([applicable.possible.clone()]) {
+        let mut deviations = applicable.certain.clone();
+        deviations.extend(possible);
+        let verdict = judge_with(&deviations);
+        if is_known(&verdict) {
+            return verdict;
+        }
+    }
+    without
+}
+
 /// Judges the model itself, with defects on or off, and gives the run that was judged.
 ///
 /// As an implementation for which nothing counts that is written by hand, the model without
@@ -185,7 +215,7 @@ pub fn judge_own(
 ) -> (Verdict<'static>, Option<Transcript>) {
     let (mut verdict, transcript) = judge_own_uncited(case, profile, defects);
     if verdict == Verdict::Conforms && !case.is_about(profile) {
-        verdict = Verdict::Unsupported(nothing_counts(case, profile));
+        verdict = Verdict::Unsupported(Lack::nature(nothing_counts(case, profile)));
     }
     cite(case, profile, DefectSet::NONE, &mut verdict);
     (verdict, transcript)
@@ -224,7 +254,7 @@ pub fn judge_own_uncited(
             "the host writes `{row}`, which the save area {} does not have",
             layout.name
         );
-        return (Verdict::Unsupported(reason), None);
+        return (Verdict::Unsupported(Lack::nature(reason)), None);
     }
     match own_outcomes(case, profile, defects) {
         Ok((pure, own)) => {

@@ -71,12 +71,27 @@ pub(super) fn compare(case: &CaseView<'_>, outcome: &Outcome, seen: &Transcript)
             };
         }
     }
+    comparer.differences = super::host_state::compare(case, outcome, seen);
+    if comparer
+        .differences
+        .iter()
+        .any(|difference| difference.place == Place::Start)
+    {
+        // Nothing ran on one side, and that is all that there is to say.
+        return Comparison {
+            differences: comparer.differences,
+            parted: Some(0),
+        };
+    }
     let parted = comparer.observations();
     // Memory at the end says nothing about paths that did not end at the same place.
     if parted.is_none() {
         let found = memory::compare(case, outcome, seen);
         comparer.differences.extend(found);
     }
+    comparer
+        .differences
+        .sort_by_key(|difference| difference.place.index());
     Comparison {
         differences: comparer.differences,
         parted,

@@ -36,7 +36,8 @@ pub enum Source {
     Model,
     /// An expectation in the case file; its number among the field expectations.
     Expectation {
-        /// Index into [`crate::case::Expectations::fields`].
+        /// Index into [`crate::case::Expectations::fields`], and after them into
+        /// [`crate::case::Expectations::refusals`].
         index: usize,
         /// Line in the case file.
         line: usize,
@@ -86,6 +87,20 @@ pub enum Subject {
         /// Counted from 0.
         index: usize,
     },
+    /// A call of the KVM API by which the host sets or reads a processor's state.
+    HostCall {
+        /// Its name.
+        name: String,
+        /// The processor.
+        vcpu: u8,
+    },
+    /// A field as the host reads it after it has set it.
+    ReadBack {
+        /// The field.
+        name: String,
+        /// The processor.
+        vcpu: u8,
+    },
     /// Guest-physical memory at the end of the run.
     Memory {
         /// Guest-physical address of the first differing byte.
@@ -118,6 +133,8 @@ impl Subject {
             Self::Field { name } => name.clone(),
             Self::SaveRow { name, offset, .. } => format!("save.{name} ({offset:04X}h)"),
             Self::Watch { name, address } => format!("watch.{name} at {address:#x}"),
+            Self::HostCall { name, vcpu } => format!("{name} (vCPU {vcpu})"),
+            Self::ReadBack { name, vcpu } => format!("{name} as set and read back (vCPU {vcpu})"),
             Self::Access { index } => format!("access {}", index + 1),
             Self::Memory { address, smm, row } => {
                 let space = if *smm { "SMRAM" } else { "memory" };
@@ -136,7 +153,7 @@ impl Difference {
     #[must_use]
     pub fn differing_bits(&self) -> Vec<&'static str> {
         let name = match &self.subject {
-            Subject::Field { name } => name.clone(),
+            Subject::Field { name } | Subject::ReadBack { name, .. } => name.clone(),
             Subject::SaveRow { name, .. } => format!("save.{name}"),
             _ => return Vec::new(),
         };

@@ -27,7 +27,13 @@ pub(super) fn check(case: &CaseView<'_>, seen: &Transcript) -> Checked {
             applied: Vec::new(),
         };
     }
-    let mut differences: Vec<Difference> = path(case, seen).into_iter().collect();
+    let mut differences = super::host_state::check(case, seen, case.expectations.fields.len());
+    if seen.observations.is_empty() {
+        // The initial state was not taken, so that nothing ran.
+        let applied = vec![false; case.expectations.fields.len()];
+        return Checked { differences, applied };
+    }
+    differences.extend(path(case, seen));
     let mut applied = Vec::with_capacity(case.expectations.fields.len());
     for (number, expectation) in case.expectations.fields.iter().enumerate() {
         let mut reached = false;

@@ -7,6 +7,7 @@
 //! * [`observed`]: reads what a person can expect of a run;
 //! * [`allowed`]: what the model allows, with and without known deviations;
 //! * `compare`, `memory`: one run against one outcome, field by field;
+//! * `host_state`: what became of the state that the host set;
 //! * [`stage2`]: the same for runs about stage-2 mappings;
 //! * `nearest`: one run against all of them;
 //! * [`cited`], `rules`: which requirements decide what differs;
@@ -24,6 +25,7 @@ pub mod cited;
 mod compare;
 pub mod difference;
 mod expected;
+mod host_state;
 mod levelled;
 mod memory;
 mod nearest;

@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 
 use spec_model::defect::{Defect, DefectSet};
 use spec_model::profile::Profile;
-use spec_model::requirement::Requirement;
+use spec_model::requirement::{ARM64, Requirement, STAGE2};
 use spec_model::run::outcomes;
 
 use super::CaseView;
@@ -80,7 +80,11 @@ impl<'a> DecidingRules<'a> {
         // A model that fails says nothing about its rules.
         let run = |defects| outcomes(scenario, self.profile, defects).unwrap_or_default();
         let pure = run(self.base);
-        let others = Defect::ALL.iter().filter(|defect| !self.base.has(**defect));
+        // Memory slots and processors are models of their own, each with its own rules.
+        let has_steps = scenario.stage2.is_some();
+        let others = Defect::ALL
+            .iter()
+            .filter(|defect| !self.base.has(**defect) && is_about_steps(**defect) == has_steps);
         let effect = |defect: &Defect| {
             let broken = run(self.base.with(*defect));
             if same_outcomes(&pure, &broken) {
@@ -101,6 +105,12 @@ impl<'a> DecidingRules<'a> {
     }
 }
 
+/// Whether a defect breaks a rule about memory slots.
+fn is_about_steps(defect: Defect) -> bool {
+    let mut rules = STAGE2.iter().chain(ARM64);
+    rules.any(|rule| rule.id == defect.requirement().id)
+}
+
 /// The rule of a subject by what it is, where the model has no defect that changes it.
 pub(super) fn of_subject(subject: &Subject) -> Cited {
     match subject {
@@ -109,6 +119,8 @@ pub(super) fn of_subject(subject: &Subject) -> Cited {
         | Subject::SaveRow { .. }
         | Subject::Watch { .. }
         | Subject::Access { .. }
+        | Subject::HostCall { .. }
+        | Subject::ReadBack { .. }
         | Subject::Memory { .. } => Cited::Unknown,
     }
 }

@@ -80,6 +80,8 @@ pub fn describe(scenario: &Scenario, stop: Stop) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
+    /// Before anything ran.
+    Start,
     /// At an observation.
     At {
         /// Index into the transcript's observations.
@@ -127,6 +129,7 @@ impl Place {
     pub fn index(&self) -> usize {
         match self {
             Self::At { index, .. } | Self::Step { index, .. } => *index,
+            Self::Start => 0,
             Self::End => usize::MAX,
         }
     }
@@ -142,6 +145,7 @@ impl std::fmt::Display for Place {
                 write!(formatter, "at `{point}`, time {nth} (vCPU {vcpu})")
             }
             Self::Step { index, what } => write!(formatter, "at step {}, `{what}`", index + 1),
+            Self::Start => formatter.write_str("at the start, before anything ran"),
             Self::End => formatter.write_str("in memory at the end"),
         }
     }

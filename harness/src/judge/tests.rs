@@ -1,6 +1,7 @@
 //! Every kind of difference, on transcripts made by hand. Verdicts are in `verdicts`.
 
 mod blame;
+mod checked;
 mod typed;
 mod verdicts;
 
@@ -83,6 +84,7 @@ fn transcript() -> Transcript {
         memory_changes: Vec::new(),
         smm_memory_changes: Vec::new(),
         stage2: None,
+        state_faults: Vec::new(),
     }
 }
 
@@ -160,6 +162,7 @@ fn rip_at_smi(allowed: AllowedValue) -> Expectations {
             column: 5,
         }],
         steps: Vec::new(),
+        refusals: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::difference::{Difference, Source, Subject, path_around};
 use super::expected;
 use super::nearest::{Nearest, nearest};
 use crate::deviation::Deviation;
-use crate::target::Run;
+use crate::target::{Lack, Run};
 
 /// What a run of one case on one target is worth.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +31,8 @@ pub enum Verdict<'d> {
     KnownDeviation(Vec<&'d Deviation>),
     /// These deviations should show in this case, but the run conforms.
     UnexpectedlyConforms(Vec<&'d Deviation>),
-    /// The target cannot run the case; the reason says what it lacks.
-    Unsupported(String),
+    /// The target cannot run the case, because it lacks something.
+    Unsupported(Lack),
     /// Nothing can be said: the target, the harness, the model or the case failed.
     Broken(String),
 }
@@ -106,6 +106,18 @@ impl Verdict<'_> {
     }
 }
 
+/// What a target did, or what a run is worth that did not come to anything.
+///
+/// # Errors
+/// The verdict on such a run.
+pub(super) fn transcript_of(run: &Run) -> Result<&Transcript, Verdict<'static>> {
+    match run {
+        Run::Done(transcript) => Ok(transcript),
+        Run::Unsupported(reason) => Err(Verdict::Unsupported(reason.clone())),
+        Run::Broken(reason) => Err(Verdict::Broken(reason.clone())),
+    }
+}
+
 /// Judges what a target did.
 ///
 /// The pure model comes first. Where listed deviations change what the case shows, the run
@@ -113,12 +125,11 @@ impl Verdict<'_> {
 /// models tells nothing about the deviations and conforms.
 #[must_use]
 pub fn judge<'d>(case: &CaseView<'_>, allowed: &AllowedOutcomes<'d>, run: &Run) -> Verdict<'d> {
-    let seen = match run {
-        Run::Done(transcript) => transcript,
-        Run::Unsupported(reason) => return Verdict::Unsupported(reason.clone()),
-        Run::Broken(reason) => return Verdict::Broken(reason.clone()),
+    let seen = match transcript_of(run) {
+        Ok(transcript) => transcript,
+        Err(verdict) => return verdict,
     };
-    if seen.observations.is_empty() && seen.stage2.is_none() {
+    if seen.observations.is_empty() && seen.stage2.is_none() && seen.state_faults.is_empty() {
         return Verdict::Broken("the target observed nothing".to_owned());
     }
     let Some(pure) = nearest(case, &allowed.pure, seen) else {

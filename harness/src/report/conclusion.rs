@@ -145,6 +145,7 @@ fn and(words: &[&str]) -> String {
 mod tests {
     use super::*;
     use crate::judge::Verdict;
+    use crate::target::Lack;
 
     fn summary(target: &str, verdicts: &[(&str, Verdict<'static>)]) -> TargetSummary {
         let mut summary = TargetSummary {
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn cases_that_say_nothing_are_counted_once() {
-        let none = || Verdict::Unsupported("it lacks something".to_owned());
+        let none = || Verdict::Unsupported(Lack::suite("it lacks something"));
         let one = summary("kvm", &[("smm/a", none()), ("smm/b", Verdict::Conforms)]);
         let two = summary("svm@debian:6.12", &[("smm/a", none()), ("smm/b", none())]);
         assert_eq!(

@@ -12,7 +12,7 @@ use super::Judgement;
 use super::summary::TargetSummary;
 use crate::deviation::Deviation;
 use crate::judge::{Against, Difference, Verdict, VerdictKind};
-use crate::target::{Identity, Mode};
+use crate::target::{Identity, Lack, Mode};
 
 /// Number of this format; it rises when a reader has to change.
 pub const FORMAT: u32 = 1;
@@ -54,10 +54,13 @@ struct CaseRecord<'a> {
     target: &'a str,
     verdict: VerdictKind,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
+    reason: Option<String>,
     /// Why what is written by hand is all that was judged, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     by_hand_alone: Option<&'a str>,
+    /// What the target lacks: `kind`, `text`, and for a row of a table its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lack: Option<&'a Lack>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     deviations: Vec<DeviationRecord<'a>>,
     differences: &'a [Difference],
@@ -112,12 +115,16 @@ pub fn write_header(
 /// # Errors
 /// Those of the writer.
 pub fn write_case(out: &mut impl Write, judgement: &Judgement<'_>) -> io::Result<()> {
-    let (mut reason, mut deviations, mut differences) = (None, Vec::new(), [].as_slice());
-    let mut by_hand_alone = None;
+    let (mut reason, mut lack, mut by_hand_alone) = (None, None, None);
+    let (mut deviations, mut differences) = (Vec::new(), [].as_slice());
     match &judgement.verdict {
         Verdict::Conforms => {}
         Verdict::ConformsByHand(why) => by_hand_alone = Some(why.as_str()),
-        Verdict::Unsupported(why) | Verdict::Broken(why) => reason = Some(why.as_str()),
+        Verdict::Unsupported(why) => {
+            reason = Some(why.to_string());
+            lack = Some(why);
+        }
+        Verdict::Broken(why) => reason = Some(why.clone()),
         Verdict::KnownDeviation(known) | Verdict::UnexpectedlyConforms(known) => {
             deviations = known.iter().map(DeviationRecord::from).collect();
         }
@@ -141,6 +148,7 @@ pub fn write_case(out: &mut impl Write, judgement: &Judgement<'_>) -> io::Result
         verdict: judgement.verdict.kind(),
         reason,
         by_hand_alone,
+        lack,
         deviations,
         differences,
         transcript: judgement.transcript,

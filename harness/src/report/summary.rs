@@ -20,7 +20,8 @@ pub struct TargetSummary {
     pub target: String,
     /// Cases by kind of verdict; kinds that did not come up are missing.
     pub counts: BTreeMap<VerdictKind, usize>,
-    /// Why cases are unsupported, without what is peculiar to one case, and how many each.
+    /// Why cases are unsupported, with the kind of lack and without what is peculiar to one case, and
+    /// how many each.
     pub unsupported: BTreeMap<String, usize>,
     /// Known deviations, and how many cases show each.
     pub known: BTreeMap<String, usize>,
@@ -61,15 +62,15 @@ impl TargetSummary {
     pub fn count(&mut self, case: &str, verdict: &Verdict<'_>) {
         *self.counts.entry(verdict.kind()).or_insert(0) += 1;
         let unsupported = match verdict {
-            Verdict::Unsupported(reason) => Some(reason.clone()),
+            Verdict::Unsupported(lack) => Some(lack.to_string()),
             _ => None,
         };
         let kind = verdict.kind();
         self.verdicts
             .insert(case.to_owned(), CaseVerdict { kind, unsupported });
         match verdict {
-            Verdict::Unsupported(reason) => {
-                *self.unsupported.entry(group(reason).to_owned()).or_insert(0) += 1;
+            Verdict::Unsupported(lack) => {
+                *self.unsupported.entry(lack.group()).or_insert(0) += 1;
             }
             Verdict::KnownDeviation(deviations) => {
                 for deviation in deviations {
@@ -81,7 +82,7 @@ impl TargetSummary {
                 against: Against::ByHand(reason),
                 ..
             } => {
-                *self.by_hand.entry(reason.clone()).or_insert(0) += 1;
+                *self.by_hand.entry(group(reason).to_owned()).or_insert(0) += 1;
             }
             _ => {}
         }
@@ -113,9 +114,11 @@ impl TargetSummary {
 }
 
 /// The part of a reason that several cases share: without the address and the bytes of the
-/// instruction that the target could not run.
+/// instruction that the target or the model could not run.
 fn group(reason: &str) -> &str {
-    reason.split(" at rip ").next().unwrap_or(reason)
+    let marks = [" at rip ", " at linear address "];
+    let cut = |reason, mark| str::split(reason, mark).next().unwrap_or(reason);
+    marks.into_iter().fold(reason, cut)
 }
 
 /// What a known deviation is called in the summary.

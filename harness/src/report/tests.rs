@@ -10,7 +10,7 @@ use crate::judge::difference::{Source, Subject};
 use crate::judge::stop::Place;
 use crate::judge::value::Value;
 use crate::judge::{Against, Cited, Difference, VerdictKind};
-use crate::target::Mode;
+use crate::target::{Lack, Mode};
 
 fn at(point: &str, index: usize) -> Place {
     Place::At {
@@ -124,11 +124,20 @@ fn paths_show_where_they_part() {
     );
 }
 
+fn no_smm() -> Lack {
+    Lack::Capability {
+        text: "KVM_CAP_X86_SMM is 0".to_owned(),
+    }
+}
+
 #[test]
 fn conformance_is_silent_and_the_rest_is_a_line() {
     assert_eq!(render(Verdict::Conforms), "");
-    let unsupported = render(Verdict::Unsupported("KVM_CAP_X86_SMM is 0".to_owned()));
-    assert_eq!(unsupported, "unsupported  smm/a on kvm: KVM_CAP_X86_SMM is 0\n");
+    let unsupported = render(Verdict::Unsupported(no_smm()));
+    assert_eq!(
+        unsupported,
+        "unsupported  smm/a on kvm (capability): KVM_CAP_X86_SMM is 0\n"
+    );
     assert_eq!(
         render(Verdict::Broken("it died".to_owned())),
         "BROKEN       smm/a on kvm: it died\n"
@@ -145,8 +154,8 @@ fn a_summary_counts_and_says_why() {
     };
     summary.count("smm/a", &Verdict::Conforms);
     assert!(!summary.is_complete());
-    summary.count("smm/b", &Verdict::Unsupported("no SMM".to_owned()));
-    summary.count("smm/c", &Verdict::Unsupported("no SMM".to_owned()));
+    summary.count("smm/b", &Verdict::Unsupported(no_smm()));
+    summary.count("smm/c", &Verdict::Unsupported(no_smm()));
     assert!(summary.is_complete());
     assert_eq!(summary.of(VerdictKind::Unsupported), 2);
     let mut out = String::new();

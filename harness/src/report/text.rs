@@ -28,7 +28,9 @@ pub fn write(out: &mut impl Write, judgement: &Judgement<'_>) -> fmt::Result {
                 "by hand      {case} on {target}: conforms (by hand alone: {reason})"
             )
         }
-        Verdict::Unsupported(reason) => writeln!(out, "unsupported  {case} on {target}: {reason}"),
+        Verdict::Unsupported(lack) => {
+            writeln!(out, "unsupported  {case} on {target} ({}): {lack}", lack.kind())
+        }
         Verdict::Broken(reason) => {
             // A console excerpt has several lines.
             let reason = reason.trim_end().replace('\n', "\n    ");

@@ -322,6 +322,7 @@ impl<'s> Walk<'s> {
                 memory_changes: without_slots(memory_changes),
                 smm_memory_changes,
                 stage2: None,
+                state_faults: Vec::new(),
             };
             if !transcripts.contains(&transcript) {
                 transcripts.push(transcript);

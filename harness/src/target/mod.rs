@@ -8,6 +8,7 @@ pub mod kvm;
 #[cfg(target_arch = "aarch64")]
 #[path = "kvm/arm64/mod.rs"]
 pub mod kvm;
+mod lack;
 pub mod probe;
 #[cfg(feature = "suite")]
 pub mod xen_pv;
@@ -21,6 +22,8 @@ pub mod booted {
 
     pub use agent::agent_main;
 }
+
+pub use lack::Lack;
 
 use serde::{Deserialize, Serialize};
 use spec_model::architecture::Architecture;
@@ -78,43 +81,48 @@ pub enum Backend {
 impl Backend {
     /// Why a scenario is not for it, if what it needs is another hypervisor.
     #[must_use]
-    pub fn cannot_run(self, scenario: &Scenario) -> Option<&'static str> {
-        match (self == Self::XenPv, scenario.needs_xen_pv()) {
-            (true, false) => Some("Xen runs paravirtual guests here, and the scenario is a whole machine"),
-            (false, true) => Some("the scenario is a paravirtual guest of Xen; `xen-pv@debian` can run it"),
-            _ => None,
-        }
+    pub fn cannot_run(self, scenario: &Scenario) -> Option<Lack> {
+        let text = match (self == Self::XenPv, scenario.needs_xen_pv()) {
+            (true, false) => "Xen runs paravirtual guests here, and the scenario is a whole machine",
+            (false, true) => "the scenario is a paravirtual guest of Xen; `xen-pv@debian` can run it",
+            _ => return None,
+        };
+        Some(Lack::nature(text))
     }
 }
 
 /// Why guests of an architecture cannot run a scenario, if so. The scenario itself says it, by
 /// what it is made of.
 #[must_use]
-pub fn other_architecture(scenario: &Scenario, guests: Architecture) -> Option<String> {
-    match (&scenario.stage2, guests) {
-        (None, Architecture::X86) => None,
-        (None, Architecture::Arm64) => Some(
+pub fn other_architecture(scenario: &Scenario, guests: Architecture) -> Option<Lack> {
+    let text = match (&scenario.stage2, guests) {
+        (None, Architecture::X86) => return None,
+        (None, Architecture::Arm64) => {
             "the scenario is made of x86 instructions, registers and events, and this KVM runs arm64 guests"
-                .to_owned(),
-        ),
+                .to_owned()
+        }
         (Some(stage2), guests) => {
             let (only, what) = stage2.only_on()?;
             let name = match guests {
                 Architecture::X86 => "x86",
                 Architecture::Arm64 => "arm64",
             };
-            (only != guests).then(|| format!("the scenario {what}, and this KVM runs {name} guests"))
+            if only == guests {
+                return None;
+            }
+            format!("the scenario {what}, and this KVM runs {name} guests")
         }
-    }
+    };
+    Some(Lack::Nature { text })
 }
 
 /// What came of running one scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Run {
-    /// It ran.
+    /// It ran, or KVM did not take the state to run it with.
     Done(Transcript),
-    /// The target lacks something that the scenario needs; the reason says what.
-    Unsupported(String),
+    /// The target lacks something that the scenario needs.
+    Unsupported(Lack),
     /// The target or the harness failed; the reason says how.
     Broken(String),
 }

@@ -141,13 +141,13 @@ impl Lines {
             self.same(format!("imul {left}, {right}"));
             self.same(format!("imul {left}, {right}, 3"));
             self.same(format!("imul {left}, {right}, 0x300"));
-            for name in ["bt", "bts", "btr"] {
+            for name in ["bt", "bts", "btr", "btc"] {
                 self.same(format!("{name} {left}, {right}"));
             }
         }
         for (_, register) in self.registers(2) {
             self.same(format!("imul {register}, 5"));
-            for name in ["bt", "bts", "btr"] {
+            for name in ["bt", "bts", "btr", "btc"] {
                 self.same(format!("{name} {register}, 7"));
                 self.same(format!("{name} {}, {register}", self.shapes.addresses[0]));
             }
@@ -355,7 +355,7 @@ impl Lines {
                 self.same(format!("lock {name} {address}, {register}"));
             }
         }
-        for name in ["add", "and", "or", "xor", "sub", "bts", "btr"] {
+        for name in ["add", "and", "or", "xor", "sub", "bts", "btr", "btc"] {
             self.same(format!("lock {name} dword ptr {address}, 1"));
         }
         for name in ["inc", "dec", "not", "neg"] {

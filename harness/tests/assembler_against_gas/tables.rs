@@ -9,7 +9,7 @@ pub const CONDITIONS: [&str; 30] = [
 /// Instructions without operands in all code sizes.
 pub const ALONE: &[&str] = &[
     "cbw", "cwde", "cwd", "cdq", "clc", "stc", "cmc", "cld", "std", "lahf", "sahf", "ret", "int3", "int1",
-    "cli", "sti", "hlt", "nop", "pause", "clts", "rdmsr", "wrmsr", "rdtsc", "cpuid", "syscall", "sysenter",
+    "cli", "sti", "hlt", "nop", "pause", "clts", "rdmsr", "wrmsr", "syscall", "fwait", "endbr32", "endbr64",
     "ud2", "rsm", "wbinvd", "pushf", "popf", "iretd",
 ];
 
@@ -34,8 +34,6 @@ pub const ALONE_BELOW_64: &[(&str, &str)] = &[
     ("popfd", "popfd"),
     ("sysret", "sysret"),
     ("sysretd", "sysret"),
-    ("sysexit", "sysexit"),
-    ("sysexitd", "sysexit"),
 ];
 
 /// Instructions of 64-bit code, for this suite's assembler and for GNU `as`.
@@ -49,11 +47,9 @@ pub const ALONE_64: &[(&str, &str)] = &[
     ("cdqe", "cdqe"),
     ("cqo", "cqo"),
     ("swapgs", "swapgs"),
-    // The Intel syntax of GNU as has no name for these two.
+    // The Intel syntax of GNU as has no name for this one.
     ("sysretd", ".att_syntax; sysretl; .intel_syntax noprefix"),
-    ("sysexitd", ".att_syntax; sysexitl; .intel_syntax noprefix"),
     ("sysretq", "sysretq"),
-    ("sysexitq", "rex.w sysexit"),
     ("pushfq", "pushfq"),
     ("popfq", "popfq"),
     ("pushfw", "pushfw"),

@@ -59,6 +59,9 @@ super::requirements! {
     EXC_PF_002 "EXC-PF-002" Architectural
         "A page walk sets the accessed bit of every entry it uses, and the dirty bit of the last one on a write."
         "Intel SDM vol. 3A, \"Accessed and Dirty Flags\"; AMD APM vol. 2, 5.4.2";
+    EXC_PF_003 "EXC-PF-003" Vendor
+        "Whether a page walk that faults has set the accessed bits of the entries above the one that faults is not specified."
+        "Intel SDM vol. 3A, \"Accessed and Dirty Flags\"; AMD APM vol. 2, 5.4.2";
     EXC_SEG_001 "EXC-SEG-001" Architectural
         "An access beyond a segment limit raises #GP(0), through SS #SS(0)."
         "Intel SDM vol. 3A, \"Limit Checking\"; AMD APM vol. 2, 4.12.1";
@@ -68,6 +71,9 @@ super::requirements! {
     EXC_SEG_003 "EXC-SEG-003" Architectural
         "Loading a segment register sets the accessed bit of the descriptor in memory."
         "Intel SDM vol. 3A, \"Code- and Data-Segment Descriptor Types\"; AMD APM vol. 2, 4.7.2";
+    EXC_SEG_004 "EXC-SEG-004" Architectural
+        "In 64-bit mode an access to a non-canonical address raises #GP(0), or #SS(0) if its address begins with the stack or frame pointer, and leaves CR2 alone."
+        "Intel SDM vol. 1, \"Canonical Addressing\"; AMD APM vol. 2, 8.2.13 and 8.2.14";
     EXC_FLAGS_001 "EXC-FLAGS-001" Architectural
         "Flags that an instruction leaves undefined may have any value."
         "Intel SDM vol. 1, appendix \"EFLAGS Cross-Reference\"; AMD APM vol. 3, instruction descriptions";
@@ -140,6 +146,9 @@ super::requirements! {
     EXC_STEP_003 "EXC-STEP-003" Architectural
         "A single-step trap takes precedence over an NMI that is pending at the same instruction boundary, and the NMI then interrupts the first instruction of the trap's handler."
         "Intel SDM vol. 3A, \"Priority Among Concurrent Events\" (table); AMD APM vol. 2, table \"Simultaneous Interrupt Priorities\"";
+    EXC_STEP_005 "EXC-STEP-005" Architectural
+        "A single step of HLT wakes the processor: the trap reports the instruction behind it."
+        "Intel SDM vol. 2, HLT (a debug exception resumes execution); AMD APM vol. 2, 13.1.1.4, and vol. 3, HLT";
     EXC_IRET_004 "EXC-IRET-004" Architectural
         "IRET with NT set raises #GP(0) in long mode, and NT does not matter in real mode."
         "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
@@ -194,6 +203,15 @@ super::requirements! {
     EXC_GATE_008 "EXC-GATE-008" Architectural
         "A handler in conforming code runs at the privilege level that was interrupted; in other code it runs at the DPL of that code."
         "Intel SDM vol. 2, INT n, and vol. 3A, \"Protection of Exception- and Interrupt-Handler Procedures\"; AMD APM vol. 2, 8.7.4";
+    EXC_GATE_010 "EXC-GATE-010" Architectural
+        "A handler starts at the offset that all fields of its gate make up, at any byte; a 16-bit gate has 16 bits of it and pushes a frame of words."
+        "Intel SDM vol. 3A, \"IDT Descriptors\" and vol. 2, INT n; AMD APM vol. 2, 4.8.4";
+    EXC_STACK_002 "EXC-STACK-002" Architectural
+        "Outside 64-bit mode a frame that does not fit within the limit of the stack segment raises #SS, with the selector of a new stack or 0, plus EXT."
+        "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.2.13";
+    EXC_CR_004 "EXC-CR-004" Architectural
+        "MOV to CR8 with one of bits 63:4 set raises #GP(0)."
+        "Intel SDM vol. 2, MOV (control registers); AMD APM vol. 2, 8.2.14 and 16.6.4";
     EXC_GATE_009 "EXC-GATE-009" Architectural
         "A gate with a null selector raises #GP with error code 0; one whose selector is beyond its table or names no code, code of an outer level or in long mode no 64-bit code raises #GP, and code that is not present #NP, with the selector as error code, plus EXT."
         "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.2.12 and 8.2.14, vol. 3, INT";

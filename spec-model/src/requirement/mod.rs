@@ -10,6 +10,7 @@ mod debug;
 mod exceptions;
 mod implemented;
 mod init;
+mod instructions;
 mod ist;
 mod machine_check;
 mod nmi;
@@ -28,6 +29,7 @@ pub use debug::*;
 pub use exceptions::*;
 pub use implemented::{Place, implemented_in};
 pub use init::*;
+pub use instructions::*;
 pub use ist::*;
 pub use machine_check::*;
 pub use nmi::*;
@@ -102,6 +104,7 @@ pub fn all() -> impl Iterator<Item = &'static Requirement> {
         SMM_IMAGE,
         NMI,
         EXCEPTIONS,
+        INSTRUCTIONS,
         DEBUG,
         SYSTEM_CALLS,
         IST,

@@ -1,5 +1,6 @@
 //! The state of a virtual processor, read out by the host and put back, into the same or
-//! another virtual machine: what a hypervisor does when it migrates a guest.
+//! another virtual machine: what a hypervisor does when it migrates a guest. And state that the host
+//! makes up: what a hypervisor does when it starts one.
 
 super::requirements! {
     SAVED_STATE:
@@ -27,4 +28,34 @@ super::requirements! {
     STATE_008 "STATE-008" KvmPolicy
         "A blocked NMI that is pending when the host reads and puts back the event state does not wake a halted processor."
         "KVM API, 4.31 KVM_GET_VCPU_EVENTS and 4.32 KVM_SET_VCPU_EVENTS (nmi.pending, nmi.masked)";
+    STATE_009 "STATE-009" KvmPolicy
+        "General registers, RIP and RFLAGS read back as the host has set them."
+        "KVM API, 4.11 KVM_GET_REGS and 4.12 KVM_SET_REGS";
+    STATE_010 "STATE-010" KvmPolicy
+        "Segments, descriptor tables, control registers and EFER read back as the host has set them."
+        "KVM API, 4.13 KVM_GET_SREGS and 4.14 KVM_SET_SREGS";
+    STATE_011 "STATE-011" KvmPolicy
+        "Debug registers read back as the host has set them."
+        "KVM API, 4.33 KVM_GET_DEBUGREGS and 4.34 KVM_SET_DEBUGREGS";
+    STATE_012 "STATE-012" KvmPolicy
+        "MSRs read back as the host has set them."
+        "KVM API, 4.18 KVM_GET_MSRS and 4.19 KVM_SET_MSRS";
+    STATE_013 "STATE-013" KvmPolicy
+        "The event state reads back as the host has set it, the interrupt shadow included."
+        "KVM API, 4.31 KVM_GET_VCPU_EVENTS and 4.32 KVM_SET_VCPU_EVENTS";
+    STATE_014 "STATE-014" KvmPolicy
+        "Registers of the local APIC, and whether it waits for a startup IPI, read back as the host has set them."
+        "KVM API, 4.57 KVM_GET_LAPIC, 4.58 KVM_SET_LAPIC, 4.38 KVM_GET_MP_STATE and 4.39 KVM_SET_MP_STATE";
+    STATE_015 "STATE-015" KvmPolicy
+        "Getters and setters of a processor's state succeed for every state that the processor can be in."
+        "KVM API, 4.11 to 4.14, 4.18, 4.19, 4.31 to 4.34, 4.38, 4.39, 4.57 and 4.58 (\"Returns: 0 on success\"; KVM_SET_MSRS stops at \"reserved bits\" and at MSRs that are not there)";
+    STATE_016 "STATE-016" KvmPolicy
+        "KVM_SET_SREGS refuses an EFER with reserved bits (EINVAL)."
+        "Linux arch/x86/kvm/regs.c, kvm_is_valid_sregs (since commit 184bd464bdb6); KVM API, 4.14 KVM_SET_SREGS, names no errors";
+    STATE_017 "STATE-017" KvmPolicy
+        "KVM_SET_SREGS refuses a CR0 with paging without protection, NW without CD, or bits above 31 (EINVAL)."
+        "Linux arch/x86/kvm/x86.c or regs.c, kvm_is_valid_cr0, called by kvm_is_valid_sregs; KVM API, 4.14 KVM_SET_SREGS, names no errors";
+    STATE_018 "STATE-018" KvmPolicy
+        "KVM_SET_SREGS refuses a CR4 with reserved bits, EFER.LMA without EFER.LME and CR0.PG or the reverse, paging in long mode without CR4.PAE, and CS.L outside long mode (EINVAL)."
+        "Linux arch/x86/kvm/x86.c or regs.c, kvm_is_valid_sregs; KVM API, 4.14 KVM_SET_SREGS, names no errors";
 }

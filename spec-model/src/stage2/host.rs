@@ -199,6 +199,9 @@ impl Host {
         }
         let shown = match mapped.source {
             Source::Unmapped => return Err(Refused),
+            Source::Anonymous if mapped.own.is_none() && self.defects.has(Defect::UntouchedReadsOnes) => {
+                return Ok(0xff);
+            }
             Source::Anonymous => mapped.own.as_ref().unwrap_or(&self.zero_page),
             Source::File { file, page, .. } => match &mapped.own {
                 Some(own) => own,
@@ -229,7 +232,8 @@ impl Host {
                     return Err(Refused);
                 }
                 let leaks = self.defects.has(Defect::PrivateFileWrittenThrough);
-                if shared || leaks {
+                let keeps = self.defects.has(Defect::SharedWriteStaysPrivate);
+                if shared && !keeps || leaks {
                     written.pages.entry(page).or_default().set(at.offset, byte);
                     return Ok(());
                 }

@@ -131,8 +131,15 @@ impl Slots {
         }
         let change = match self.slots.get(&name) {
             None => Change::Created,
-            Some(slot) => changed(slot, request)?,
+            Some(slot) => match changed(slot, request) {
+                Err(_) if self.defects.has(Defect::SlotSizeChanges) => return Ok(Change::Kept),
+                other => other?,
+            },
         };
+        if change == Change::Kept && self.defects.has(Defect::SameSlotRefused) {
+            return Err(EEXIST);
+        }
+        let stays = change == Change::Moved && self.defects.has(Defect::MovedSlotStays);
         if matches!(change, Change::Created | Change::Moved) {
             self.check_overlap(name, request)?;
             self.check_range(request)?;
@@ -142,7 +149,7 @@ impl Slots {
         self.slots.insert(
             name,
             Slot {
-                page: request.page,
+                page: old.filter(|_| stays).map_or(request.page, |old| old.page),
                 pages: request.pages,
                 backing: request.backing,
                 offset: request.offset,
@@ -187,9 +194,15 @@ impl Slots {
         }
         match old.and_then(|slot| slot.dirty.clone()) {
             Some(log) => Some(log),
-            None if self.mode == DirtyLogMode::ManualInitiallySet => Some((0..request.pages).collect()),
+            None if self.begins_full() => Some((0..request.pages).collect()),
             None => Some(BTreeSet::new()),
         }
+    }
+
+    fn begins_full(&self) -> bool {
+        let initially_set = self.mode == DirtyLogMode::ManualInitiallySet;
+        initially_set && !self.defects.has(Defect::InitiallySetIgnored)
+            || self.defects.has(Defect::LogNeverEnds)
     }
 
     /// KVM_GET_DIRTY_LOG.
@@ -204,9 +217,10 @@ impl Slots {
         if mode == DirtyLogMode::Ring && !self.defects.has(Defect::LogBesideRing) {
             return Err(ENXIO);
         }
+        let clears = self.defects.has(Defect::ManualLogClearedByRead);
         let log = self.log(name)?;
         let pages = log.iter().copied().collect();
-        if mode == DirtyLogMode::ReadClears {
+        if mode == DirtyLogMode::ReadClears || clears {
             log.clear();
         }
         Ok(pages)
@@ -240,7 +254,8 @@ impl Slots {
             return Err(EINVAL);
         }
         if !first.is_multiple_of(64) {
-            return Err(EINVAL);
+            let unchecked = self.defects.has(Defect::ClearRangeUnchecked);
+            return if unchecked { Ok(()) } else { Err(EINVAL) };
         }
         self.log(name)?;
         let size = self.slots.get(&name).map_or(0, |slot| slot.pages);

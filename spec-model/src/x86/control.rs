@@ -44,6 +44,8 @@ pub mod flag {
 pub mod cr0 {
     /// Protection enable.
     pub const PE: u64 = 1;
+    /// Monitor coprocessor: WAIT looks at TS.
+    pub const MP: u64 = 1 << 1;
     /// Emulation.
     pub const EM: u64 = 1 << 2;
     /// Task switched.
@@ -82,6 +84,9 @@ pub mod cr4 {
     pub const SMAP: u64 = 1 << 21;
     /// Control-flow enforcement: shadow stacks and indirect branch tracking.
     pub const CET: u64 = 1 << 23;
+    /// The bits that a guest can set in the model: those of every processor with long mode, and
+    /// what cases find in CPUID before they rely on it.
+    pub const MODELLED: u64 = 0x7ff | VMXE | PCIDE | SMEP | SMAP | CET;
     /// Bits that some processor defines. Which of them one supports is a matter of its
     /// CPUID; cases that test reserved bits use one outside this set.
     pub const DEFINED: u64 = 0x0fff_ffff;

@@ -1,19 +1,21 @@
 //! Fetching and decoding instructions.
 
-use iced_x86::{Decoder, DecoderOptions, Instruction};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
 
 use super::control::is_canonical;
 use super::decode_cache::LONGEST;
 use super::exception::{Exception, Interruption, Step};
+use super::execute::NearBranch;
 use super::paging::{Privilege, Purpose};
 use super::processor::{Activity, Mode, Processor};
 use super::segment::SegmentName;
 use crate::defect::Defect;
 use crate::profile::FetchWithoutMemory;
+use crate::requirement::INS_BRANCH_001;
 
 impl Processor<'_, '_> {
     /// Fetches and decodes the instruction at CS:RIP. What is none in the current mode, such as INTO in
-    /// 64-bit mode (EXC-OF-001), raises #UD.
+    /// 64-bit mode (EXC-OF-001), raises #UD (INS-SET-001).
     ///
     /// # Errors
     /// #GP(0) beyond the limit of CS or at a non-canonical address, #PF, and #UD for bytes
@@ -38,13 +40,28 @@ impl Processor<'_, '_> {
         if bits == 64 && bytes[0] == INTO && self.rules.broken(Defect::IntoIn64BitMode) {
             instruction = Decoder::with_ip(32, &bytes[..1], rip, DecoderOptions::NONE).decode();
         }
+        if instruction.is_invalid() && !decoder_ran_out(&decoder) {
+            // Hints that processors without them take for NOP: they exist, and the model has none.
+            let options = DecoderOptions::FORCE_RESERVED_NOP;
+            instruction = Decoder::with_ip(bits, &bytes[..length], rip, options).decode();
+        }
         if instruction.is_invalid() {
-            let ran_out = decoder.last_error() == iced_x86::DecoderError::NoMoreBytes;
+            let ran_out = decoder_ran_out(&decoder);
             return Err(match stopped {
                 Some(fault) if ran_out => fault,
                 _ if ran_out && length == LONGEST => Exception::GP0.into(),
                 _ => Exception::UNDEFINED.into(),
             });
+        }
+        if let Some(other) = of_16_bits(&instruction, &bytes[..length], bits) {
+            // Which of the two it is depends on the run, so it is not kept.
+            let choice = self.rules.profile.instructions.near_branch;
+            let settled = self.rules.choices.settle_for_good(choice, &INS_BRANCH_001);
+            if settled == NearBranch::Sized16 && !self.rules.broken(Defect::NearBranchSizeIgnored) {
+                instruction = other;
+            }
+            self.code_address(rip, instruction.len())?;
+            return Ok(instruction);
         }
         self.code_address(rip, instruction.len())?;
         self.decoded.keep(rip, bits, bytes, instruction);
@@ -113,6 +130,22 @@ impl Processor<'_, '_> {
             Err(fault) => Ok((bytes, length, Some(fault))),
         }
     }
+}
+
+fn decoder_ran_out(decoder: &Decoder<'_>) -> bool {
+    decoder.last_error() == DecoderError::NoMoreBytes
+}
+
+/// A near branch of 64-bit code with a 66h prefix, as AMD's processors read it (INS-BRANCH-001);
+/// nothing if the instruction is no such branch.
+fn of_16_bits(instruction: &Instruction, bytes: &[u8], bits: u32) -> Option<Instruction> {
+    const OPERAND_SIZE: u8 = 0x66;
+    let prefixed = bytes[..instruction.len()].contains(&OPERAND_SIZE);
+    if bits != 64 || !prefixed || instruction.flow_control() == FlowControl::Next {
+        return None;
+    }
+    let other = Decoder::with_ip(bits, bytes, instruction.ip(), DecoderOptions::AMD).decode();
+    (!other.is_invalid() && other.code() != instruction.code()).then_some(other)
 }
 
 fn decodes(bytes: &[u8], bits: u32) -> bool {

@@ -74,11 +74,19 @@ impl Processor<'_, '_> {
     /// # Errors
     /// The exception that the delivery itself raises.
     pub(super) fn deliver(&mut self, event: Event) -> Step {
+        if event.vector != NMI && self.rules.broken(Defect::ExceptionsUnblockNmis) {
+            self.state_mut().events.nmi_masked = false;
+        }
         match self.mode() {
-            Mode::Real => self.deliver_real(event.vector),
-            _ if self.flag(flag::VM) => {
-                Err(ModelError::Unmodelled("the model has no virtual-8086 mode".to_owned()).into())
+            Mode::Real => {
+                self.deliver_real(event.vector)?;
+                let has_code = has_error_code(event.vector) && event.source == Source::Hardware;
+                if has_code && self.rules.broken(Defect::ErrorCodeInRealMode) {
+                    self.push(u64::from(event.error_code.unwrap_or(0)), 2)?;
+                }
+                Ok(())
             }
+            _ if self.flag(flag::VM) => Err(ModelError::NotModelled("virtual-8086 mode".to_owned()).into()),
             _ if self.long_mode_active() => self.deliver_long(event),
             _ => self.deliver_protected(event),
         }
@@ -87,7 +95,10 @@ impl Processor<'_, '_> {
     /// Real mode, and SMM as it starts: the vector table at the IDTR base (EXC-REAL-001 to
     /// EXC-REAL-003, SMM-RUN-002).
     fn deliver_real(&mut self, vector: u8) -> Step {
-        let table = self.state().idtr;
+        let mut table = self.state().idtr;
+        if self.state().events.in_smm && self.rules.broken(Defect::SmmVectorsAtZero) {
+            (table.base, table.limit) = (0, 0x3ff);
+        }
         let offset = u64::from(vector) * 4;
         if offset + 3 > u64::from(table.limit) && !self.rules.broken(Defect::RealModeVectorLimitIgnored) {
             return Err(Exception::with_code(GP, u32::from(vector) * 8 + IDT).into());
@@ -99,8 +110,13 @@ impl Processor<'_, '_> {
         for value in [flags, code, rip] {
             self.push(value, 2)?;
         }
+        let kept = if self.rules.broken(Defect::RealModeKeepsInterruptFlag) {
+            flag::IF | flag::TF
+        } else {
+            0
+        };
         let state = self.state_mut();
-        state.rflags &= !(flag::IF | flag::TF | flag::AC | flag::RF);
+        state.rflags &= !(flag::IF | flag::TF | flag::AC | flag::RF) | kept;
         state.rip = target & 0xffff;
         let segment = state.segment_mut(SegmentName::Cs);
         segment.selector = (target >> 16) as u16;
@@ -114,7 +130,8 @@ impl Processor<'_, '_> {
         let table = self.state().idtr;
         let code = u32::from(event.vector) * 8 + IDT;
         if index + size - 1 > u64::from(table.limit) {
-            return Err(Exception::with_code(GP, code).into());
+            let other = self.rules.broken(Defect::GateBeyondLimitIsNp);
+            return Err(Exception::with_code(if other { NP } else { GP }, code).into());
         }
         let address = self.wrap(table.base.wrapping_add(index));
         let mut gate = Gate::decode(self.read_linear(address, 8, Privilege::System)?);
@@ -126,10 +143,11 @@ impl Processor<'_, '_> {
             }
         }
         if gate.kind == 5 && size == 8 {
-            return Err(ModelError::Unmodelled("the model has no task gates".to_owned()).into());
+            return Err(ModelError::NotModelled("task gates".to_owned()).into());
         }
         if !allowed.contains(&gate.kind) {
-            return Err(Exception::with_code(GP, code).into());
+            let other = self.rules.broken(Defect::WrongGateIsNp);
+            return Err(Exception::with_code(if other { NP } else { GP }, code).into());
         }
         let checks_dpl =
             event.source == Source::Software && !self.rules.broken(Defect::SoftwareInterruptIgnoresDpl);
@@ -137,7 +155,8 @@ impl Processor<'_, '_> {
             return Err(Exception::with_code(GP, code).into());
         }
         if !gate.present {
-            return Err(Exception::with_code(NP, code).into());
+            let other = self.rules.broken(Defect::AbsentGateIsGp);
+            return Err(Exception::with_code(if other { GP } else { NP }, code).into());
         }
         Ok(gate)
     }
@@ -167,6 +186,7 @@ impl Processor<'_, '_> {
         Ok((descriptor, cpl))
     }
 
+    /// Protected mode. The gate says how wide the frame and the handler's offset are (EXC-GATE-010).
     fn deliver_protected(&mut self, event: Event) -> Step {
         let gate = self.gate(event, 8, &[6, 7, 14, 15])?;
         let width = if gate.kind & 8 != 0 { 4 } else { 2 };
@@ -183,6 +203,9 @@ impl Processor<'_, '_> {
         let mut frame = Vec::with_capacity(6);
         if inner {
             frame.extend([u64::from(old_stack.selector), old_rsp]);
+            if self.rules.broken(Defect::InnerFrameSwapped) {
+                frame.reverse();
+            }
         }
         self.push_return_address(&mut frame, event);
         let limit_fault = if inner { selector_error(stack.selector) } else { 0 };
@@ -248,6 +271,9 @@ impl Processor<'_, '_> {
         let from_task = ist != 0 || inner;
         let looks_at_pushes = !from_task && self.rules.broken(Defect::FramePushNonCanonicalIsGp);
         if !is_canonical(rsp) && !looks_at_pushes {
+            if from_task && self.rules.broken(Defect::TaskStackNonCanonicalIsGp) {
+                return Err(Exception::GP0.into());
+            }
             return Err(Exception::SS0.into());
         }
         let aligned = if self.rules.broken(Defect::StackNotAligned) {
@@ -256,10 +282,18 @@ impl Processor<'_, '_> {
             rsp & !0xf
         };
         let mut frame = Vec::with_capacity(6);
-        frame.extend([u64::from(old_stack.selector), old_rsp]);
+        if inner || !self.rules.broken(Defect::LongFrameWithoutStack) {
+            frame.extend([u64::from(old_stack.selector), old_rsp]);
+        }
         self.push_return_address(&mut frame, event);
         let nulls_stack = inner || self.ist_nulls_stack(ist);
-        let stack = if nulls_stack {
+        let stack = if nulls_stack && self.rules.broken(Defect::InnerStackSegmentFlat) {
+            Segment {
+                selector: old_stack.selector & !3 | u16::from(cpl),
+                attributes: old_stack.attributes.with_dpl(cpl),
+                ..old_stack
+            }
+        } else if nulls_stack {
             null_stack_segment(u16::from(cpl), cpl)
         } else {
             old_stack
@@ -327,17 +361,26 @@ impl Processor<'_, '_> {
 
     /// RSP for a handler in long mode (IST-001 to IST-003, IST-007, IST-008).
     fn long_stack(&mut self, ist: u8, inner: bool, cpl: u8, old_rsp: u64) -> Step<u64> {
+        let switches = self.rules.broken(Defect::IstZeroSwitches);
+        let next = u64::from(self.rules.broken(Defect::InnerStackOfNextLevel));
         let offset = match (ist, inner) {
+            (0, false) if switches => 4,
             (0, false) => return Ok(old_rsp),
-            (0, true) => 4 + 8 * u64::from(cpl),
+            (0, true) => 4 + 8 * (u64::from(cpl) + next),
             (ist, _) => 0x24 + 8 * (u64::from(ist) - 1),
         };
         let task = *self.segment(SegmentName::Tr);
         let limited = !self.rules.broken(Defect::TaskStackLimitIgnored);
         if limited && offset + 7 > u64::from(task.limit) {
-            return Err(Exception::with_code(TS, selector_error(task.selector)).into());
+            let other = ist != 0 && self.rules.broken(Defect::IstBeyondLimitIsGp);
+            let vector = if other { GP } else { TS };
+            return Err(Exception::with_code(vector, selector_error(task.selector)).into());
         }
-        self.read_linear(task.base.wrapping_add(offset), 8, Privilege::System)
+        let top = self.read_linear(task.base.wrapping_add(offset), 8, Privilege::System)?;
+        const ONE_STACK: u64 = 0x400;
+        let in_use = ist != 0 && top.wrapping_sub(old_rsp).wrapping_sub(1) < ONE_STACK;
+        let nests = in_use && self.rules.broken(Defect::IstNests);
+        Ok(if nests { old_rsp } else { top })
     }
 
     /// RFLAGS, CS, RIP and the error code, in the order in which they are pushed
@@ -355,12 +398,15 @@ impl Processor<'_, '_> {
         let step = if self.vcpu.frame_shows_tf { flag::TF } else { 0 };
         frame.push(state.rflags | resume | step);
         frame.push(u64::from(self.segment(SegmentName::Cs).selector));
-        frame.push(state.rip);
-        if has_error_code(event.vector) && event.source == Source::Hardware {
+        let behind = is_fault && self.rules.broken(Defect::FaultFrameBehind);
+        frame.push(state.rip.wrapping_add(u64::from(behind)));
+        let has_code = has_error_code(event.vector) && !self.rules.broken(Defect::ErrorCodeMissing);
+        if has_code && event.source == Source::Hardware {
             frame.push(u64::from(event.error_code.unwrap_or(0)));
         }
     }
 
+    /// Pushes a frame outside 64-bit mode (EXC-STACK-002).
     fn push_frame(
         &mut self,
         stack: &Segment,

@@ -3,7 +3,7 @@
 
 use super::control::flag;
 use super::exception::{
-    Class, DB, Event, Exception, GP, Interruption, NP, Nested, SS, Source, TS, UD, nested,
+    Class, DB, Event, Exception, GP, Interruption, NP, Nested, PF, SS, Source, TS, UD, nested,
 };
 use super::processor::{Activity, Processor};
 use super::state::Shadow;
@@ -52,12 +52,14 @@ impl Processor<'_, '_> {
         self.state_mut().events.shadow = Shadow::None;
         // With a defect that skips double faults the faults may go on for ever.
         for _ in 0..MOST_NESTED {
+            if event.vector == PF && self.rules.broken(Defect::PageFaultLeavesRf) {
+                self.state_mut().rflags |= flag::RF;
+            }
             let exception = match self.deliver(event) {
                 Ok(()) => return Ok(()),
                 Err(Interruption::Model(error)) => return Err(error),
                 Err(Interruption::Exception(exception)) => self.with_ext(exception, event.source),
             };
-            self.note_page_fault(exception);
             if std::mem::take(&mut self.vcpu.walk_met_nothing) {
                 let gives_up = self.rules.broken(Defect::DeliveryWithoutTablesFails);
                 self.vcpu.activity = if gives_up {
@@ -65,6 +67,7 @@ impl Processor<'_, '_> {
                 } else {
                     Activity::Looping
                 };
+                self.note_page_fault(exception);
                 return Ok(());
             }
             let second = Class::of(exception.vector);
@@ -76,8 +79,13 @@ impl Processor<'_, '_> {
             };
             let skipped = outcome == Nested::DoubleFault && self.rules.broken(Defect::DoubleFaultSkipped);
             let forgotten = self.exception_is_forgotten(outcome)?;
+            let delivered = outcome != Nested::DoubleFault || skipped || forgotten;
+            if delivered || !self.rules.broken(Defect::DoubleFaultKeepsCr2) {
+                self.note_page_fault(exception);
+            }
+            let repeats = self.rules.broken(Defect::TripleFaultRepeats);
             (event, class) = match outcome {
-                Nested::Shutdown if !forgotten => {
+                Nested::Shutdown if !forgotten && !repeats => {
                     self.vcpu.activity = Activity::Shutdown;
                     return Ok(());
                 }
@@ -100,7 +108,9 @@ impl Processor<'_, '_> {
     }
 
     fn note_page_fault(&mut self, exception: Exception) {
-        if let Some(address) = exception.address {
+        if let Some(address) = exception.address
+            && !self.rules.broken(Defect::PageFaultLeavesCr2)
+        {
             self.state_mut().cr2 = address;
         }
     }

@@ -14,6 +14,8 @@ pub const BP: u8 = 3;
 pub const OF: u8 = 4;
 /// Undefined opcode.
 pub const UD: u8 = 6;
+/// Device not available.
+pub const NM: u8 = 7;
 /// Double fault.
 pub const DF: u8 = 8;
 /// Invalid TSS.

@@ -66,7 +66,8 @@ impl Processor<'_, '_> {
             .choices
             .settle_for_good(choices.segments_after_init, &INIT_STATE_005);
         let before = &self.vcpu.state;
-        let bootstrap = before.apic.as_deref().is_none_or(|apic| apic.is_bootstrap());
+        let waits = self.rules.broken(Defect::BootstrapWaitsAfterInit);
+        let bootstrap = before.apic.as_deref().is_none_or(|apic| apic.is_bootstrap()) && !waits;
         let (nmis, smi) = (before.events.nmi_pending, before.events.smi_pending);
         let mut after = after_init(before, segments);
         if nmis > 0 || smi {
@@ -89,14 +90,20 @@ impl Processor<'_, '_> {
         if self.rules.broken(Defect::InitClearsMachineChecks) {
             after.machine_check = super::machine_check::MachineCheck::default();
         }
+        if self.rules.broken(Defect::SignatureLostAtInit) {
+            after.general[RDX] = 0;
+        }
         if self.rules.broken(Defect::InitKeepsCr3) {
             after.cr3 = before.cr3;
         }
         if self.rules.broken(Defect::InitDisablesCaches) {
             after.cr0 |= cr0::CD | cr0::NW;
         }
+        let keeps_apic = self.rules.broken(Defect::InitKeepsApic);
         if let Some(apic) = after.apic.as_deref_mut() {
-            *apic = apic.after_init();
+            if !keeps_apic {
+                *apic = apic.after_init();
+            }
             apic.waiting_for_sipi = !bootstrap;
         }
         *self.state_mut() = after;
@@ -112,6 +119,11 @@ impl Processor<'_, '_> {
 
     /// The startup IPI: execution starts at the vector times 4096 in real mode (INIT-SIPI-001).
     fn start_up(&mut self, vector: u8) {
+        let vector = if self.rules.broken(Defect::StartupVectorIgnored) {
+            0
+        } else {
+            vector
+        };
         let state = self.state_mut();
         let code = state.segment_mut(SegmentName::Cs);
         code.selector = u16::from(vector) << 8;

@@ -126,6 +126,10 @@ impl Processor<'_, '_> {
             error_code: None,
             source: Source::Hardware,
         };
+        if self.rules.broken(Defect::MachineCheckPushesCode) {
+            let state = self.state_mut();
+            state.rip = state.rip.wrapping_add(1);
+        }
         self.interrupt(event, class)?;
         Ok(Some("machine check"))
     }
@@ -158,11 +162,13 @@ impl Processor<'_, '_> {
     /// # Errors
     /// #GP for a register that cannot be written so.
     pub(super) fn write_machine_check_msr(&mut self, index: u32, value: u64) -> Step {
+        let keeps_status = self.rules.broken(Defect::MachineCheckStatusKept);
         let takes_anything = self.rules.broken(Defect::MachineCheckStatusTakesAnything);
         let registers = &mut self.state_mut().machine_check;
         match index {
             MCG_CAP => return Err(Exception::GP0.into()),
             // Reserved bits are refused by some processors and not by others.
+            MCG_STATUS if value & !7 == 0 && keeps_status => {}
             MCG_STATUS if value & !7 == 0 => registers.global_status = value,
             MCG_CTL | MC0_CTL if value == u64::MAX => {}
             MC0_STATUS if value == 0 || takes_anything => registers.bank_status = value,
@@ -179,7 +185,7 @@ impl Processor<'_, '_> {
 }
 
 fn unknown(verb: &str, index: u32) -> ModelError {
-    ModelError::Unmodelled(format!(
+    ModelError::NotModelled(format!(
         "the guest {verb} machine-check register {index:#x} in a way that the model does not know"
     ))
 }

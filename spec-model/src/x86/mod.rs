@@ -11,6 +11,7 @@ pub mod execute;
 pub mod field;
 pub mod init;
 mod injection;
+pub mod instruction_set;
 pub mod local_apic;
 pub mod machine;
 pub mod machine_check;

@@ -5,9 +5,11 @@
 
 use super::control::{cr0, cr4, efer, flag};
 use super::exception::{Exception, PF, Step};
+use super::execute::EntriesAboveFault;
 use super::processor::Processor;
 use super::segment::SegmentName;
 use crate::defect::Defect;
+use crate::requirement::EXC_PF_003;
 use crate::transcript::{Access, AccessSpace};
 
 /// Bits of a page-table entry.
@@ -40,6 +42,9 @@ pub enum Privilege {
     /// The processor itself, for descriptor tables and the TSS: always supervisor.
     System,
 }
+
+/// Tables on the longest way to a page.
+const MOST_LEVELS: usize = 4;
 
 /// Width of one level of page tables.
 #[derive(Clone, Copy)]
@@ -132,6 +137,7 @@ impl Processor<'_, '_> {
         let user = privilege == Privilege::Program && self.cpl() == 3;
         let index_bits = if width == 8 { 9 } else { 10 };
         let mut table = root;
+        let mut passed = [(0, 0); MOST_LEVELS];
         let (mut writable, mut user_allowed, mut executable) = (true, true, true);
         for (depth, level) in levels.iter().enumerate() {
             let mask = if level.is_pdpte { 3 } else { (1 << index_bits) - 1 };
@@ -141,12 +147,15 @@ impl Processor<'_, '_> {
             }
             let value = self.table_entry(address, width);
             if value & entry::PRESENT == 0 {
+                self.mark_above_fault(&passed[..depth], width);
                 return Err(self.page_fault(linear, purpose, user, false, false));
             }
             let is_last = depth + 1 == levels.len();
             let is_leaf = is_last || level.can_be_leaf && value & entry::LARGE != 0;
             if self.has_reserved_bits(value, width, *level, is_leaf, is_last) {
-                return Err(self.page_fault(linear, purpose, user, true, true));
+                self.mark_above_fault(&passed[..depth], width);
+                let present = !self.rules.broken(Defect::ReservedBitFaultNotPresent);
+                return Err(self.page_fault(linear, purpose, user, present, true));
             }
             if !level.is_pdpte {
                 writable &= value & entry::WRITABLE != 0;
@@ -155,12 +164,13 @@ impl Processor<'_, '_> {
             }
             if !is_leaf {
                 if !level.is_pdpte || self.rules.broken(Defect::PdpteMarkedAccessed) {
-                    self.mark(address, width, value, entry::ACCESSED);
+                    passed[depth] = (address, value);
                 }
                 table = value & if width == 4 { 0xffff_f000 } else { PAGE_FRAME };
                 continue;
             }
             if !self.permitted(purpose, user, writable, user_allowed, executable) {
+                self.mark_above_fault(&passed[..depth], width);
                 return Err(self.page_fault(linear, purpose, user, true, false));
             }
             let dirty = if purpose == Purpose::Write {
@@ -168,6 +178,7 @@ impl Processor<'_, '_> {
             } else {
                 0
             };
+            self.mark_passed(&passed[..depth], width);
             self.mark(address, width, value, entry::ACCESSED | dirty);
             let offset_mask = (1u64 << level.shift) - 1;
             let frame = if width == 4 {
@@ -213,9 +224,32 @@ impl Processor<'_, '_> {
     /// (CHIPSET-WALK-001). The host does not hear of it: only what instructions read and
     /// write reaches it as an access.
     fn table_entry(&self, address: u64, width: usize) -> u64 {
-        let in_smm = self.state().events.in_smm;
+        let in_smm = self.state().events.in_smm || self.rules.broken(Defect::WalkSeesClosedSmram);
         let nothing = u64::MAX >> (64 - 8 * width);
         self.memory.read(address, width, in_smm).unwrap_or(nothing)
+    }
+
+    /// Sets the accessed bits of the entries above the last one.
+    fn mark_passed(&mut self, passed: &[(u64, u64)], width: usize) {
+        for (address, value) in passed {
+            if value & entry::PRESENT != 0 {
+                self.mark(*address, width, *value, entry::ACCESSED);
+            }
+        }
+    }
+
+    /// The entries that a walk has passed before it met one that faults: their accessed bits may
+    /// or may not be set (EXC-PF-003).
+    fn mark_above_fault(&mut self, passed: &[(u64, u64)], width: usize) {
+        let is_new = |(_, value): &(u64, u64)| value & (entry::PRESENT | entry::ACCESSED) == entry::PRESENT;
+        if !passed.iter().any(is_new) {
+            return;
+        }
+        let choice = self.rules.profile.instructions.entries_above_fault;
+        let settled = self.rules.choices.settle_for_good(choice, &EXC_PF_003);
+        if settled == EntriesAboveFault::Accessed {
+            self.mark_passed(passed, width);
+        }
     }
 
     fn mark(&mut self, address: u64, width: usize, value: u64, bits: u64) {
@@ -364,14 +398,29 @@ impl Processor<'_, '_> {
         Err(self.page_fault(linear, Purpose::Fetch, self.cpl() == 3, false, false))
     }
 
-    /// Checks that `width` bytes at a linear address could be written, without writing.
+    /// Translates all of `width` bytes at a linear address, of the program's, without reading or
+    /// writing them.
     ///
     /// # Errors
     /// #PF.
-    pub fn probe_write(&mut self, linear: u64, width: usize, privilege: Privilege) -> Step {
-        self.translate(linear, Purpose::Write, privilege)?;
+    pub fn translate_all(&mut self, linear: u64, width: usize, purpose: Purpose) -> Step {
+        self.translate_all_as(linear, width, purpose, Privilege::Program)
+    }
+
+    /// The same for an access of the processor itself as well.
+    ///
+    /// # Errors
+    /// #PF.
+    pub fn translate_all_as(
+        &mut self,
+        linear: u64,
+        width: usize,
+        purpose: Purpose,
+        privilege: Privilege,
+    ) -> Step {
+        self.translate(linear, purpose, privilege)?;
         if room_in_page(linear) < width {
-            self.translate(self.next_page(linear), Purpose::Write, privilege)?;
+            self.translate(self.next_page(linear), purpose, privilege)?;
         }
         Ok(())
     }

@@ -2,10 +2,13 @@
 
 use super::control::is_canonical;
 use super::exception::{Exception, GP, NP, SS, Step};
-use super::paging::Privilege;
+use super::paging::{Privilege, Purpose};
 use super::processor::{Mode, Processor};
 use super::segment::{Segment, SegmentAttributes, SegmentName};
 use crate::defect::Defect;
+
+/// The accessed bit in the eight bytes of a code or data descriptor.
+const ACCESSED: u64 = 1 << 40;
 
 /// A segment descriptor as it lies in the GDT or an LDT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub fn selector_error(selector: u16) -> u32 {
 
 impl Processor<'_, '_> {
     /// Linear address of an access through a segment register, with all checks
-    /// (EXC-SEG-001).
+    /// (EXC-SEG-001, EXC-SEG-004).
     ///
     /// # Errors
     /// #GP(0), or #SS(0) through SS.
@@ -81,7 +84,7 @@ impl Processor<'_, '_> {
             };
             let last = linear.wrapping_add(width as u64 - 1);
             if !is_canonical(linear) || !is_canonical(last) {
-                return Err(fault.into());
+                return Err(self.non_canonical(fault, linear).into());
             }
             return Ok(linear);
         }
@@ -95,6 +98,23 @@ impl Processor<'_, '_> {
             return Err(fault.into());
         }
         Ok(segment.base.wrapping_add(offset) & 0xffff_ffff)
+    }
+
+    /// The fault of an access to a non-canonical address in 64-bit mode.
+    fn non_canonical(&self, fault: Exception, linear: u64) -> Exception {
+        if !self.rules.broken(Defect::NonCanonicalAccessIsGp) {
+            return fault;
+        }
+        let address = if is_canonical(linear) {
+            // The access crosses into the hole: its second page is the first that is none.
+            (linear | 0xfff).wrapping_add(1)
+        } else {
+            linear
+        };
+        Exception {
+            address: Some(address),
+            ..Exception::GP0
+        }
     }
 
     /// Reads 1 to 8 bytes through a segment register.
@@ -120,6 +140,14 @@ impl Processor<'_, '_> {
     /// # Errors
     /// The fault with the selector as error code, or #PF.
     pub fn descriptor(&mut self, selector: u16, fault: u8) -> Step<Descriptor> {
+        self.descriptor_of(selector, fault, 8)
+    }
+
+    /// The same for a descriptor of `size` bytes, all of which must lie within the table.
+    ///
+    /// # Errors
+    /// The fault with the selector as error code, or #PF.
+    pub(super) fn descriptor_of(&mut self, selector: u16, fault: u8, size: u32) -> Step<Descriptor> {
         let outside = Exception::with_code(fault, selector_error(selector));
         let (base, limit) = if selector & 4 == 0 {
             let table = self.state().gdtr;
@@ -132,7 +160,7 @@ impl Processor<'_, '_> {
             (table.base, table.limit)
         };
         let offset = u32::from(selector & !7);
-        if offset + 7 > limit {
+        if offset + size - 1 > limit {
             return Err(outside.into());
         }
         let address = self.wrap(base.wrapping_add(u64::from(offset)));
@@ -150,18 +178,35 @@ impl Processor<'_, '_> {
         }
     }
 
+    /// Linear address of the byte with type, S, DPL and P of a descriptor.
+    #[must_use]
+    pub fn access_byte(&self, descriptor: Descriptor) -> u64 {
+        self.wrap(descriptor.address.wrapping_add(5))
+    }
+
+    /// Checks that [`Self::mark_accessed`] will not fault.
+    ///
+    /// # Errors
+    /// #PF.
+    pub(super) fn check_markable(&mut self, descriptor: Descriptor) -> Step {
+        if descriptor.raw & ACCESSED != 0 {
+            return Ok(());
+        }
+        let byte = self.access_byte(descriptor);
+        self.translate_all_as(byte, 1, Purpose::Write, Privilege::System)
+    }
+
     /// Sets the accessed bit of a code or data descriptor in memory (EXC-SEG-003) and
     /// returns the descriptor as it is then.
     ///
     /// # Errors
     /// #PF.
     pub fn mark_accessed(&mut self, descriptor: Descriptor) -> Step<Descriptor> {
-        const ACCESSED: u64 = 1 << 40;
         if descriptor.raw & ACCESSED != 0 {
             return Ok(descriptor);
         }
         let byte = (descriptor.raw | ACCESSED) >> 40 & 0xff;
-        self.write_linear(descriptor.address.wrapping_add(5), 1, byte, Privilege::System)?;
+        self.write_linear(self.access_byte(descriptor), 1, byte, Privilege::System)?;
         Ok(Descriptor {
             raw: descriptor.raw | ACCESSED,
             ..descriptor

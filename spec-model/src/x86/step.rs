@@ -27,12 +27,14 @@ impl Processor<'_, '_> {
         }
         let latch = self.rules.profile.nmi_latch;
         let drops = self.rules.broken(Defect::NmiDroppedWhileMasked);
+        let one = self.rules.broken(Defect::OneNmiPending);
+        let drops_in_smm = self.rules.broken(Defect::NmiDroppedInSmm);
         let events = &mut self.state_mut().events;
         let depth = match latch {
-            NmiLatch::OneBehindTheNext if !events.nmi_masked => 2,
+            NmiLatch::OneBehindTheNext if !events.nmi_masked && !one => 2,
             _ => 1,
         };
-        if !(drops && events.nmi_masked) {
+        if !(drops && events.nmi_masked || drops_in_smm && events.in_smm) {
             events.nmi_pending = (events.nmi_pending + 1).min(depth);
         }
     }
@@ -90,6 +92,16 @@ impl Processor<'_, '_> {
             self.enter_smm();
             return Ok(Some("SMI"));
         }
+        if self.rules.broken(Defect::InterruptBeforeNmi)
+            && let Some(vector) = self.interrupt_due()
+        {
+            self.take_interrupt(vector)?;
+            return Ok(Some("interrupt"));
+        }
+        if self.rules.broken(Defect::NmiBeforeTrap) && self.nmi_is_due() {
+            self.take_nmi()?;
+            return Ok(Some("NMI"));
+        }
         if let Some(taken) = self.take_debug_trap()? {
             self.note_injection();
             return Ok(Some(taken));
@@ -136,7 +148,9 @@ impl Processor<'_, '_> {
     fn interrupt_due(&mut self) -> Option<u8> {
         let vector = self.state().interrupt()?;
         let shadow = self.state().events.shadow != Shadow::None;
-        let held = shadow && !self.rules.broken(Defect::InterruptInShadow);
+        let held = shadow && !self.rules.broken(Defect::InterruptInShadow)
+            || self.vcpu.activity == Activity::Halted
+                && self.rules.broken(Defect::InterruptDoesNotWakeHalted);
         (!held && !self.host_keeps_interrupt()).then_some(vector)
     }
 
@@ -182,9 +196,13 @@ impl Processor<'_, '_> {
         let profile = self.rules.profile;
         let asleep =
             self.vcpu.activity == Activity::Halted && self.rules.broken(Defect::SmiDoesNotWakeHalted);
+        let late = self.vcpu.just_entered
+            && self.vcpu.activity == Activity::Running
+            && self.rules.broken(Defect::SmiLateByOne);
         events.smi_pending
             && !events.in_smm
             && !asleep
+            && !late
             && match events.shadow {
                 Shadow::None => true,
                 Shadow::Sti => self.taken_in_shadow(profile.smi_in_sti_shadow, &SMM_ENTRY_012),
@@ -197,8 +215,11 @@ impl Processor<'_, '_> {
         self.unblock_nmis_if_host_left();
         let events = self.state().events;
         let profile = self.rules.profile;
+        let held = self.rules.broken(Defect::NmiNeedsInterruptFlag) && !self.flag(flag::IF)
+            || self.rules.broken(Defect::NmiDoesNotWakeHalted) && self.vcpu.activity == Activity::Halted;
         events.nmi_pending > 0
             && !events.nmi_masked
+            && !held
             && match events.shadow {
                 Shadow::None => true,
                 Shadow::Sti => self.taken_in_shadow(profile.nmi_in_sti_shadow, &NMI_MASK_008),
@@ -233,9 +254,10 @@ impl Processor<'_, '_> {
 
     /// NMI-MASK-001, NMI-MASK-006, NMI-MASK-009.
     fn take_nmi(&mut self) -> Result<(), ModelError> {
+        let blocks = !self.rules.broken(Defect::NmiNotBlockedByNmi);
         let events = &mut self.state_mut().events;
         events.nmi_pending -= 1;
-        events.nmi_masked = true;
+        events.nmi_masked |= blocks;
         self.vcpu.event_just_delivered = self.rules.broken(Defect::AccessAfterEventFails);
         let event = Event {
             vector: NMI,
@@ -247,7 +269,7 @@ impl Processor<'_, '_> {
 
     /// Executes an instruction as a whole and clears RF (EXC-FLAGS-002), or one iteration of a
     /// string instruction and sets RF if more follow (EXC-FLAGS-003), or leaves everything
-    /// but the NMI mask as it was and returns the exception.
+    /// but the NMI mask as it was and returns the exception (INS-FAULT-001).
     ///
     /// # Errors
     /// If the model does not know the instruction.
@@ -257,8 +279,9 @@ impl Processor<'_, '_> {
         points: usize,
     ) -> Result<Result<After, Exception>, ModelError> {
         let before = self.state().clone();
+        let undefined_flags = self.vcpu.undefined_flags;
         let shadow = before.events.shadow;
-        let single_steps = before.rflags & flag::TF != 0;
+        let single_steps = before.rflags & flag::TF != 0 && !self.rules.broken(Defect::SingleStepIgnored);
         self.vcpu.was_in_shadow = shadow != Shadow::None;
         self.vcpu.just_entered = false;
         let io = self.io_instruction(instruction);
@@ -284,7 +307,7 @@ impl Processor<'_, '_> {
                 let lost = loads_rf
                     && before.rflags & flag::RF != 0
                     && self.rules.broken(Defect::RfClearedByBranchesOnly);
-                if between_iterations {
+                if between_iterations && !self.rules.broken(Defect::RfClearBetweenIterations) {
                     self.state_mut().rflags |= flag::RF;
                 } else if lost || !loads_rf && !kept && !late {
                     self.state_mut().rflags &= !flag::RF;
@@ -294,7 +317,11 @@ impl Processor<'_, '_> {
                 self.vcpu.last_io = io;
                 Ok(Ok(after))
             }
-            Err(Interruption::Model(error)) => Err(error),
+            Err(Interruption::Model(error)) => {
+                self.vcpu.undefined_flags = undefined_flags;
+                *self.state_mut() = before;
+                Err(error)
+            }
             Err(Interruption::Exception(exception)) => {
                 self.vcpu.last_io = None;
                 self.vcpu.debug.met = 0;
@@ -307,8 +334,9 @@ impl Processor<'_, '_> {
                     state.rip = before.rip;
                 } else {
                     *state = before;
+                    self.vcpu.undefined_flags = undefined_flags;
                 }
-                state.events = events;
+                self.state_mut().events = events;
                 Ok(Err(exception))
             }
         }

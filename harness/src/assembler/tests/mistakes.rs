@@ -33,6 +33,11 @@ fn messages_say_what_would_be_right() {
             "unknown instruction or directive `mvo`; did you mean `mov`",
         ),
         (
+            "cpuid",
+            Bits::Bits16,
+            "`cpuid` is an instruction that the model does not have",
+        ),
+        (
             "jmp staart",
             Bits::Bits16,
             "label `staart` is not defined; labels here are start",

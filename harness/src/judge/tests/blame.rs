@@ -9,7 +9,7 @@ use spec_model::run::outcomes;
 use super::*;
 use crate::case::Case;
 use crate::judge::case::{judge_own, judge_own_uncited, judge_run};
-use crate::target::{Backend, Identity, Mode, Processor};
+use crate::target::{Backend, Identity, Lack, Mode, Processor};
 
 fn read(text: &str) -> Case {
     let read = Case::parse("smm/example".to_owned(), Path::new("case.yaml"), text.as_bytes());
@@ -61,12 +61,12 @@ fn a_wrong_case_is_broken_on_every_target_with_the_text_of_the_model() {
         panic!("the model does not object")
     };
     assert!(
-        text.contains("line 17: smm at `in-smi` (vCPU 0) should be false, the model says true"),
+        text.contains("line 16: smm at `in-smi` (vCPU 0) should be false, the model says true"),
         "{text}"
     );
     let right = run_with(&wrong, DefectSet::NONE);
     let other = run_with(&wrong, DefectSet::NONE.with(Defect::Cr4KeptOnEntry));
-    for run in [right, other, Run::Unsupported("no SMM".to_owned())] {
+    for run in [right, other, Run::Unsupported(Lack::suite("no SMM"))] {
         assert_eq!(on_svm(&wrong, &run), Verdict::Broken(text.clone()));
     }
     let died = on_svm(&wrong, &Run::Broken("it died".to_owned()));
@@ -169,7 +169,7 @@ fn a_profile_for_which_nothing_counts_never_conforms() {
         panic!("{verdict:?}")
     };
     assert_eq!(
-        reason,
+        reason.to_string(),
         "nothing is judged as intel: what is written by hand in the case is about KVM"
     );
     assert_eq!(judge_own(&case, &KVM_SVM, DefectSet::NONE).0, Verdict::Conforms);

@@ -5,7 +5,7 @@ use spec_model::error::ModelError;
 
 use super::*;
 use crate::deviation::{Deviation, KernelRange};
-use crate::target::Backend;
+use crate::target::{Backend, Lack};
 
 #[test]
 fn a_failed_expectation_deviates_with_its_own_requirement() {
@@ -67,6 +67,7 @@ fn an_expected_path_is_one_of_several() {
             paths,
             fields: Vec::new(),
             steps: Vec::new(),
+            refusals: Vec::new(),
         };
         with_view(&expectations, |case| {
             judge(case, &allowed, &Run::Done(transcript()))
@@ -111,10 +112,10 @@ fn a_model_with_a_defect_is_a_target() {
 fn runs_that_did_not_happen_are_no_deviations() {
     let allowed = pure(vec![outcome(transcript())]);
     with_view(&Expectations::default(), |case| {
-        let unsupported = Run::Unsupported("no SMM".to_owned());
+        let unsupported = Run::Unsupported(Lack::nature("no SMM"));
         assert_eq!(
             judge(case, &allowed, &unsupported),
-            Verdict::Unsupported("no SMM".to_owned())
+            Verdict::Unsupported(Lack::nature("no SMM"))
         );
         let broken = Run::Broken("died".to_owned());
         assert_eq!(judge(case, &allowed, &broken), Verdict::Broken("died".to_owned()));
@@ -123,6 +124,7 @@ fn runs_that_did_not_happen_are_no_deviations() {
             memory_changes: Vec::new(),
             smm_memory_changes: Vec::new(),
             stage2: None,
+            state_faults: Vec::new(),
         });
         assert_eq!(judge(case, &allowed, &nothing).kind(), VerdictKind::Broken);
         let no_model = judge(case, &pure(Vec::new()), &Run::Done(transcript()));

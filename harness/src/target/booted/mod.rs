@@ -28,7 +28,7 @@ use spec_model::run::outcomes;
 use spec_model::scenario::Scenario;
 
 use super::probe::Probe;
-use super::{Backend, Identity, Run, RunOptions, Target, other_architecture};
+use super::{Backend, Identity, Lack, Run, RunOptions, Target, other_architecture};
 use crate::provision::{Architecture, Kernel, Qemu};
 
 pub use agent::agent_main;
@@ -117,15 +117,15 @@ const HANGS: &str = "QEMU's processor loses the paging of the kernel when a gues
 
 /// Why the scenario would end QEMU or the kernel instead of the guest, if it would. The model
 /// knows, since it has run the very same bytes.
-fn ends_emulator(scenario: &Scenario) -> Option<&'static str> {
+fn ends_emulator(scenario: &Scenario) -> Option<Lack> {
     let outcomes = outcomes(scenario, &KVM_SVM, DefectSet::NONE).unwrap_or_default();
     let facility = outcomes.iter().flat_map(|outcome| &outcome.facilities).next()?;
-    Some(match facility {
+    Some(Lack::emulator(match facility {
         Facility::StackFromLegacyTss => ABORTS,
         Facility::BreakpointOnPopSs => OVERTAKEN,
         Facility::BreakpointWithCodeBase => STOPS_FOR_DEBUGGER,
         Facility::LongModeEnabledWithoutPae => HANGS,
-    })
+    }))
 }
 
 /// A kernel booted under QEMU's emulation of a processor with virtualization.
@@ -360,7 +360,7 @@ impl Target for Booted {
                 .cannot_run(scenario)
                 .or_else(|| ends_emulator(scenario))
             {
-                sink(index, Run::Unsupported(reason.to_owned()));
+                sink(index, Run::Unsupported(reason));
             } else {
                 left.push_back(index);
             }

@@ -98,6 +98,7 @@ fn transcript() -> Transcript {
         memory_changes: Vec::new(),
         smm_memory_changes: Vec::new(),
         stage2: None,
+        state_faults: Vec::new(),
     }
 }
 

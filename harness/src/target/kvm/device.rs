@@ -7,7 +7,7 @@ use std::path::Path;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Cap;
 
-use super::super::{Backend, Identity, Processor};
+use super::super::{Backend, Identity, Lack, Processor};
 use super::failure::Failure;
 
 /// Why the device cannot be used.
@@ -51,10 +51,21 @@ const NEEDED: [(Cap, &str); 6] = [
     (Cap::MpState, "KVM_CAP_MP_STATE"),
 ];
 
+/// What the processor walks when it translates a linear address of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Paging {
+    /// The guest's own page tables, and KVM's tables for the guest-physical addresses in them (NPT, EPT).
+    Nested,
+    /// Page tables that KVM makes from the guest's.
+    Shadow,
+}
+
 /// The open device.
 pub(super) struct Device {
     pub(super) kvm: kvm_ioctls::Kvm,
     pub(super) identity: Identity,
+    /// How guest page tables are used.
+    pub(super) paging: Paging,
     /// What `KVM_GET_SUPPORTED_CPUID` says, the same for every virtual machine.
     pub(super) cpuid: CpuId,
     /// What `KVM_GET_MSR_INDEX_LIST` says: the MSRs that a saved state consists of.
@@ -84,9 +95,10 @@ impl Device {
             .map_err(|error| OpenError::Cpuid(error.into()))?;
         let msrs = kvm.get_msr_index_list();
         let msrs = msrs.map_err(|error| OpenError::MsrIndexList(error.into()))?;
+        let backend = backend();
         let identity = Identity {
             name: "kvm".to_owned(),
-            backend: backend(),
+            backend,
             processor: processor(),
             kernel: kernel_release(),
             smm: kvm.check_extension(Cap::X86Smm),
@@ -94,6 +106,7 @@ impl Device {
         Ok(Self {
             kvm,
             identity,
+            paging: paging(backend),
             cpuid,
             msr_indices: msrs.as_slice().to_vec(),
         })
@@ -110,11 +123,13 @@ impl Device {
             .iter()
             .find(|entry| entry.function == 7 && entry.index == 0);
         let there = leaf.is_some_and(|entry| entry.ecx & SHADOW_STACK != 0);
-        Failure::NoShadowStack(if there {
-            "this program cannot set the shadow-stack pointer of a KVM guest yet"
-        } else {
-            "KVM_GET_SUPPORTED_CPUID does not report them; a processor with CET and Linux 6.18 do"
-        })
+        if there {
+            let text = "this program cannot set the shadow-stack pointer of a KVM guest yet";
+            return Failure::Lacks(Lack::suite(text));
+        }
+        Failure::NoShadowStack(
+            "KVM_GET_SUPPORTED_CPUID does not report them; a processor with CET and Linux 6.18 do",
+        )
     }
 }
 
@@ -135,13 +150,27 @@ fn backend() -> Backend {
     };
     let named = modules.into_iter().find(|(name, _)| present(name));
     let backend = named.map_or_else(backend_by_processor, |(_, backend)| backend);
-    let nested_paging = std::fs::read_to_string("/sys/module/kvm_amd/parameters/npt");
-    // Booleans read as Y and N; before Linux 5.12 this was an integer.
-    let off = nested_paging.is_ok_and(|value| matches!(value.trim(), "N" | "0"));
-    if backend == Backend::Svm && off {
+    if backend == Backend::Svm && is_off("kvm_amd/parameters/npt") {
         return Backend::SvmNpt0;
     }
     backend
+}
+
+/// Whether a parameter of a module says no. Booleans read as Y and N; before Linux 5.12 `npt` was
+/// an integer.
+fn is_off(parameter: &str) -> bool {
+    let value = std::fs::read_to_string(Path::new("/sys/module").join(parameter));
+    value.is_ok_and(|value| matches!(value.trim(), "N" | "0"))
+}
+
+/// How a backend uses guest page tables. What serves shadow paging does for nested paging, too, so
+/// an unknown backend counts as the former.
+fn paging(backend: Backend) -> Paging {
+    match backend {
+        Backend::Svm => Paging::Nested,
+        Backend::Vmx if !is_off("kvm_intel/parameters/ept") => Paging::Nested,
+        _ => Paging::Shadow,
+    }
 }
 
 /// Whether KVM itself runs on an emulator, by the hypervisor signature in CPUID 40000000h.

@@ -1,8 +1,10 @@
 //! Why a scenario could not be run to its end.
 
+use spec_model::host_state::{Fault, HostCall, StateFault};
+use spec_model::transcript::Transcript;
 use vmm_sys_util::errno;
 
-use super::super::Run;
+use super::super::{Lack, Run};
 
 /// What keeps a scenario from yielding a transcript.
 #[derive(Debug, thiserror::Error)]
@@ -27,30 +29,12 @@ pub(super) enum Failure {
     /// The scenario needs a local APIC.
     #[error("{0}, and the scenario has local APICs; a KVM with an in-kernel local APIC can run it")]
     NoLocalApic(&'static str),
-    /// The PVM backend has no architectural long mode.
-    #[error(
-        "the PVM backend runs long mode as a paravirtual interface of its own \
-         (Documentation/virt/kvm/x86/pvm-spec.rst of virt-pvm/linux), not as the manuals define it"
-    )]
-    ParavirtualLongMode,
-    /// The backend drops an interrupt shadow that the host sets.
-    #[error("this backend does not keep an interrupt shadow")]
-    ShadowNotKept,
-    /// A getter returned something else than the setter was given.
-    #[error("this KVM does not keep {field} of vCPU {vcpu}: set to {set:#x}, read back as {read:#x}")]
-    NotKept {
-        /// The vCPU.
-        vcpu: usize,
-        /// Name of the field.
-        field: &'static str,
-        /// What was set.
-        set: u64,
-        /// What was read.
-        read: u64,
-    },
-    /// The software backend gave up on the guest.
-    #[error("{0}: the PVM backend cannot run this")]
-    PvmGaveUp(String),
+    /// The target is listed to lack something, or says so itself.
+    #[error("{0}")]
+    Lacks(Lack),
+    /// KVM did not take the state that the host set, or does not tell it.
+    #[error("{}", describe(.0))]
+    State(Vec<StateFault>),
     /// The scenario may harm the host.
     #[error(
         "on a host with the bug in question this changes memory of other processes; run it in a booted kernel \
@@ -107,22 +91,6 @@ pub(super) enum Failure {
         /// Its errno.
         source: std::io::Error,
     },
-    /// KVM refused the control registers that the scenario starts with.
-    #[error(
-        "KVM_SET_SREGS refuses the registers of the scenario (EINVAL): this processor or KVM lacks a feature \
-         that CR0, CR4 or EFER turns on there"
-    )]
-    StateRefused,
-    /// KVM refused an MSR that the scenario sets.
-    #[error("KVM_SET_MSRS refused the value {value:#x} for MSR {index:#x} of vCPU {vcpu}")]
-    MsrRefused {
-        /// The vCPU.
-        vcpu: usize,
-        /// The MSR.
-        index: u32,
-        /// The value.
-        value: u64,
-    },
     /// KVM_RUN came back with something that no scenario should cause.
     #[error("KVM_RUN of vCPU {vcpu} ended unexpectedly: {exit}")]
     UnexpectedExit {
@@ -134,15 +102,39 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// For `map_err` on `KVM_SET_SREGS` with a scenario's initial state.
-    pub(super) fn initial_state(error: errno::Error) -> Self {
-        if error.errno() == libc::EINVAL {
-            return Self::StateRefused;
-        }
-        Self::ioctl("KVM_SET_SREGS")(error)
+    /// For `map_err` on a call of the KVM API for processor `vcpu`. That it fails is a difference,
+    /// unless its errno says more about this process and its host than about KVM.
+    pub(super) fn host(call: HostCall, vcpu: usize) -> impl FnOnce(errno::Error) -> Self {
+        move |error| Self::of_errno(call, vcpu, error.errno())
     }
 
-    /// For `map_err` on a call of kvm-ioctls.
+    /// The same for an errno.
+    pub(super) fn of_errno(call: HostCall, vcpu: usize, errno: i32) -> Self {
+        // Memory and descriptors that ran out, a signal, a descriptor that this program closed.
+        let of_the_host = [
+            libc::ENOMEM,
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::EINTR,
+            libc::EAGAIN,
+            libc::EBADF,
+        ];
+        if of_the_host.contains(&errno) {
+            return Self::Call {
+                call: call.name(),
+                source: std::io::Error::from_raw_os_error(errno),
+            };
+        }
+        Self::fault(vcpu, Fault::Refused { call, errno })
+    }
+
+    /// One thing that KVM did not take.
+    pub(super) fn fault(vcpu: usize, what: Fault) -> Self {
+        let vcpu = u8::try_from(vcpu).unwrap_or(u8::MAX);
+        Self::State(vec![StateFault::at_start(vcpu, what)])
+    }
+
+    /// For `map_err` on a call of kvm-ioctls that is not about the state of a processor.
     pub(super) fn ioctl(call: &'static str) -> impl FnOnce(errno::Error) -> Self {
         move |error| Self::Call {
             call,
@@ -151,39 +143,75 @@ impl Failure {
     }
 }
 
+/// Faults in a line.
+fn describe(faults: &[StateFault]) -> String {
+    let one = |fault: &StateFault| match &fault.what {
+        Fault::Refused { call, errno } => {
+            let error = std::io::Error::from_raw_os_error(*errno);
+            format!("{} of vCPU {} failed: {error}", call.name(), fault.vcpu)
+        }
+        Fault::MsrRefused { index, value } => {
+            format!(
+                "KVM_SET_MSRS refused the value {value:#x} for MSR {index:#x} of vCPU {}",
+                fault.vcpu
+            )
+        }
+        Fault::NotKept { field, set, read } => {
+            format!(
+                "{field} of vCPU {} was set to {set:#x} and reads back as {read:#x}",
+                fault.vcpu
+            )
+        }
+    };
+    faults.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
 impl From<spec_model::chipset::ChipsetError> for Failure {
     fn from(error: spec_model::chipset::ChipsetError) -> Self {
         Self::BadScenario(error.to_string())
     }
 }
 
+/// Every failure is one of four things: something that the target lacks, and then which kind of lack
+/// it is; a difference; broken; or the run goes on, which it does not here.
 impl From<Failure> for Run {
     fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::NoSmm(_)
-            | Failure::NoShadowStack(_)
-            | Failure::NoMachineChecks
-            | Failure::CodeOnlySmram
-            | Failure::NoLocalApic(_)
-            | Failure::ParavirtualLongMode
-            | Failure::StateRefused
-            | Failure::ShadowNotKept
-            | Failure::NotKept { .. }
-            | Failure::MsrRefused { .. }
-            | Failure::HostRisk
-            | Failure::HostSetting
-            | Failure::NoMerging
-            | Failure::NoSavedStage2
-            | Failure::NoGuestCode(_)
-            | Failure::PageSize(_)
-            | Failure::NoHugePages
-            | Failure::NoDirtyRing
-            | Failure::ProcessorLacks(_)
-            | Failure::PvmGaveUp(_) => Self::Unsupported(failure.to_string()),
+        let text = failure.to_string();
+        Self::Unsupported(match failure {
+            Failure::Lacks(lack) => lack,
+            Failure::NoSmm(_) | Failure::NoMachineChecks | Failure::NoLocalApic(_) | Failure::NoDirtyRing => {
+                Lack::Capability { text }
+            }
+            Failure::NoShadowStack(_) | Failure::ProcessorLacks(_) => Lack::Cpuid { text },
+            Failure::CodeOnlySmram => Lack::Nature { text },
+            Failure::HostRisk | Failure::HostSetting => Lack::HostRisk { text },
+            Failure::NoMerging | Failure::PageSize(_) | Failure::NoHugePages => Lack::Host { text },
+            Failure::NoSavedStage2 | Failure::NoGuestCode(_) => Lack::Suite { text },
+            Failure::State(faults) => return Self::Done(Transcript::of_state_faults(faults)),
             Failure::Backing { .. }
             | Failure::BadScenario(_)
             | Failure::Call { .. }
-            | Failure::UnexpectedExit { .. } => Self::Broken(failure.to_string()),
+            | Failure::UnexpectedExit { .. } => return Self::Broken(text),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_fails_is_a_difference_unless_it_is_about_the_host() {
+        for call in HostCall::ALL {
+            for errno in [libc::EINVAL, libc::EIO, libc::EFAULT, libc::ENOTTY, libc::EPERM] {
+                let Run::Done(transcript) = Failure::of_errno(*call, 2, errno).into() else {
+                    panic!("{} with errno {errno} is no difference", call.name());
+                };
+                let what = Fault::Refused { call: *call, errno };
+                assert_eq!(transcript.state_faults, [StateFault::at_start(2, what)]);
+            }
+            let run: Run = Failure::of_errno(*call, 2, libc::ENOMEM).into();
+            assert!(matches!(run, Run::Broken(reason) if reason.contains(call.name())));
         }
     }
 }

@@ -9,6 +9,7 @@ use kvm_bindings::{
     KVM_MP_STATE_UNINITIALIZED, KVM_X86_QUIRK_LINT0_REENABLED, kvm_enable_cap, kvm_lapic_state,
 };
 use kvm_ioctls::{Cap, VmFd};
+use spec_model::host_state::HostCall;
 use spec_model::x86::local_apic::{LocalApic, Mode};
 
 use super::device::Device;
@@ -50,9 +51,9 @@ pub(super) fn create(device: &Device, vm: &VmFd) -> Result<(), Failure> {
         request.args[0] = argument;
         vm.enable_cap(&request)
     };
-    enable(KVM_CAP_SPLIT_IRQCHIP, 0).map_err(|_| Failure::NoLocalApic("KVM_CAP_SPLIT_IRQCHIP is refused"))?;
+    enable(KVM_CAP_SPLIT_IRQCHIP, 0).map_err(Failure::host(HostCall::EnableCap, 0))?;
     enable(KVM_CAP_DISABLE_QUIRKS, u64::from(KVM_X86_QUIRK_LINT0_REENABLED))
-        .map_err(Failure::ioctl("KVM_ENABLE_CAP of KVM_CAP_DISABLE_QUIRKS"))?;
+        .map_err(Failure::host(HostCall::EnableCap, 0))?;
     // Kernels before 5.8 do not have it and poll; that costs time only.
     let _ = enable(KVM_CAP_HALT_POLL, 0);
     Ok(())

@@ -6,7 +6,7 @@ use spec_model::defect::DefectSet;
 use spec_model::scenario::{Cpuid, Scenario};
 
 use super::super::Backend;
-use super::device::Device;
+use super::device::{Device, Paging};
 use super::failure::Failure;
 use super::local_apic;
 use super::memory::GuestMemory;
@@ -26,6 +26,9 @@ pub(super) struct Machine {
     pub(super) memory: GuestMemory,
     slots: Slots,
     cpuid: Cpuid,
+    paging: Paging,
+    /// Whether it has held a scenario, of which KVM and processor may remember translations.
+    loaded: bool,
     /// Whether the processors have local APICs.
     pub(super) has_apics: bool,
 }
@@ -55,6 +58,8 @@ impl Machine {
             memory,
             slots,
             cpuid: scenario.cpuid,
+            paging: device.paging,
+            loaded: false,
             has_apics,
         })
     }
@@ -73,6 +78,9 @@ impl Machine {
     /// # Errors
     /// If KVM refuses or does not keep a part of it.
     pub(super) fn load(&mut self, scenario: &Scenario) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.loaded, true) {
+            self.forget_translations()?;
+        }
         // Memory first: KVM_SET_SREGS reads page directory pointers from it.
         self.memory.load(&scenario.memory)?;
         let bridge = match &scenario.chipset {
@@ -85,6 +93,21 @@ impl Machine {
             vcpu.reset(state)?;
         }
         Ok(())
+    }
+
+    /// Makes KVM and the processor forget what they have made of the page tables in memory, which are
+    /// about to be written by this process: KVM does not see that.
+    ///
+    /// Shadow pages stay valid until the guest writes to the tables; CR3 loads and INVLPG
+    /// look again only at the tables that KVM lets the guest write to (Linux arch/x86/kvm/mmu/mmu.c,
+    /// kvm_mmu_sync_roots). With nested paging there are none, but the processor's TLB has what it has
+    /// read, and KVM_SET_SREGS flushes it only if a control register changes (arch/x86/kvm/regs.c or
+    /// x86.c, __set_sregs_common).
+    fn forget_translations(&mut self) -> Result<(), Failure> {
+        match self.paging {
+            Paging::Shadow => self.slots.forget_shadow_pages(&self.vm),
+            Paging::Nested => self.vcpus.iter_mut().try_for_each(Vcpu::leave_page_tables),
+        }
     }
 
     /// Lets something happen to the chipset, and makes KVM show memory as it is then.

@@ -1,10 +1,10 @@
 //! Machine checks: `KVM_X86_SETUP_MCE` and `KVM_X86_SET_MCE` (KVM API, 4.104 to 4.106).
 
-use std::io;
-
 use kvm_bindings::{KVMIO, kvm_x86_mce};
 use kvm_ioctls::{Cap, VcpuFd};
+use spec_model::host_state::HostCall;
 use spec_model::x86::machine_check::{CAPABILITIES, MCIP, RIPV, UNCORRECTED};
+use vmm_sys_util::errno;
 use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ref};
 use vmm_sys_util::{ioctl_ior_nr, ioctl_iow_nr};
 
@@ -20,7 +20,7 @@ ioctl_iow_nr!(KVM_X86_SET_MCE, KVMIO, 0x9e, kvm_x86_mce);
 ///
 /// # Errors
 /// If KVM refuses what it says it supports.
-pub(super) fn set_up(fd: &VcpuFd, device: &Device) -> Result<bool, Failure> {
+pub(super) fn set_up(fd: &VcpuFd, device: &Device, vcpu: usize) -> Result<bool, Failure> {
     const BANKS: u64 = 0xff;
     if !device.kvm.check_extension(Cap::Mce) {
         return Ok(false);
@@ -34,7 +34,7 @@ pub(super) fn set_up(fd: &VcpuFd, device: &Device) -> Result<bool, Failure> {
     // SAFETY: the ioctl reads one u64, which is what it is given.
     match unsafe { ioctl_with_ref(fd, KVM_X86_SETUP_MCE(), &CAPABILITIES) } {
         0 => Ok(true),
-        _ => Err(last_error("KVM_X86_SETUP_MCE")),
+        _ => Err(last_error(HostCall::SetUpMce, vcpu)),
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn set_up(fd: &VcpuFd, device: &Device) -> Result<bool, Failure> {
 ///
 /// # Errors
 /// If the ioctl fails.
-pub(super) fn raise(fd: &VcpuFd) -> Result<(), Failure> {
+pub(super) fn raise(fd: &VcpuFd, vcpu: usize) -> Result<(), Failure> {
     let error = kvm_x86_mce {
         status: UNCORRECTED,
         mcg_status: MCIP | RIPV,
@@ -52,13 +52,10 @@ pub(super) fn raise(fd: &VcpuFd) -> Result<(), Failure> {
     // SAFETY: the ioctl reads one `kvm_x86_mce`, which is what it is given.
     match unsafe { ioctl_with_ref(fd, KVM_X86_SET_MCE(), &error) } {
         0 => Ok(()),
-        _ => Err(last_error("KVM_X86_SET_MCE")),
+        _ => Err(last_error(HostCall::SetMce, vcpu)),
     }
 }
 
-fn last_error(call: &'static str) -> Failure {
-    Failure::Call {
-        call,
-        source: io::Error::last_os_error(),
-    }
+fn last_error(call: HostCall, vcpu: usize) -> Failure {
+    Failure::host(call, vcpu)(errno::Error::last())
 }

@@ -51,8 +51,10 @@ fn rewrite(device: &Device, machine: &mut Machine) -> Result<(), Failure> {
 
 /// Reads the state of every processor.
 fn save(device: &Device, machine: &mut Machine) -> Result<Vec<SavedVcpu>, Failure> {
-    let vcpus = machine.vcpus.iter_mut();
-    vcpus.map(|vcpu| SavedVcpu::read(vcpu.fd(), device)).collect()
+    let vcpus = machine.vcpus.iter_mut().enumerate();
+    vcpus
+        .map(|(number, vcpu)| SavedVcpu::read(vcpu.fd(), device, number))
+        .collect()
 }
 
 /// Puts memory, chipset and processors of `source` into `target`.

@@ -13,7 +13,9 @@ pub mod bare;
 mod device;
 mod exit;
 mod failure;
+mod features;
 mod host_events;
+mod lacks;
 mod local_apic;
 mod machine;
 mod machine_check;
@@ -37,7 +39,7 @@ use spec_model::scenario::{Action, AddressSpace, SYNC_POINTS, Scenario};
 
 pub use device::OpenError;
 
-use super::{Backend, Identity, Run, RunOptions, Target, other_architecture};
+use super::{Identity, Run, RunOptions, Target, other_architecture};
 use device::Device;
 use failure::Failure;
 use machine::Machine;
@@ -102,7 +104,10 @@ impl Kvm {
         }
         check(scenario, &self.device.identity)?;
         if let Some(reason) = self.device.identity.backend.cannot_run(scenario) {
-            return Ok(Run::Unsupported(reason.to_owned()));
+            return Ok(Run::Unsupported(reason));
+        }
+        if let Some(lack) = features::missing(scenario, &self.device.cpuid) {
+            return Ok(Run::Unsupported(lack));
         }
         if scenario.cpuid.shadow_stack {
             return Err(self.device.no_shadow_stack());
@@ -181,8 +186,8 @@ fn check(scenario: &Scenario, identity: &Identity) -> Result<(), Failure> {
         .vcpus
         .iter()
         .any(|vcpu| vcpu.efer & LONG_MODE_ACTIVE != 0);
-    if identity.backend == Backend::Pvm && starts_in_long_mode {
-        return Err(Failure::ParavirtualLongMode);
+    if starts_in_long_mode && let Some(lack) = lacks::long_mode(identity.backend) {
+        return Err(Failure::Lacks(lack));
     }
     match needs_smm(scenario) {
         Some(why) if !identity.smm => Err(Failure::NoSmm(why)),

@@ -12,6 +12,8 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, KvmNestedStateBuffer, VcpuFd, VmFd};
 use vmm_sys_util::errno;
 
+use spec_model::host_state::{Fault, HostCall};
+
 use super::device::Device;
 use super::failure::Failure;
 use super::special_registers::SpecialRegisters;
@@ -70,35 +72,43 @@ impl SavedVcpu {
     ///
     /// # Errors
     /// If an ioctl fails, as all do on a virtual machine that KVM has given up.
-    pub(super) fn read(fd: &VcpuFd, device: &Device) -> Result<Self, Failure> {
+    pub(super) fn read(fd: &VcpuFd, device: &Device, vcpu: usize) -> Result<Self, Failure> {
         let has = |capability| device.kvm.check_extension(capability);
-        let mp_state = fd.get_mp_state().map_err(Failure::ioctl("KVM_GET_MP_STATE"))?;
+        let mp_state = fd
+            .get_mp_state()
+            .map_err(Failure::host(HostCall::GetMpState, vcpu))?;
         let events = fd
             .get_vcpu_events()
-            .map_err(Failure::ioctl("KVM_GET_VCPU_EVENTS"))?;
+            .map_err(Failure::host(HostCall::GetVcpuEvents, vcpu))?;
         let mut nested = has(Cap::NestedState).then(|| Box::new(KvmNestedStateBuffer::empty()));
         if let Some(nested) = &mut nested {
             // The header counts even where it is all there is: it holds the GIF.
             fd.nested_state(nested)
-                .map_err(Failure::ioctl("KVM_GET_NESTED_STATE"))?;
+                .map_err(Failure::host(HostCall::GetNestedState, vcpu))?;
         }
         let lapic = match fd.get_lapic() {
             Ok(lapic) => Some(Box::new(lapic)),
             Err(error) if error.errno() == libc::EINVAL => None,
-            Err(error) => return Err(Failure::ioctl("KVM_GET_LAPIC")(error)),
+            Err(error) => return Err(Failure::host(HostCall::GetLapic, vcpu)(error)),
         };
         let xsave = has(Cap::Xsave).then(|| fd.get_xsave()).transpose();
         let xcrs = has(Cap::Xcrs).then(|| fd.get_xcrs()).transpose();
         Ok(Self {
             mp_state,
             events,
-            regs: fd.get_regs().map_err(Failure::ioctl("KVM_GET_REGS"))?,
-            special: SpecialRegisters::read(fd, device)?,
-            xsave: xsave.map_err(Failure::ioctl("KVM_GET_XSAVE"))?.map(Box::new),
-            xcrs: xcrs.map_err(Failure::ioctl("KVM_GET_XCRS"))?.map(Box::new),
-            debug_registers: fd.get_debug_regs().map_err(Failure::ioctl("KVM_GET_DEBUGREGS"))?,
+            regs: fd.get_regs().map_err(Failure::host(HostCall::GetRegs, vcpu))?,
+            special: SpecialRegisters::read(fd, device, vcpu)?,
+            xsave: xsave
+                .map_err(Failure::host(HostCall::GetXsave, vcpu))?
+                .map(Box::new),
+            xcrs: xcrs
+                .map_err(Failure::host(HostCall::GetXcrs, vcpu))?
+                .map(Box::new),
+            debug_registers: fd
+                .get_debug_regs()
+                .map_err(Failure::host(HostCall::GetDebugRegs, vcpu))?,
             lapic,
-            msrs: read_msrs(fd, &[&device.msr_indices[..], &BANK_MSRS].concat())?,
+            msrs: read_msrs(fd, vcpu, &[&device.msr_indices[..], &BANK_MSRS].concat())?,
             nested,
         })
     }
@@ -114,7 +124,7 @@ impl SavedVcpu {
     /// # Errors
     /// If KVM refuses what it reported itself.
     pub(super) fn rewrite(&self, fd: &mut VcpuFd, vcpu: usize) -> Result<(), Failure> {
-        self.write_special_registers(fd)?;
+        self.write_special_registers(fd, vcpu)?;
         self.write_rest(fd, vcpu)
     }
 
@@ -132,25 +142,26 @@ impl SavedVcpu {
             };
             in_smm.smi.smm = 1;
             fd.set_vcpu_events(&in_smm)
-                .map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))?;
+                .map_err(Failure::host(HostCall::SetVcpuEvents, vcpu))?;
         }
-        self.write_special_registers(fd)?;
+        self.write_special_registers(fd, vcpu)?;
         // After EFER: KVM checks the state against EFER.SVME (Linux
         // arch/x86/kvm/svm/nested.c, svm_set_nested_state).
         if let Some(nested) = &self.nested {
             fd.set_nested_state(nested)
-                .map_err(Failure::ioctl("KVM_SET_NESTED_STATE"))?;
+                .map_err(Failure::host(HostCall::SetNestedState, vcpu))?;
         }
         self.write_rest(fd, vcpu)
     }
 
-    fn write_special_registers(&self, fd: &mut VcpuFd) -> Result<(), Failure> {
-        self.special.write(fd)?;
+    fn write_special_registers(&self, fd: &mut VcpuFd, vcpu: usize) -> Result<(), Failure> {
+        self.special.write(fd, vcpu)?;
         // Without an in-kernel APIC, KVM_RUN takes CR8 from here (KVM API 5, `cr8`).
         fd.get_kvm_run().cr8 = self.special.cr8();
         // The APIC base, with the mode of the APIC, is in the special registers.
         if let Some(lapic) = &self.lapic {
-            fd.set_lapic(lapic).map_err(Failure::ioctl("KVM_SET_LAPIC"))?;
+            fd.set_lapic(lapic)
+                .map_err(Failure::host(HostCall::SetLapic, vcpu))?;
         }
         Ok(())
     }
@@ -160,36 +171,38 @@ impl SavedVcpu {
     /// `__set_regs`), and before the MP state, because KVM refuses some of its values by
     /// whether the processor is in SMM (`kvm_arch_vcpu_ioctl_set_mpstate`).
     fn write_rest(&self, fd: &VcpuFd, vcpu: usize) -> Result<(), Failure> {
-        fd.set_regs(&self.regs).map_err(Failure::ioctl("KVM_SET_REGS"))?;
+        fd.set_regs(&self.regs)
+            .map_err(Failure::host(HostCall::SetRegs, vcpu))?;
         if let Some(xsave) = &self.xsave {
             // SAFETY: the structure has the 4096 bytes that KVM reads as long as the process
             // has asked for no dynamic feature (arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM), which
             // this program never does (KVM API, KVM_SET_XSAVE).
-            unsafe { fd.set_xsave(xsave) }.map_err(Failure::ioctl("KVM_SET_XSAVE"))?;
+            unsafe { fd.set_xsave(xsave) }.map_err(Failure::host(HostCall::SetXsave, vcpu))?;
         }
         if let Some(xcrs) = &self.xcrs {
-            fd.set_xcrs(xcrs).map_err(Failure::ioctl("KVM_SET_XCRS"))?;
+            fd.set_xcrs(xcrs)
+                .map_err(Failure::host(HostCall::SetXcrs, vcpu))?;
         }
         write_msrs(fd, vcpu, &self.msrs)?;
         fd.set_debug_regs(&self.debug_registers)
-            .map_err(Failure::ioctl("KVM_SET_DEBUGREGS"))?;
+            .map_err(Failure::host(HostCall::SetDebugRegs, vcpu))?;
         match fd.set_vcpu_events(&self.events) {
-            Err(error) if self.may_be_refused(error) => Self::set_events(fd, &self.without_smi())?,
-            outcome => outcome.map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))?,
+            Err(error) if self.may_be_refused(error) => Self::set_events(fd, vcpu, &self.without_smi())?,
+            outcome => outcome.map_err(Failure::host(HostCall::SetVcpuEvents, vcpu))?,
         }
         match fd.set_mp_state(self.mp_state) {
             Err(error) if self.may_be_refused(error) => {
-                Self::set_events(fd, &self.without_smi())?;
+                Self::set_events(fd, vcpu, &self.without_smi())?;
                 fd.set_mp_state(self.mp_state)
             }
             outcome => outcome,
         }
-        .map_err(Failure::ioctl("KVM_SET_MP_STATE"))
+        .map_err(Failure::host(HostCall::SetMpState, vcpu))
     }
 
-    fn set_events(fd: &VcpuFd, events: &kvm_vcpu_events) -> Result<(), Failure> {
+    fn set_events(fd: &VcpuFd, vcpu: usize, events: &kvm_vcpu_events) -> Result<(), Failure> {
         fd.set_vcpu_events(events)
-            .map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))
+            .map_err(Failure::host(HostCall::SetVcpuEvents, vcpu))
     }
 
     /// Whether an error of the setter of the event state or the MP state may be about an SMI
@@ -215,7 +228,7 @@ impl SavedVcpu {
 
 /// Those of `indices` that this processor has, with their values. KVM_GET_MSRS stops at the
 /// first one that it does not have.
-fn read_msrs(fd: &VcpuFd, indices: &[u32]) -> Result<Vec<kvm_msr_entry>, Failure> {
+fn read_msrs(fd: &VcpuFd, vcpu: usize, indices: &[u32]) -> Result<Vec<kvm_msr_entry>, Failure> {
     let wanted: Vec<(u32, u64)> = indices
         .iter()
         .filter(|index| !LEFT_ALONE.contains(index))
@@ -227,7 +240,7 @@ fn read_msrs(fd: &VcpuFd, indices: &[u32]) -> Result<Vec<kvm_msr_entry>, Failure
         let mut msrs = msr_list(rest)?;
         let count = fd
             .get_msrs(&mut msrs)
-            .map_err(Failure::ioctl("KVM_GET_MSRS"))?
+            .map_err(Failure::host(HostCall::GetMsrs, vcpu))?
             .min(rest.len());
         read.extend(msrs.as_slice().iter().take(count));
         rest = rest.get(count + 1..).unwrap_or_default();
@@ -242,17 +255,19 @@ fn write_msrs(fd: &VcpuFd, vcpu: usize, entries: &[kvm_msr_entry]) -> Result<(),
     while !rest.is_empty() {
         let wanted: Vec<(u32, u64)> = rest.iter().map(|entry| (entry.index, entry.data)).collect();
         let msrs = msr_list(&wanted)?;
-        let count = fd.set_msrs(&msrs).map_err(Failure::ioctl("KVM_SET_MSRS"))?;
+        let count = fd
+            .set_msrs(&msrs)
+            .map_err(Failure::host(HostCall::SetMsrs, vcpu))?;
         let Some(refused) = rest.get(count) else {
             return Ok(());
         };
-        let there = read_msrs(fd, &[refused.index])?;
+        let there = read_msrs(fd, vcpu, &[refused.index])?;
         if there.first().map(|entry| entry.data) != Some(refused.data) {
-            return Err(Failure::MsrRefused {
-                vcpu,
+            let what = Fault::MsrRefused {
                 index: refused.index,
                 value: refused.data,
-            });
+            };
+            return Err(Failure::fault(vcpu, what));
         }
         rest = rest.get(count + 1..).unwrap_or_default();
     }

@@ -1,15 +1,17 @@
 //! One run: the schedule, the stops and what is observed at each.
 
+use spec_model::host_state::StateFault;
 use spec_model::scenario::{PointId, PointKind, SYNC_PORT, Scenario};
 use spec_model::transcript::{Access, AccessSpace, Observation, STACK_SLOTS, Stop, Transcript};
 use spec_model::x86::save_area::{SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
 use spec_model::x86::segment::SegmentName;
 use spec_model::x86::state::VcpuState;
 
-use super::super::{Backend, Mode};
+use super::super::Mode;
 use super::device::Device;
 use super::exit::{Exit, InternalError};
 use super::failure::Failure;
+use super::lacks;
 use super::local_apic::Activity;
 use super::machine::Machine;
 use super::tick::Tick;
@@ -35,6 +37,8 @@ pub(super) struct Session<'a> {
     pub(super) reached: Vec<u32>,
     accesses: Vec<Access>,
     observations: Vec<Observation>,
+    /// What the host set in vain.
+    state_faults: Vec<StateFault>,
     reusable: bool,
     /// Ends a KVM_RUN that sleeps; only with local APICs.
     tick: Option<Tick>,
@@ -104,6 +108,7 @@ pub(super) fn run(
         reached: vec![0; scenario.points.len()],
         accesses: Vec::new(),
         observations: Vec::new(),
+        state_faults: Vec::new(),
         reusable: true,
         scenario,
         machine,
@@ -112,7 +117,10 @@ pub(super) fn run(
         mode,
         given_up: false,
     };
-    session.run()?;
+    let run = session.run();
+    // A machine in which a call failed is not used again, and the run is over.
+    session.reusable &= run.is_ok();
+    session.note_faults(run)?;
     let (memory_changes, smm_memory_changes) = session.machine.memory.changes();
     Ok(Ended {
         transcript: Transcript {
@@ -120,6 +128,7 @@ pub(super) fn run(
             memory_changes,
             smm_memory_changes,
             stage2: None,
+            state_faults: session.state_faults,
         },
         reusable: session.reusable,
     })
@@ -147,10 +156,33 @@ impl Session<'_> {
         }
     }
 
+    /// Takes state that KVM did not take, or does not tell, for something that was seen in the run.
+    ///
+    /// # Errors
+    /// If something else failed, or KVM has given the machine up: then every call on it fails, which
+    /// is no news.
+    pub(super) fn note_faults(&mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        let Err(Failure::State(faults)) = outcome else {
+            return outcome;
+        };
+        if self.given_up {
+            return Err(Failure::Call {
+                call: "a call on a virtual machine that KVM has given up",
+                source: std::io::Error::from_raw_os_error(libc::EIO),
+            });
+        }
+        let after = self.observations.len().checked_sub(1);
+        let after = after.and_then(|index| u32::try_from(index).ok());
+        let faults = faults.into_iter().map(|fault| StateFault { after, ..fault });
+        self.state_faults.extend(faults);
+        Ok(())
+    }
+
     /// What becomes of the processor that stopped, and what the host does there.
     fn go_on_after(&mut self, vcpu: u8, stop: Stop) -> Result<(), Failure> {
         self.parts[usize::from(vcpu)] = match stop {
             Stop::Sync(_) => Part::Running,
+            Stop::Halted(Some(_)) if self.exception_waits() => Part::Running,
             Stop::Halted(Some(_)) => Part::Halted {
                 nmi: false,
                 smi: false,
@@ -172,6 +204,13 @@ impl Session<'_> {
             self.save_and_restore()?;
         }
         Ok(())
+    }
+
+    /// Whether the processor that stopped last has an exception to take, as after a single step of
+    /// HLT: then it goes on.
+    fn exception_waits(&self) -> bool {
+        let state = self.observations.last().and_then(|seen| seen.state.as_ref());
+        state.is_some_and(|state| state.events.exception.is_some())
     }
 
     /// A machine check that shuts a processor down leaves a request in KVM that nothing but
@@ -358,9 +397,7 @@ impl Session<'_> {
             stopped,
             Stopped::InternalError(_) | Stopped::EntryFailed | Stopped::RunFailed(_)
         );
-        if self.device.identity.backend == Backend::Pvm {
-            self.refuse_pvm_failure(&stopped, state.as_ref())?;
-        }
+        self.refuse_what_is_lacking(&stopped, state.as_ref())?;
         let stop = match stopped {
             Stopped::Sync(point) => Stop::Sync(point),
             Stopped::Halted => Stop::Halted(state.as_ref().and_then(|state| self.halt_point(state))),
@@ -429,25 +466,20 @@ impl Session<'_> {
             .collect()
     }
 
-    /// The PVM backend emulates most of what the guest does, and says so when it cannot.
-    fn refuse_pvm_failure(&self, stopped: &Stopped, state: Option<&VcpuState>) -> Result<(), Failure> {
-        let what = match stopped {
-            Stopped::InternalError(error) => match error.suberror {
-                1 => "KVM_EXIT_INTERNAL_ERROR suberror 1 (emulation)".to_owned(),
-                other => format!("KVM_EXIT_INTERNAL_ERROR suberror {other}"),
-            },
-            Stopped::RunFailed(errno) => format!("KVM_RUN failed with errno {errno}"),
-            _ => return Ok(()),
+    /// KVM gave up on something that its backend is listed to lack.
+    fn refuse_what_is_lacking(&self, stopped: &Stopped, state: Option<&VcpuState>) -> Result<(), Failure> {
+        let (Stopped::InternalError(error), Some(state)) = (stopped, state) else {
+            return Ok(());
         };
-        let place = state.map_or_else(String::new, |state| {
-            let bytes = match stopped {
-                Stopped::InternalError(error) if !error.instruction.is_empty() => error.instruction.clone(),
-                _ => self.instruction_bytes(state),
-            };
-            let hex: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!(" at rip {:#x}, instruction bytes {}", state.rip, hex.join(" "))
-        });
-        Err(Failure::PvmGaveUp(what + &place))
+        let bytes = match error.instruction.as_slice() {
+            [] => self.instruction_bytes(state),
+            known => known.to_vec(),
+        };
+        let backend = self.device.identity.backend;
+        match lacks::of_internal_error(backend, error.suberror, state, &bytes) {
+            Some(lack) => Err(Failure::Lacks(lack)),
+            None => Ok(()),
+        }
     }
 
     /// The bytes at CS:RIP, with linear taken for guest-physical addresses.

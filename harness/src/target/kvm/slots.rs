@@ -43,6 +43,29 @@ impl Slots {
         }
     }
 
+    /// Deletes the smallest slot, so that KVM forgets all shadow pages; [`Self::apply`] creates the slot
+    /// again. No processor may be running.
+    ///
+    /// The deletion of any slot invalidates what KVM has made of the guest's page tables, in all slots
+    /// and both address spaces (KVM API, KVM_CAP_DISABLE_QUIRKS2, KVM_X86_QUIRK_SLOT_ZAP_ALL, a quirk
+    /// that is on unless userspace switches it off).
+    ///
+    /// # Errors
+    /// If KVM refuses.
+    pub(super) fn forget_shadow_pages(&mut self, vm: &VmFd) -> Result<(), Failure> {
+        let all = (0u32..).zip(&mut self.spaces);
+        let ends = all.filter_map(|(space, slots)| {
+            let place = (0..slots.len()).min_by_key(|place| slots[*place].piece.size)?;
+            Some((space, slots, place))
+        });
+        let Some((space, slots, place)) = ends.min_by_key(|(_, slots, place)| slots[*place].piece.size)
+        else {
+            return Ok(());
+        };
+        let slot = slots.swap_remove(place);
+        delete(vm, space, slot)
+    }
+
     /// Makes the slots what regions and chipset say: deletes those that are wrong, then
     /// creates those that are missing. No processor may be running.
     ///
@@ -60,15 +83,7 @@ impl Slots {
             let view = View::data(space == 1);
             let wanted = pieces(memory, view);
             for slot in slots.extract_if(.., |slot| !wanted.contains(&slot.piece)) {
-                set(
-                    vm,
-                    space,
-                    slot.number,
-                    Piece {
-                        size: 0,
-                        ..slot.piece
-                    },
-                )?;
+                delete(vm, space, slot)?;
             }
             for piece in wanted {
                 if slots.iter().any(|slot| slot.piece == piece) {
@@ -126,6 +141,19 @@ fn pieces(memory: &GuestMemory, view: View) -> Vec<Piece> {
         }));
     }
     pieces
+}
+
+/// A slot of size 0 is one that is deleted (KVM API, KVM_SET_USER_MEMORY_REGION).
+fn delete(vm: &VmFd, space: u32, slot: Slot) -> Result<(), Failure> {
+    set(
+        vm,
+        space,
+        slot.number,
+        Piece {
+            size: 0,
+            ..slot.piece
+        },
+    )
 }
 
 fn set(vm: &VmFd, space: u32, number: u16, piece: Piece) -> Result<(), Failure> {

@@ -5,12 +5,13 @@
 //! of PAE paging, which a processor loads with CR3 and keeps; without it they are loaded from
 //! memory once more, where they may have changed since.
 
-use std::io;
-
 use kvm_bindings::{KVM_CAP_SREGS2, KVMIO, kvm_sregs, kvm_sregs2};
 use kvm_ioctls::VcpuFd;
+use vmm_sys_util::errno;
 use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ref};
 use vmm_sys_util::{ioctl_ior_nr, ioctl_iow_nr};
+
+use spec_model::host_state::HostCall;
 
 use super::device::Device;
 use super::failure::Failure;
@@ -31,15 +32,15 @@ impl SpecialRegisters {
     ///
     /// # Errors
     /// If the ioctl fails.
-    pub(super) fn read(fd: &VcpuFd, device: &Device) -> Result<Self, Failure> {
+    pub(super) fn read(fd: &VcpuFd, device: &Device, vcpu: usize) -> Result<Self, Failure> {
         if device.kvm.check_extension_raw(KVM_CAP_SREGS2.into()) <= 0 {
-            let plain = fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+            let plain = fd.get_sregs().map_err(Failure::host(HostCall::GetSregs, vcpu))?;
             return Ok(Self::Plain(Box::new(plain)));
         }
         let mut registers = Box::new(kvm_sregs2::default());
         // SAFETY: the ioctl writes one `kvm_sregs2`, which is what it is given.
         if unsafe { ioctl_with_mut_ref(fd, KVM_GET_SREGS2(), registers.as_mut()) } != 0 {
-            return Err(last_error("KVM_GET_SREGS2"));
+            return Err(last_error(HostCall::GetSregs2, vcpu));
         }
         Ok(Self::WithPointers(registers))
     }
@@ -48,14 +49,16 @@ impl SpecialRegisters {
     ///
     /// # Errors
     /// If KVM refuses what it reported itself.
-    pub(super) fn write(&self, fd: &VcpuFd) -> Result<(), Failure> {
+    pub(super) fn write(&self, fd: &VcpuFd, vcpu: usize) -> Result<(), Failure> {
         match self {
-            Self::Plain(plain) => fd.set_sregs(plain).map_err(Failure::ioctl("KVM_SET_SREGS")),
+            Self::Plain(plain) => fd
+                .set_sregs(plain)
+                .map_err(Failure::host(HostCall::SetSregs, vcpu)),
             Self::WithPointers(registers) => {
                 // SAFETY: the ioctl reads one `kvm_sregs2`, which is what it is given.
                 match unsafe { ioctl_with_ref(fd, KVM_SET_SREGS2(), registers.as_ref()) } {
                     0 => Ok(()),
-                    _ => Err(last_error("KVM_SET_SREGS2")),
+                    _ => Err(last_error(HostCall::SetSregs2, vcpu)),
                 }
             }
         }
@@ -70,9 +73,6 @@ impl SpecialRegisters {
     }
 }
 
-fn last_error(call: &'static str) -> Failure {
-    Failure::Call {
-        call,
-        source: io::Error::last_os_error(),
-    }
+fn last_error(call: HostCall, vcpu: usize) -> Failure {
+    Failure::host(call, vcpu)(errno::Error::last())
 }

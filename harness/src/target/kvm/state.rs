@@ -5,6 +5,7 @@ use kvm_bindings::{
     KVM_X86_SHADOW_INT_MOV_SS, KVM_X86_SHADOW_INT_STI, kvm_debugregs, kvm_dtable, kvm_regs, kvm_segment,
     kvm_sregs, kvm_vcpu_events,
 };
+use spec_model::host_state::same_shadow;
 use spec_model::x86::field::{FIELDS, Field};
 use spec_model::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
 use spec_model::x86::state::{
@@ -178,20 +179,23 @@ fn from_shadow_bits(bits: u8) -> Shadow {
     }
 }
 
-/// The first field in which what KVM reports differs, in a way that software can observe,
-/// from what was set.
+/// The fields in which what KVM reports differs, in a way that software can observe, from what was
+/// set, with both values.
 ///
 /// Both kinds of shadow count as the same, since SVM does not tell them apart.
-pub(super) fn first_difference(set: &VcpuState, read: &VcpuState) -> Option<&'static Field> {
+pub(super) fn differences(set: &VcpuState, read: &VcpuState) -> Vec<(&'static Field, u64, u64)> {
     let mut set = not_present_is_unusable(set.clone()).observable();
     let read = not_present_is_unusable(read.clone()).observable();
-    if set.events.shadow != Shadow::None && read.events.shadow != Shadow::None {
+    if same_shadow(set.events.shadow, read.events.shadow) {
         set.events.shadow = read.events.shadow;
     }
     if set == read {
-        return None;
+        return Vec::new();
     }
-    FIELDS.iter().find(|field| field.read(&set) != field.read(&read))
+    let differing = FIELDS
+        .iter()
+        .map(|field| (field, field.read(&set), field.read(&read)));
+    differing.filter(|(_, set, read)| set != read).collect()
 }
 
 /// A descriptor that is not present cannot be loaded, so a register that says "not present"
@@ -318,7 +322,7 @@ mod tests {
         load_sregs(&mut back, &sregs(&state, 0xfee0_0900));
         load_debug_registers(&mut back, &debug_registers(&state));
         assert_eq!(back, state);
-        assert_eq!(first_difference(&state, &back).map(|field| field.name), None);
+        assert!(differences(&state, &back).is_empty());
     }
 
     #[test]
@@ -327,8 +331,9 @@ mod tests {
         for field in FIELDS.iter().filter(|field| !field.name.contains('.')) {
             let mut changed = state.clone();
             field.write(&mut changed, field.read(&state) ^ 1);
-            let found = first_difference(&state, &changed).map(|field| field.name);
-            assert_eq!(found, Some(field.name));
+            let found = differences(&state, &changed);
+            let names: Vec<&str> = found.iter().map(|(field, ..)| field.name).collect();
+            assert!(names.contains(&field.name), "{}: {names:?}", field.name);
         }
     }
 

@@ -1,18 +1,21 @@
 //! One virtual processor: setting and observing its whole state.
 
-use std::collections::HashSet;
-
 use kvm_bindings::{Msrs, kvm_mp_state, kvm_msr_entry};
 use kvm_ioctls::{VcpuFd, VmFd};
+use spec_model::host_state::{Fault, HostCall, StateFault, same_shadow};
 use spec_model::scenario::PROCESSOR_SIGNATURE;
+use spec_model::x86::field::Field;
 use spec_model::x86::machine_check::{MC0_STATUS, MCG_STATUS};
 use spec_model::x86::state::{EventState, Shadow, VcpuState};
 
+use super::super::Backend;
 use super::device::Device;
 use super::exit::{self, Exit};
 use super::failure::Failure;
+use super::lacks;
 use super::local_apic::{self, Activity};
 use super::machine_check;
+use super::memory::PAGE;
 use super::state;
 
 const IA32_SMBASE: u32 = 0x9e;
@@ -39,9 +42,6 @@ const STATE_MSRS: [u32; 8] = [
 /// among them: SVM without LBR virtualization complains in the kernel log about each write.
 const OTHER_MSRS: [u32; 6] = [0x34, 0x174, 0x175, 0x176, 0x277, 0xc000_0103];
 
-/// Initial states that a processor remembers as checked. Curated cases share a handful.
-const CHECKED_STATES: usize = 64;
-
 /// A virtual processor.
 pub(super) struct Vcpu {
     fd: VcpuFd,
@@ -61,8 +61,8 @@ pub(super) struct Vcpu {
     smi_raised: bool,
     /// When its state was last read, it was in an SMM inside an NMI.
     inside_nmi: bool,
-    /// Initial states that KVM is known to keep.
-    checked: HashSet<VcpuState>,
+    /// What the KVM is, which says what it is listed to lack.
+    backend: Backend,
 }
 
 impl Vcpu {
@@ -81,12 +81,12 @@ impl Vcpu {
             .create_vcpu(index as u64)
             .map_err(Failure::ioctl("KVM_CREATE_VCPU"))?;
         fd.set_cpuid2(&guest_cpuid(device, index, long_mode))
-            .map_err(Failure::ioctl("KVM_SET_CPUID2"))?;
-        let machine_checks = machine_check::set_up(&fd, device)?;
-        let sregs = fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
-        let observed = existing_msrs(&fd, &STATE_MSRS)?;
+            .map_err(Failure::host(HostCall::SetCpuid2, index))?;
+        let machine_checks = machine_check::set_up(&fd, device, index)?;
+        let sregs = fd.get_sregs().map_err(Failure::host(HostCall::GetSregs, index))?;
+        let observed = existing_msrs(&fd, index, &STATE_MSRS)?;
         let mut initial = observed.clone();
-        initial.extend(existing_msrs(&fd, &OTHER_MSRS)?);
+        initial.extend(existing_msrs(&fd, index, &OTHER_MSRS)?);
         Ok(Self {
             fd,
             index,
@@ -98,7 +98,7 @@ impl Vcpu {
             initial_msrs: msr_list(&initial)?,
             smi_raised: false,
             inside_nmi: false,
-            checked: HashSet::new(),
+            backend: device.identity.backend,
         })
     }
 
@@ -131,24 +131,33 @@ impl Vcpu {
             ..VcpuState::default()
         };
         self.inside_nmi = state.events.smm_inside_nmi;
-        let regs = self.fd.get_regs().map_err(Failure::ioctl("KVM_GET_REGS"))?;
+        let regs = self
+            .fd
+            .get_regs()
+            .map_err(Failure::host(HostCall::GetRegs, self.index))?;
         state::load_regs(&mut state, &regs);
-        let sregs = self.fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+        let sregs = self
+            .fd
+            .get_sregs()
+            .map_err(Failure::host(HostCall::GetSregs, self.index))?;
         state::load_sregs(&mut state, &sregs);
         let debug = self
             .fd
             .get_debug_regs()
-            .map_err(Failure::ioctl("KVM_GET_DEBUGREGS"))?;
+            .map_err(Failure::host(HostCall::GetDebugRegs, self.index))?;
         state::load_debug_registers(&mut state, &debug);
         self.fd
             .get_msrs(&mut self.state_msrs)
-            .map_err(Failure::ioctl("KVM_GET_MSRS"))?;
+            .map_err(Failure::host(HostCall::GetMsrs, self.index))?;
         for entry in self.state_msrs.as_slice() {
             load_msr(&mut state, entry.index, entry.data);
         }
         if self.has_apic {
             let activity = self.activity()?;
-            let page = self.fd.get_lapic().map_err(Failure::ioctl("KVM_GET_LAPIC"))?;
+            let page = self
+                .fd
+                .get_lapic()
+                .map_err(Failure::host(HostCall::GetLapic, self.index))?;
             state.apic = Some(Box::new(local_apic::load(&page, sregs.apic_base, activity)));
         }
         Ok(state)
@@ -163,7 +172,7 @@ impl Vcpu {
         let state = self
             .fd
             .get_mp_state()
-            .map_err(Failure::ioctl("KVM_GET_MP_STATE"))?;
+            .map_err(Failure::host(HostCall::GetMpState, self.index))?;
         Ok(Activity::from_mp_state(state.mp_state))
     }
 
@@ -175,7 +184,7 @@ impl Vcpu {
         let events = self
             .fd
             .get_vcpu_events()
-            .map_err(Failure::ioctl("KVM_GET_VCPU_EVENTS"))?;
+            .map_err(Failure::host(HostCall::GetVcpuEvents, self.index))?;
         Ok(state::from_events(&events))
     }
 
@@ -215,7 +224,7 @@ impl Vcpu {
         };
         self.fd
             .set_mp_state(state)
-            .map_err(Failure::ioctl("KVM_SET_MP_STATE"))?;
+            .map_err(Failure::host(HostCall::SetMpState, self.index))?;
         self.check_kept(wanted)
     }
 
@@ -228,31 +237,46 @@ impl Vcpu {
         Ok(())
     }
 
-    /// Reads the state back and compares it with what was set. That costs as much as an
-    /// observation, and what KVM keeps of a value does not depend on what ran before, so
-    /// each initial state is checked once.
+    /// Reads the state back and compares it with what was set, before every run: what KVM keeps may
+    /// depend on what ran before, and a field that the payload overwrites before the first point would
+    /// not show.
     fn check_kept(&mut self, wanted: &VcpuState) -> Result<(), Failure> {
-        if self.checked.contains(wanted) {
+        let read = self.state()?;
+        let faults = self.not_kept(&state::differences(wanted, &read));
+        if faults.is_empty() {
             return Ok(());
         }
-        let read = self.state()?;
-        match state::first_difference(wanted, &read) {
-            None => {}
-            Some(field) if field.name.starts_with("shadow.") => return Err(Failure::ShadowNotKept),
-            Some(field) => {
-                return Err(Failure::NotKept {
-                    vcpu: self.index,
-                    field: field.name,
-                    set: field.read(wanted),
-                    read: field.read(&read),
-                });
-            }
+        Err(lacks::failure(self.backend, faults))
+    }
+
+    fn not_kept(&self, differences: &[(&'static Field, u64, u64)]) -> Vec<StateFault> {
+        let vcpu = u8::try_from(self.index).unwrap_or(u8::MAX);
+        let fault = |(field, set, read): &(&'static Field, u64, u64)| {
+            let field = field.name.to_owned();
+            let (set, read) = (*set, *read);
+            StateFault::at_start(vcpu, Fault::NotKept { field, set, read })
+        };
+        differences.iter().map(fault).collect()
+    }
+
+    /// Changes one field of the state, and reads it back.
+    ///
+    /// # Errors
+    /// If KVM refuses the value, does not keep it, or does not tell its state.
+    pub(super) fn set_field(&mut self, field: &'static Field, value: u64) -> Result<(), Failure> {
+        let before = self.state()?;
+        let mut after = before.clone();
+        field.write(&mut after, value);
+        self.change(&before, &after)?;
+        let mut read = self.state()?;
+        if same_shadow(read.events.shadow, after.events.shadow) {
+            read.events.shadow = after.events.shadow;
         }
-        if self.checked.len() >= CHECKED_STATES {
-            self.checked.clear();
+        let (set, read) = (field.read(&after), field.read(&read));
+        if set == read {
+            return Ok(());
         }
-        self.checked.insert(wanted.clone());
-        Ok(())
+        Err(lacks::failure(self.backend, self.not_kept(&[(field, set, read)])))
     }
 
     /// Changes the state from `before`, which is what it is, to `after`, with the setters
@@ -260,7 +284,7 @@ impl Vcpu {
     ///
     /// # Errors
     /// If KVM refuses a value.
-    pub(super) fn change(&mut self, before: &VcpuState, after: &VcpuState) -> Result<(), Failure> {
+    fn change(&mut self, before: &VcpuState, after: &VcpuState) -> Result<(), Failure> {
         if before.events != after.events {
             self.set_events(&after.events)?;
         }
@@ -290,17 +314,31 @@ impl Vcpu {
         set_msrs(&self.fd, self.index, &msrs)
     }
 
-    /// Puts a shadow in force; nothing else is read or set.
+    /// Puts a shadow in force, and reads it back; nothing else is read or set.
     ///
     /// # Errors
-    /// If an ioctl fails.
+    /// If an ioctl fails, or the shadow is not kept.
     pub(super) fn set_shadow(&mut self, shadow: Shadow) -> Result<(), Failure> {
         let before = self.events()?;
         let after = EventState { shadow, ..before };
-        if before == after {
+        if before != after {
+            self.set_events(&after)?;
+        }
+        let kept = self.events()?.shadow;
+        if same_shadow(kept, shadow) {
             return Ok(());
         }
-        self.set_events(&after)
+        let (name, set) = match shadow {
+            Shadow::None if kept == Shadow::Sti => ("shadow.sti", 0),
+            Shadow::None => ("shadow.mov-ss", 0),
+            Shadow::Sti => ("shadow.sti", 1),
+            Shadow::MovSs => ("shadow.mov-ss", 1),
+        };
+        let differences: Vec<_> = Field::named(name)
+            .map(|field| (field, set, 1 - set))
+            .into_iter()
+            .collect();
+        Err(lacks::failure(self.backend, self.not_kept(&differences)))
     }
 
     /// Raises an NMI.
@@ -308,7 +346,7 @@ impl Vcpu {
     /// # Errors
     /// If the ioctl fails.
     pub(super) fn nmi(&mut self) -> Result<(), Failure> {
-        self.fd.nmi().map_err(Failure::ioctl("KVM_NMI"))
+        self.fd.nmi().map_err(Failure::host(HostCall::Nmi, self.index))
     }
 
     /// Raises an SMI.
@@ -317,7 +355,7 @@ impl Vcpu {
     /// If the ioctl fails.
     pub(super) fn smi(&mut self) -> Result<(), Failure> {
         self.smi_raised = true;
-        self.fd.smi().map_err(Failure::ioctl("KVM_SMI"))
+        self.fd.smi().map_err(Failure::host(HostCall::Smi, self.index))
     }
 
     /// Raises a machine check.
@@ -328,7 +366,7 @@ impl Vcpu {
         if !self.machine_checks {
             return Err(Failure::NoMachineChecks);
         }
-        machine_check::raise(&self.fd)
+        machine_check::raise(&self.fd, self.index)
     }
 
     /// Enters the guest and waits for it to come out.
@@ -356,13 +394,24 @@ impl Vcpu {
     fn set_events(&mut self, events: &EventState) -> Result<(), Failure> {
         self.fd
             .set_vcpu_events(&state::events(events, self.smm))
-            .map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))
+            .map_err(Failure::host(HostCall::SetVcpuEvents, self.index))
+    }
+
+    /// Sets CR3 to another value than it has, so that the next KVM_RUN begins with a flush of the TLB,
+    /// whatever a reset sets it to in between.
+    ///
+    /// # Errors
+    /// If an ioctl fails.
+    pub(super) fn leave_page_tables(&mut self) -> Result<(), Failure> {
+        let mut sregs = self.fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+        sregs.cr3 ^= PAGE as u64;
+        self.fd.set_sregs(&sregs).map_err(Failure::ioctl("KVM_SET_SREGS"))
     }
 
     fn set_sregs(&mut self, state: &VcpuState) -> Result<(), Failure> {
         self.fd
             .set_sregs(&state::sregs(state, self.base_for(state)))
-            .map_err(Failure::initial_state)?;
+            .map_err(Failure::host(HostCall::SetSregs, self.index))?;
         // Without an in-kernel APIC, KVM_RUN takes CR8 from here (KVM API 5, `cr8`).
         self.fd.get_kvm_run().cr8 = state.cr8;
         Ok(())
@@ -378,21 +427,26 @@ impl Vcpu {
         let Some(apic) = state.apic.as_deref().filter(|_| self.has_apic) else {
             return Ok(());
         };
-        let mut page = self.fd.get_lapic().map_err(Failure::ioctl("KVM_GET_LAPIC"))?;
+        let mut page = self
+            .fd
+            .get_lapic()
+            .map_err(Failure::host(HostCall::GetLapic, self.index))?;
         local_apic::store(apic, &mut page);
-        self.fd.set_lapic(&page).map_err(Failure::ioctl("KVM_SET_LAPIC"))
+        self.fd
+            .set_lapic(&page)
+            .map_err(Failure::host(HostCall::SetLapic, self.index))
     }
 
     fn set_regs(&mut self, state: &VcpuState) -> Result<(), Failure> {
         self.fd
             .set_regs(&state::regs(state))
-            .map_err(Failure::ioctl("KVM_SET_REGS"))
+            .map_err(Failure::host(HostCall::SetRegs, self.index))
     }
 
     fn set_debug_registers(&mut self, state: &VcpuState) -> Result<(), Failure> {
         self.fd
             .set_debug_regs(&state::debug_registers(state))
-            .map_err(Failure::ioctl("KVM_SET_DEBUGREGS"))
+            .map_err(Failure::host(HostCall::SetDebugRegs, self.index))
     }
 
     fn set_initial_msrs(&mut self, state: &VcpuState) -> Result<(), Failure> {
@@ -436,11 +490,15 @@ fn load_msr(state: &mut VcpuState, index: u32, value: u64) {
 }
 
 /// Those of `indices` that this processor has, with their values.
-fn existing_msrs(fd: &VcpuFd, indices: &[u32]) -> Result<Vec<(u32, u64)>, Failure> {
+fn existing_msrs(fd: &VcpuFd, vcpu: usize, indices: &[u32]) -> Result<Vec<(u32, u64)>, Failure> {
     let mut existing = Vec::new();
     for index in indices {
         let mut one = msr_list(&[(*index, 0)])?;
-        if fd.get_msrs(&mut one).map_err(Failure::ioctl("KVM_GET_MSRS"))? == 1 {
+        if fd
+            .get_msrs(&mut one)
+            .map_err(Failure::host(HostCall::GetMsrs, vcpu))?
+            == 1
+        {
             existing.extend(one.as_slice().iter().map(|entry| (entry.index, entry.data)));
         }
     }
@@ -468,14 +526,18 @@ pub(super) fn msr_list(entries: &[(u32, u64)]) -> Result<Msrs, Failure> {
 
 /// KVM_SET_MSRS stops at the first MSR that it refuses and says how many it took.
 fn set_msrs(fd: &VcpuFd, vcpu: usize, msrs: &Msrs) -> Result<(), Failure> {
-    let taken = fd.set_msrs(msrs).map_err(Failure::ioctl("KVM_SET_MSRS"))?;
+    let taken = fd
+        .set_msrs(msrs)
+        .map_err(Failure::host(HostCall::SetMsrs, vcpu))?;
     match msrs.as_slice().get(taken) {
         None => Ok(()),
-        Some(refused) => Err(Failure::MsrRefused {
-            vcpu,
-            index: refused.index,
-            value: refused.data,
-        }),
+        Some(refused) => {
+            let what = Fault::MsrRefused {
+                index: refused.index,
+                value: refused.data,
+            };
+            Err(Failure::fault(vcpu, what))
+        }
     }
 }
 

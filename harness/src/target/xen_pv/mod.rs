@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use spec_model::scenario::Scenario;
 
-use super::{Backend, Mode, Run, RunOptions, Target};
+use super::{Backend, Lack, Mode, Run, RunOptions, Target};
 use crate::interrupt;
 use crate::provision::{Qemu, Xen};
 use guest::{Guest, GuestError};
@@ -69,14 +69,14 @@ impl XenPvTarget {
     /// Runs one scenario; nothing if the target was told to stop.
     fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Option<Run> {
         if let Some(reason) = Backend::XenPv.cannot_run(scenario) {
-            return Some(Run::Unsupported(reason.to_owned()));
+            return Some(Run::Unsupported(reason));
         }
         if options.mode != Mode::Normal {
             let reason = "the state of a guest of Xen cannot be read and put back through the KVM API";
-            return Some(Run::Unsupported(reason.to_owned()));
+            return Some(Run::Unsupported(Lack::nature(reason)));
         }
         if let Some(reason) = scenario::unsupported(scenario) {
-            return Some(Run::Unsupported(reason));
+            return Some(Run::Unsupported(Lack::suite(reason)));
         }
         if options.fresh_vm {
             self.guest = None;

@@ -129,6 +129,7 @@ pub(super) fn run(
         memory_changes: changes(&image, &memory),
         smm_memory_changes: Vec::new(),
         stage2: None,
+        state_faults: Vec::new(),
     };
     left.memory = Some(memory);
     for address in stops {

@@ -81,7 +81,8 @@ impl Machine<'_> {
         let hidden =
             self.defects.has(Defect::ReadOnlyWriteHidesMemory) && self.history.written.contains(&at.page);
         let mistaken = self.defects.has(Defect::ZeroPageIsMmio) && self.host.is_untouched(backing, page);
-        if hidden || mistaken {
+        let exits = read_only && self.defects.has(Defect::ReadOnlyReadExits);
+        if hidden || mistaken || exits {
             return self.exit_of_read(at, length);
         }
         self.settle_freed(backing, page);
@@ -205,7 +206,8 @@ impl Machine<'_> {
                 return self.exit(exit);
             }
         }
-        for (byte, offset) in bytes {
+        let lost = self.defects.has(Defect::GuestWriteLost);
+        for (byte, offset) in bytes.filter(|_| !lost) {
             let place = HostAddress {
                 backing,
                 page,
@@ -283,7 +285,9 @@ impl Machine<'_> {
                 break;
             };
             let byte = self.read(from, 1)?;
-            self.write(to, 1, byte)?;
+            if left % 4 != 3 || !self.defects.has(Defect::StringCopiesWhole) {
+                self.write(to, 1, byte)?;
+            }
             *operation = Operation::Copy {
                 from: from.plus(1),
                 to: to.plus(1),
@@ -305,9 +309,21 @@ impl Machine<'_> {
             if let Err(end) = self.walk(at, false) {
                 return Ok(Err(end));
             }
-            let There::Memory { backing, page, .. } = self.there(at.page) else {
-                return Ok(Err(End::InternalError(EMULATION)));
+            let There::Memory {
+                backing,
+                page,
+                read_only,
+                ..
+            } = self.there(at.page)
+            else {
+                return Ok(Err(match self.defects.has(Defect::PageWithoutSlotIsEfault) {
+                    true => End::Failed(EFAULT),
+                    false => End::InternalError(EMULATION),
+                }));
             };
+            if read_only && self.defects.has(Defect::ReadOnlyCodeUnreachable) {
+                return Ok(Err(End::InternalError(EMULATION)));
+            }
             self.settle_freed(backing, page);
             let place = HostAddress {
                 backing,
@@ -352,7 +368,15 @@ impl Machine<'_> {
     ///
     /// S2-MMIO-002: it is complete once the guest is entered again, even if it is not to execute
     /// anything, and then the next instruction is next.
-    pub(super) fn exit(&mut self, exit: MemoryExit) -> Result<(), Stop> {
+    pub(super) fn exit(&mut self, mut exit: MemoryExit) -> Result<(), Stop> {
+        if matches!(self.there(exit.at.page), There::Nothing) {
+            if self.defects.has(Defect::MmioAddressOfPage) {
+                exit.at.offset = 0;
+            }
+            if exit.write && self.defects.has(Defect::MmioDataLost) {
+                exit.data = 0;
+            }
+        }
         self.seen.exits.push(exit);
         if self.seen.exits.len() > 1 {
             return Ok(());
@@ -422,6 +446,9 @@ impl Machine<'_> {
     }
 
     pub(super) fn mark_dirty_in(&mut self, slot: SlotName, page: u64) {
+        if self.defects.has(Defect::WriteNotLogged) {
+            return;
+        }
         if let Some(slot) = self.slots.get_mut(slot)
             && let Some(log) = &mut slot.dirty
         {

@@ -48,6 +48,15 @@ pub enum FaultOfInt1 {
     Behind,
 }
 
+/// A data breakpoint that MOV SS holds off before INT1 (DBG-SS-005).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldAtInt1 {
+    /// It interrupts the handler of INT1, as for INT n.
+    InHandler,
+    /// INT1's own exception reports it.
+    Merged,
+}
+
 /// The choices of one implementation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DebugChoices {
@@ -61,6 +70,8 @@ pub struct DebugChoices {
     pub fault_of_int1: Choice<FaultOfInt1>,
     /// DBG-DATA-004.
     pub repeated_store: Choice<RepeatedStore>,
+    /// DBG-SS-005.
+    pub held_at_int1: Choice<HeldAtInt1>,
 }
 
 const EITHER_STALE: Choice<StaleBreakpoints> =
@@ -75,6 +86,7 @@ impl DebugChoices {
         step_at_mov_ss: EITHER_STEP,
         fault_of_int1: Choice::AnyOf(&[FaultOfInt1::AtInstruction, FaultOfInt1::Behind]),
         repeated_store: Choice::AnyOf(&[RepeatedStore::AfterIteration, RepeatedStore::AfterAll]),
+        held_at_int1: Choice::AnyOf(&[HeldAtInt1::InHandler, HeldAtInt1::Merged]),
     };
 
     /// AMD: breakpoints and general detect update B0 to B3, and MOV SS inhibits interrupts only

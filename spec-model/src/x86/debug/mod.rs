@@ -6,7 +6,7 @@ mod choices;
 mod exception;
 
 pub use choices::{
-    BreakpointAfterMovSs, DebugChoices, FaultOfInt1, RepeatedStore, StaleBreakpoints, StepAtMovSs,
+    BreakpointAfterMovSs, DebugChoices, FaultOfInt1, HeldAtInt1, RepeatedStore, StaleBreakpoints, StepAtMovSs,
 };
 
 /// Bits of DR6.

@@ -2,43 +2,48 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::operand::{ones, sign_bit, sign_extend};
+use super::operand::{Destination, ones, sign_bit, sign_extend};
+use crate::defect::Defect;
 use crate::x86::control::flag;
 use crate::x86::exception::{DE, Exception, Step};
 use crate::x86::processor::Processor;
-use crate::x86::state::{RAX, RDX};
+use crate::x86::state::{RAX, RBX, RCX, RDX};
 
 impl Processor<'_, '_> {
-    /// Executes an arithmetic instruction; says whether the instruction was one.
-    pub(super) fn execute_arithmetic(&mut self, instruction: &Instruction) -> Step<bool> {
+    /// Executes an arithmetic instruction.
+    pub(super) fn execute_arithmetic(&mut self, instruction: &Instruction) -> Step {
         use Mnemonic as M;
         let mnemonic = instruction.mnemonic();
         match mnemonic {
-            M::Add | M::Adc | M::Sub | M::Sbb | M::Cmp | M::And | M::Or | M::Xor | M::Test => {
+            M::Cmp | M::Test => {
                 let width = self.width(instruction, 0);
                 let left = self.read_operand(instruction, 0)?;
                 let right = self.read_operand(instruction, 1)?;
-                if !matches!(mnemonic, M::Cmp | M::Test) {
-                    self.probe_operand(instruction, 0)?;
+                if mnemonic == M::Cmp {
+                    self.subtract(left, right, 0, width);
+                } else {
+                    self.logic(left & right, width);
                 }
+            }
+            M::Add | M::Adc | M::Sub | M::Sbb | M::And | M::Or | M::Xor => {
+                let width = self.width(instruction, 0);
+                let (destination, left) = self.read_to_write(instruction)?;
+                let right = self.read_operand(instruction, 1)?;
                 let carry = u64::from(self.flag(flag::CF));
                 let result = match mnemonic {
                     M::Add => self.add(left, right, 0, width),
                     M::Adc => self.add(left, right, carry, width),
-                    M::Sub | M::Cmp => self.subtract(left, right, 0, width),
+                    M::Sub => self.subtract(left, right, 0, width),
                     M::Sbb => self.subtract(left, right, carry, width),
-                    M::And | M::Test => self.logic(left & right, width),
+                    M::And => self.logic(left & right, width),
                     M::Or => self.logic(left | right, width),
                     _ => self.logic(left ^ right, width),
                 };
-                if !matches!(mnemonic, M::Cmp | M::Test) {
-                    self.write_operand(instruction, 0, result)?;
-                }
+                self.write_back(destination, result)?;
             }
             M::Inc | M::Dec | M::Neg | M::Not => {
                 let width = self.width(instruction, 0);
-                let value = self.read_operand(instruction, 0)?;
-                self.probe_operand(instruction, 0)?;
+                let (destination, value) = self.read_to_write(instruction)?;
                 let carry = self.flag(flag::CF);
                 let result = match mnemonic {
                     M::Inc => self.add(value, 1, 0, width),
@@ -49,18 +54,18 @@ impl Processor<'_, '_> {
                 if matches!(mnemonic, M::Inc | M::Dec) {
                     self.set_flag(flag::CF, carry);
                 }
-                self.write_operand(instruction, 0, result)?;
+                self.write_back(destination, result)?;
             }
             M::Xadd => {
                 let width = self.width(instruction, 0);
-                let left = self.read_operand(instruction, 0)?;
+                let (destination, left) = self.read_to_write(instruction)?;
                 let right = self.read_operand(instruction, 1)?;
-                self.probe_operand(instruction, 0)?;
                 let sum = self.add(left, right, 0, width);
                 self.write_operand(instruction, 1, left)?;
-                self.write_operand(instruction, 0, sum)?;
+                self.write_back(destination, sum)?;
             }
             M::Cmpxchg => self.compare_exchange(instruction)?,
+            M::Cmpxchg8b => self.compare_exchange_pair(instruction)?,
             M::Mul => self.multiply(instruction)?,
             M::Imul => self.multiply_signed(instruction)?,
             M::Div => self.divide(instruction)?,
@@ -73,9 +78,9 @@ impl Processor<'_, '_> {
             }
             M::Cld => self.set_flag(flag::DF, false),
             M::Std => self.set_flag(flag::DF, true),
-            _ => return Ok(false),
+            _ => return Err(self.unknown(instruction).into()),
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Sets ZF, SF and PF from a result.
@@ -121,19 +126,41 @@ impl Processor<'_, '_> {
         result
     }
 
+    /// CMPXCHG. If the comparison fails memory is written with what it holds, and a register is
+    /// left alone, also its upper half (INS-CMPXCHG-001).
     fn compare_exchange(&mut self, instruction: &Instruction) -> Step {
         let width = self.width(instruction, 0);
-        let current = self.read_operand(instruction, 0)?;
+        let (destination, current) = self.read_to_write(instruction)?;
         let source = self.read_operand(instruction, 1)?;
-        self.probe_operand(instruction, 0)?;
         let accumulator = self.state().general[RAX] & ones(width);
         self.subtract(accumulator, current, 0, width);
         if accumulator == current {
-            return self.write_operand(instruction, 0, source);
+            return self.write_back(destination, source);
         }
-        // The destination is written with its old value (SDM vol. 2, CMPXCHG).
-        self.write_operand(instruction, 0, current)?;
+        if let Destination::Memory { .. } = destination {
+            self.write_back(destination, current)?;
+        }
         self.set_accumulator(current, width);
+        Ok(())
+    }
+
+    /// CMPXCHG8B: ZF alone says whether the 8 bytes were EDX:EAX; they are written in any case.
+    fn compare_exchange_pair(&mut self, instruction: &Instruction) -> Step {
+        let pair = |high: u64, low: u64| high << 32 | low & 0xffff_ffff;
+        let (destination, current) = self.read_to_write(instruction)?;
+        let general = &self.state().general;
+        let equal = pair(general[RDX], general[RAX]) == current;
+        let value = if equal {
+            pair(general[RCX], general[RBX])
+        } else {
+            current
+        };
+        self.write_back(destination, value)?;
+        if !equal {
+            self.set_partial(RAX, current, 4);
+            self.set_partial(RDX, current >> 32, 4);
+        }
+        self.set_flag(flag::ZF, equal);
         Ok(())
     }
 
@@ -214,6 +241,9 @@ impl Processor<'_, '_> {
         let divisor = u128::from(self.read_operand(instruction, 0)?);
         let dividend = self.double(width);
         if divisor == 0 || dividend / divisor > u128::from(ones(width)) {
+            if self.rules.broken(Defect::DivideOverflowWraps) {
+                return Ok(());
+            }
             return Err(Exception::plain(DE).into());
         }
         self.set_quotient((dividend / divisor) as u64, (dividend % divisor) as u64, width);

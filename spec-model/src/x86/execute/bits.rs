@@ -8,8 +8,8 @@ use crate::x86::exception::Step;
 use crate::x86::processor::Processor;
 
 impl Processor<'_, '_> {
-    /// Executes a shift, bit test, SETcc or CMOVcc; says whether the instruction was one.
-    pub(super) fn execute_bits(&mut self, instruction: &Instruction) -> Step<bool> {
+    /// Executes a shift, bit test, SETcc or CMOVcc.
+    pub(super) fn execute_bits(&mut self, instruction: &Instruction) -> Step {
         use Mnemonic as M;
         match instruction.mnemonic() {
             M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror => self.shift(instruction)?,
@@ -28,22 +28,23 @@ impl Processor<'_, '_> {
                     self.write_operand(instruction, 0, old)?;
                 }
             }
-            _ => return Ok(false),
+            _ => return Err(self.unknown(instruction).into()),
         }
-        Ok(true)
+        Ok(())
     }
 
+    /// SHL, SHR, SAR, ROL and ROR. With a count of 0 the flags stay, but the destination is
+    /// written all the same (INS-SHIFT-001).
     fn shift(&mut self, instruction: &Instruction) -> Step {
         use Mnemonic as M;
         let width = self.width(instruction, 0);
         let bits = 8 * width as u32;
-        let value = self.read_operand(instruction, 0)?;
+        let (destination, value) = self.read_to_write(instruction)?;
         let mask = if width == 8 { 0x3f } else { 0x1f };
         let count = self.read_operand(instruction, 1)? as u32 & mask;
         if count == 0 {
-            return Ok(());
+            return self.write_back(destination, value);
         }
-        self.probe_operand(instruction, 0)?;
         let mnemonic = instruction.mnemonic();
         let wide = u128::from(value);
         let signed = sign_extend(value, width).cast_signed();
@@ -94,32 +95,57 @@ impl Processor<'_, '_> {
         if count >= bits && matches!(mnemonic, M::Shl | M::Sal | M::Shr) {
             self.vcpu.undefined_flags |= flag::CF;
         }
-        self.write_operand(instruction, 0, result)
+        self.write_back(destination, result)
     }
 
+    /// BT, BTS, BTR and BTC. A register index into memory reaches beyond the operand: it is
+    /// signed, and whole operands away lies what is read (SDM vol. 2, BT).
     fn bit_test(&mut self, instruction: &Instruction) -> Step {
         use Mnemonic as M;
+        let mnemonic = instruction.mnemonic();
         let width = self.width(instruction, 0);
+        let bits = 8 * width as u64;
         let index = self.read_operand(instruction, 1)?;
-        let in_memory = instruction.op_kind(0) == OpKind::Memory;
-        if in_memory && instruction.op_kind(1) == OpKind::Register {
-            let message = "the model has no bit test of memory with a register index".to_owned();
-            return Err(crate::error::ModelError::Unmodelled(message).into());
+        let far = instruction.op_kind(0) == OpKind::Memory && instruction.op_kind(1) == OpKind::Register;
+        let operands_away = if far {
+            sign_extend(index, width)
+                .cast_signed()
+                .div_euclid(bits.cast_signed())
+        } else {
+            0
+        };
+        let bit = 1u64 << (index % bits);
+        if instruction.op_kind(0) == OpKind::Register && mnemonic == M::Bt {
+            let value = self.read_operand(instruction, 0)?;
+            self.set_tested_bit(value & bit != 0);
+            return Ok(());
         }
-        let value = self.read_operand(instruction, 0)?;
-        let bit = 1u64 << (index % (8 * width as u64));
-        let result = match instruction.mnemonic() {
+        let away = operands_away.wrapping_mul(width as i64).cast_unsigned();
+        if mnemonic == M::Bt {
+            let address = self.address(instruction)?.after(away);
+            let value = self.read_segment(address.segment, address.offset, width)?;
+            self.set_tested_bit(value & bit != 0);
+            return Ok(());
+        }
+        let (destination, value) = if far {
+            let address = self.address(instruction)?.after(away);
+            self.read_memory_to_write(instruction, address)?
+        } else {
+            self.read_to_write(instruction)?
+        };
+        let result = match mnemonic {
             M::Bts => value | bit,
             M::Btr => value & !bit,
-            M::Btc => value ^ bit,
-            _ => value,
+            _ => value ^ bit,
         };
-        if instruction.mnemonic() != M::Bt {
-            self.write_operand(instruction, 0, result)?;
-        }
-        self.set_flag(flag::CF, value & bit != 0);
-        self.vcpu.undefined_flags |= flag::OF | flag::SF | flag::AF | flag::PF;
+        self.write_back(destination, result)?;
+        self.set_tested_bit(value & bit != 0);
         Ok(())
+    }
+
+    fn set_tested_bit(&mut self, bit: bool) {
+        self.set_flag(flag::CF, bit);
+        self.vcpu.undefined_flags |= flag::OF | flag::SF | flag::AF | flag::PF;
     }
 
     /// Whether a condition holds.

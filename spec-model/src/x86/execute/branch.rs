@@ -12,9 +12,18 @@ use crate::x86::segment::{Segment, SegmentAttributes, SegmentName};
 use crate::x86::segmentation::{Descriptor, null_stack_segment, selector_error};
 use crate::x86::state::{RCX, RSP};
 
+/// Where a far transfer leads, after all checks.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::x86) struct CodeTarget {
+    /// CS as it will be, but for its accessed bit.
+    pub segment: Segment,
+    /// Its descriptor, outside real mode.
+    descriptor: Option<Descriptor>,
+}
+
 impl Processor<'_, '_> {
-    /// Executes a branch; says whether the instruction was one.
-    pub(super) fn execute_branch(&mut self, instruction: &Instruction) -> Step<bool> {
+    /// Executes a branch.
+    pub(super) fn execute_branch(&mut self, instruction: &Instruction) -> Step {
         use Mnemonic as M;
         let mnemonic = instruction.mnemonic();
         match mnemonic {
@@ -62,9 +71,9 @@ impl Processor<'_, '_> {
                     self.jump(instruction.near_branch_target())?;
                 }
             }
-            _ => return Ok(false),
+            _ => return Err(self.unknown(instruction).into()),
         }
-        Ok(true)
+        Ok(())
     }
 
     /// #GP(0) if code cannot continue at `target`.
@@ -85,17 +94,19 @@ impl Processor<'_, '_> {
 
     fn far_transfer(&mut self, instruction: &Instruction) -> Step {
         let (selector, offset, width) = self.far_target(instruction)?;
-        let segment = self.code_segment(selector, self.cpl(), false)?;
-        self.check_in(&segment, offset)?;
-        if instruction.mnemonic() == Mnemonic::Call {
-            let old = u64::from(self.segment(SegmentName::Cs).selector);
-            let next = self.state().rip;
-            let rsp = self.state().general[RSP];
-            self.push(old, width)?;
-            if let Err(fault) = self.push(next, width) {
-                self.state_mut().general[RSP] = rsp;
-                return Err(fault);
-            }
+        let target = self.code_segment(selector, self.cpl(), false)?;
+        self.check_in(&target.segment, offset)?;
+        let pushed = [
+            u64::from(self.segment(SegmentName::Cs).selector),
+            self.state().rip,
+        ];
+        let calls = instruction.mnemonic() == Mnemonic::Call;
+        if calls {
+            self.check_pushes(pushed.len() as u64, width)?;
+        }
+        let segment = self.load_code(target)?;
+        if calls {
+            self.push_all_or_none(&pushed, width)?;
         }
         *self.state_mut().segment_mut(SegmentName::Cs) = segment;
         self.state_mut().rip = offset;
@@ -119,25 +130,34 @@ impl Processor<'_, '_> {
                 let address = self.address(instruction)?;
                 let width = instruction.memory_size().size() - 2;
                 let offset = self.read_segment(address.segment, address.offset, width)?;
-                let after = address.offset.wrapping_add(width as u64);
-                let selector = self.read_segment(address.segment, after, 2)? as u16;
+                let after = address.after(width as u64);
+                let selector = self.read_segment(after.segment, after.offset, 2)? as u16;
                 Ok((selector, offset, width))
             }
         }
     }
 
-    /// The code segment that a far transfer to `selector` loads. `returning` selects the
+    /// The code segment that a far transfer to `selector` leads to. `returning` selects the
     /// rules of RETF and IRET, where RPL is the new privilege level.
     ///
     /// # Errors
     /// #GP or #NP with the selector as error code, or #PF.
-    pub(in crate::x86) fn code_segment(&mut self, selector: u16, cpl: u8, returning: bool) -> Step<Segment> {
+    pub(in crate::x86) fn code_segment(
+        &mut self,
+        selector: u16,
+        cpl: u8,
+        returning: bool,
+    ) -> Step<CodeTarget> {
         if self.mode() == Mode::Real {
             let old = *self.segment(SegmentName::Cs);
-            return Ok(Segment {
+            let segment = Segment {
                 selector,
                 base: u64::from(selector) << 4,
                 ..old
+            };
+            return Ok(CodeTarget {
+                segment,
+                descriptor: None,
             });
         }
         if selector & !3 == 0 {
@@ -147,8 +167,8 @@ impl Processor<'_, '_> {
         let descriptor = self.descriptor(selector, GP)?;
         let attributes = descriptor.attributes();
         if !attributes.is_code_or_data() && !returning {
-            let message = "the model has no far transfers through gates or task segments".to_owned();
-            return Err(ModelError::Unmodelled(message).into());
+            let message = "far transfers through gates or task segments".to_owned();
+            return Err(ModelError::NotModelled(message).into());
         }
         let rpl = (selector & 3) as u8;
         let conforming = attributes.kind() & 4 != 0;
@@ -167,8 +187,23 @@ impl Processor<'_, '_> {
             return Err(Exception::with_code(NP, selector_error(selector)).into());
         }
         let level = if returning { rpl } else { cpl };
+        Ok(CodeTarget {
+            segment: descriptor.load(selector & !3 | u16::from(level)),
+            descriptor: Some(descriptor),
+        })
+    }
+
+    /// Sets the accessed bit of a code descriptor once nothing else can fault (EXC-IRET-009), and
+    /// returns CS as it then is.
+    ///
+    /// # Errors
+    /// #PF.
+    pub(super) fn load_code(&mut self, target: CodeTarget) -> Step<Segment> {
+        let Some(descriptor) = target.descriptor else {
+            return Ok(target.segment);
+        };
         let descriptor = self.mark_transfer_accessed(descriptor)?;
-        Ok(descriptor.load(selector & !3 | u16::from(level)))
+        Ok(descriptor.load(target.segment.selector))
     }
 
     pub(in crate::x86) fn mark_transfer_accessed(&mut self, descriptor: Descriptor) -> Step<Descriptor> {
@@ -190,23 +225,26 @@ impl Processor<'_, '_> {
         if legal { Ok(()) } else { Err(Exception::GP0.into()) }
     }
 
+    /// RETF. The parameters that it releases lie between the return address and the outer stack
+    /// pointer, however many bytes they are (INS-RETF-001).
     fn far_return(&mut self, instruction: &Instruction) -> Step {
         let width = far_return_width(instruction);
         let offset = self.peek(0, width)?;
         let selector = self.peek(1, width)? as u16;
         let cpl = self.cpl();
-        let segment = self.code_segment(selector, cpl, true)?;
-        self.check_in(&segment, offset)?;
+        let target = self.code_segment(selector, cpl, true)?;
+        self.check_in(&target.segment, offset)?;
         let extra = extra_bytes(instruction);
         let outer = self.mode() != Mode::Real && (selector & 3) as u8 > cpl;
         if outer {
-            let parameters = extra as u64 / width as u64;
-            let rsp = self.peek(2 + parameters, width)?;
-            let stack = self.peek(3 + parameters, width)? as u16;
-            self.enter_outer(segment, offset, rsp, stack)?;
+            let behind = 2 * width as u64 + extra.cast_unsigned();
+            let rsp = self.peek_behind(behind, width)?;
+            let stack = self.peek_behind(behind + width as u64, width)? as u16;
+            self.enter_outer(target, offset, rsp, stack)?;
             self.move_stack(extra);
             return Ok(());
         }
+        let segment = self.load_code(target)?;
         self.move_stack(2 * width as i64 + extra);
         *self.state_mut().segment_mut(SegmentName::Cs) = segment;
         self.state_mut().rip = offset & ones(width);
@@ -246,15 +284,26 @@ impl Processor<'_, '_> {
     /// Continues at an outer privilege level: SS and RSP come from the frame, and data
     /// segments that the program there may not use become null (SDM vol. 2, IRET and RET;
     /// EXC-IRET-007, EXC-IRET-008, EXC-IRET-011).
-    pub(in crate::x86) fn enter_outer(&mut self, code: Segment, rip: u64, rsp: u64, stack: u16) -> Step {
-        let cpl = (code.selector & 3) as u8;
-        let to_64_bit = self.long_mode_active() && code.attributes.long();
-        let stack = if stack & !3 == 0 && to_64_bit && cpl != 3 && stack as u8 == cpl {
-            self.returned_null_stack(stack, cpl)
+    pub(in crate::x86) fn enter_outer(&mut self, target: CodeTarget, rip: u64, rsp: u64, stack: u16) -> Step {
+        let cpl = (target.segment.selector & 3) as u8;
+        let to_64_bit = self.long_mode_active() && target.segment.attributes.long();
+        let accepts_null = self.rules.broken(Defect::IretAcceptsNullStack);
+        let keeps_data = self.rules.broken(Defect::IretKeepsDataSegments);
+        let may_be_null = to_64_bit && cpl != 3 && stack as u8 == cpl;
+        let descriptor = if stack & !3 == 0 && (may_be_null || accepts_null) {
+            None
         } else {
             let descriptor = self.stack_descriptor(stack, cpl, GP);
             let descriptor = descriptor.map_err(|fault| self.as_not_present(fault))?;
-            self.mark_transfer_accessed(descriptor)?.load(stack)
+            if !self.rules.broken(Defect::FarTransferLeavesAccessedClear) {
+                self.check_markable(descriptor)?;
+            }
+            Some(descriptor)
+        };
+        let code = self.load_code(target)?;
+        let stack = match descriptor {
+            Some(descriptor) => self.mark_transfer_accessed(descriptor)?.load(stack),
+            None => self.returned_null_stack(stack, cpl),
         };
         let state = self.state_mut();
         *state.segment_mut(SegmentName::Cs) = code;
@@ -273,7 +322,7 @@ impl Processor<'_, '_> {
             let segment = state.segment_mut(name);
             let attributes = segment.attributes;
             let conforming = attributes.is_code() && attributes.kind() & 4 != 0;
-            if !attributes.unusable() && attributes.dpl() < cpl && !conforming {
+            if !attributes.unusable() && attributes.dpl() < cpl && !conforming && !keeps_data {
                 segment.selector = 0;
                 segment.attributes = SegmentAttributes::UNUSABLE;
             }

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod bits;
 mod branch;
+mod choices;
 mod io;
 mod movement;
 mod operand;
@@ -11,16 +12,24 @@ mod string;
 mod system;
 mod system_call;
 
+pub use choices::{
+    ComparedFirst, EntriesAboveFault, InstructionChoices, NearBranch, PushAllAtEnd, PushOfSelector,
+};
 use iced_x86::{Formatter, Instruction, Mnemonic, NasmFormatter};
 
-use super::debug::{FaultOfInt1, dr6};
-use super::exception::{BP, DB, Event, Exception, Interruption, OF, Source, Step};
+use super::control::cr0;
+use super::debug::{FaultOfInt1, HeldAtInt1, dr6};
+use super::exception::{BP, DB, Event, Exception, Interruption, NM, OF, Source, Step};
+use super::instruction_set::{Group, group};
 use super::processor::Processor;
 use super::segment::SegmentName;
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::requirement::{DBG_INT1_003, EXC_FRAME_001};
+use crate::requirement::{DBG_INT1_003, DBG_SS_005, EXC_FRAME_001};
 use crate::scenario::PointId;
+
+/// CR0.MP and CR0.TS, with which WAIT raises #NM.
+const WAITS_FOR_SWITCH: u64 = cr0::MP | cr0::TS;
 
 /// What follows an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +45,8 @@ pub enum After {
 }
 
 impl Processor<'_, '_> {
-    /// Executes a decoded instruction (EXC-UD-001, EXC-OF-001, EXC-HLT-001 here, the rest by
-    /// chapter). RIP already points behind it.
+    /// Executes a decoded instruction (EXC-UD-001, EXC-OF-001, EXC-HLT-001, INS-SET-001 here, the
+    /// rest by chapter). RIP already points behind it.
     ///
     /// # Errors
     /// The exception that it raises, or that the model does not know the instruction.
@@ -48,18 +57,43 @@ impl Processor<'_, '_> {
         {
             return Ok(after);
         }
-        match instruction.mnemonic() {
-            _ if instruction.is_string_instruction() => return self.execute_string(instruction, points),
-            M::Nop | M::Pause | M::Wbinvd | M::Wait | M::Endbr64 | M::Endbr32 => {
-                if instruction.mnemonic() == M::Wbinvd {
-                    self.require_kernel()?;
+        let Some(group) = group(instruction.code()) else {
+            return Err(self.unknown(instruction).into());
+        };
+        match group {
+            Group::Idle => match instruction.mnemonic() {
+                M::Wbinvd => self.require_kernel()?,
+                M::Wait if self.state().cr0 & WAITS_FOR_SWITCH == WAITS_FOR_SWITCH => {
+                    return Err(Exception::plain(NM).into());
                 }
+                _ => {}
+            },
+            Group::String => return self.execute_string(instruction, points),
+            Group::Port => return self.execute_port(instruction, points),
+            Group::Event => return self.execute_event(instruction),
+            Group::Undefined if self.rules.broken(Defect::UndefinedOpcodeBehind) => {
+                self.raise(Exception::UNDEFINED)?;
             }
+            Group::Undefined => return Err(Exception::UNDEFINED.into()),
+            Group::Movement => self.execute_movement(instruction)?,
+            Group::Arithmetic => self.execute_arithmetic(instruction)?,
+            Group::Bits => self.execute_bits(instruction)?,
+            Group::Branch => self.execute_branch(instruction)?,
+            Group::System => self.execute_system(instruction)?,
+        }
+        Ok(After::Continue)
+    }
+
+    /// HLT, software interrupts and IRET.
+    fn execute_event(&mut self, instruction: &Instruction) -> Step<After> {
+        use Mnemonic as M;
+        match instruction.mnemonic() {
             M::Hlt => {
                 self.require_kernel()?;
-                return Ok(After::Halt);
+                if !self.rules.broken(Defect::HltDoesNotStop) {
+                    return Ok(After::Halt);
+                }
             }
-            M::Out | M::In => return self.execute_port(instruction, points),
             M::Int => self.software_interrupt(instruction, instruction.immediate8())?,
             M::Int1 => self.debug_interrupt()?,
             M::Int3 => self.software_interrupt(instruction, BP)?,
@@ -68,15 +102,8 @@ impl Processor<'_, '_> {
                     self.software_interrupt(instruction, OF)?;
                 }
             }
-            M::Ud2 => return Err(Exception::UNDEFINED.into()),
             M::Iret | M::Iretd | M::Iretq => self.interrupt_return(instruction)?,
-            M::Rsm => self.resume_from_smm()?,
-            _ if self.execute_movement(instruction)? => {}
-            _ if self.execute_arithmetic(instruction)? => {}
-            _ if self.execute_bits(instruction)? => {}
-            _ if self.execute_branch(instruction)? => {}
-            _ if self.execute_system(instruction)? => {}
-            _ => return Err(unknown(self.linear_ip(instruction), instruction).into()),
+            _ => return Err(self.unknown(instruction).into()),
         }
         Ok(After::Continue)
     }
@@ -140,17 +167,40 @@ impl Processor<'_, '_> {
             return Ok(self.raise(exception)?);
         }
         self.vcpu.debug.met = 0;
-        let reported = if self.rules.broken(Defect::Int1ReportsStep) {
+        let step = if self.rules.broken(Defect::Int1ReportsStep) {
             dr6::BS
         } else {
             0
         };
+        let reported = step | self.held_at_int1();
         self.note_debug_exception(reported);
         Ok(())
     }
 
+    /// What MOV SS has held off and the exception of INT1 reports with its own (DBG-SS-005).
+    fn held_at_int1(&mut self) -> u64 {
+        if self.vcpu.debug.held == 0 {
+            return 0;
+        }
+        let choice = self.rules.profile.debug.held_at_int1;
+        match self.rules.choices.settle_for_good(choice, &DBG_SS_005) {
+            HeldAtInt1::InHandler => 0,
+            HeldAtInt1::Merged => std::mem::take(&mut self.vcpu.debug.held),
+        }
+    }
+
     fn linear_ip(&self, instruction: &Instruction) -> u64 {
         self.segment(SegmentName::Cs).base.wrapping_add(instruction.ip())
+    }
+
+    /// The error for an instruction outside the closed set.
+    fn unknown(&self, instruction: &Instruction) -> ModelError {
+        let mut text = String::new();
+        NasmFormatter::new().format(instruction, &mut text);
+        ModelError::UnknownInstruction {
+            instruction: text,
+            address: self.linear_ip(instruction),
+        }
     }
 
     /// #GP(0) unless CPL is 0 (EXC-PRIV-001).
@@ -158,20 +208,10 @@ impl Processor<'_, '_> {
     /// # Errors
     /// #GP(0).
     pub(super) fn require_kernel(&self) -> Step {
-        if self.cpl() == 0 {
+        if self.cpl() == 0 || self.rules.broken(Defect::PrivilegeUnchecked) {
             Ok(())
         } else {
             Err(Exception::GP0.into())
         }
-    }
-}
-
-/// The error for an instruction outside the closed set.
-fn unknown(address: u64, instruction: &Instruction) -> ModelError {
-    let mut text = String::new();
-    NasmFormatter::new().format(instruction, &mut text);
-    ModelError::UnknownInstruction {
-        instruction: text,
-        address,
     }
 }

@@ -2,8 +2,10 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
+use super::choices::{PushAllAtEnd, PushOfSelector};
 use super::operand::{ones, sign_extend};
 use crate::defect::Defect;
+use crate::requirement::{INS_PUSH_001, INS_PUSH_002};
 use crate::x86::control::flag;
 use crate::x86::exception::{Exception, Step};
 use crate::x86::processor::{Mode, Processor};
@@ -11,8 +13,8 @@ use crate::x86::segment::SegmentName;
 use crate::x86::state::{RAX, RDX, RSP, Shadow};
 
 impl Processor<'_, '_> {
-    /// Executes a data movement; says whether the instruction was one.
-    pub(super) fn execute_movement(&mut self, instruction: &Instruction) -> Step<bool> {
+    /// Executes a data movement.
+    pub(super) fn execute_movement(&mut self, instruction: &Instruction) -> Step {
         use Mnemonic as M;
         match instruction.mnemonic() {
             M::Mov => self.mov(instruction)?,
@@ -30,10 +32,10 @@ impl Processor<'_, '_> {
                 self.write_operand(instruction, 0, address.offset)?;
             }
             M::Xchg => {
-                let first = self.read_operand(instruction, 0)?;
+                let (destination, first) = self.read_to_write(instruction)?;
                 let second = self.read_operand(instruction, 1)?;
-                self.write_operand(instruction, 0, second)?;
                 self.write_operand(instruction, 1, first)?;
+                self.write_back(destination, second)?;
             }
             M::Push => self.push_instruction(instruction)?,
             M::Pop => self.pop_instruction(instruction)?,
@@ -61,9 +63,9 @@ impl Processor<'_, '_> {
                 self.set_flag(low, false);
                 self.set_flag(flags, true);
             }
-            _ => return Ok(false),
+            _ => return Err(self.unknown(instruction).into()),
         }
-        Ok(true)
+        Ok(())
     }
 
     fn mov(&mut self, instruction: &Instruction) -> Step {
@@ -105,33 +107,58 @@ impl Processor<'_, '_> {
             OpKind::Register if self.segment_operand(instruction, 0).is_none() => {
                 self.register(instruction.op_register(0))
             }
+            OpKind::Register => return self.push_segment(instruction, width),
             _ => self.read_operand(instruction, 0)?,
         };
         self.push(value, width)
     }
 
+    /// PUSH of a segment register. With a 32-bit operand some processors write the selector only
+    /// and leave the upper half of the slot as it was (INS-PUSH-001).
+    fn push_segment(&mut self, instruction: &Instruction, width: usize) -> Step {
+        let selector = self.read_operand(instruction, 0)?;
+        if width == 4 {
+            let choice = self.rules.profile.instructions.push_of_selector;
+            let settled = self.rules.choices.settle_for_good(choice, &INS_PUSH_001);
+            if settled == PushOfSelector::SelectorOnly {
+                let offset = self.state().general[RSP].wrapping_sub(4) & self.stack_mask();
+                self.write_segment(SegmentName::Ss, offset, 2, selector)?;
+                self.move_stack(-4);
+                return Ok(());
+            }
+        }
+        self.push(selector, width)
+    }
+
+    /// POP. The stack pointer moves by the width of the stack that was popped from, also where
+    /// SS itself is loaded (INS-STACK-001).
     fn pop_instruction(&mut self, instruction: &Instruction) -> Step {
         let width = instruction.stack_pointer_increment().unsigned_abs() as usize;
         let value = self.peek(0, width)?;
+        self.move_stack(width as i64);
         if let Some(name) = self.segment_operand(instruction, 0) {
-            self.load_segment_instruction(name, value as u16)?;
-            self.move_stack(width as i64);
-            return Ok(());
+            return self.load_segment_instruction(name, value as u16);
         }
         // The destination's address is computed after RSP has moved (SDM vol. 2, POP).
-        self.move_stack(width as i64);
         self.write_operand(instruction, 0, value)
     }
 
+    /// PUSHA and PUSHAD. Where the stack of real mode ends at an odd address within the values it
+    /// is #GP or #SS (INS-PUSH-002).
     fn push_all(&mut self, width: usize) -> Step {
         if self.mode() == Mode::Long64 {
             return Err(Exception::UNDEFINED.into());
         }
         let general = self.state().general;
-        for value in &general[..8] {
-            self.push(*value, width)?;
+        let top = general[RSP] & self.stack_mask();
+        if self.mode() == Mode::Real && matches!(top, 7 | 9 | 11 | 13 | 15) {
+            let choice = self.rules.profile.instructions.push_all_at_end;
+            let settled = self.rules.choices.settle_for_good(choice, &INS_PUSH_002);
+            if settled == PushAllAtEnd::GeneralProtection {
+                return Err(Exception::GP0.into());
+            }
         }
-        Ok(())
+        self.push_all_or_none(&general[..8], width)
     }
 
     fn pop_all(&mut self, width: usize) -> Step {

@@ -2,8 +2,10 @@
 
 use iced_x86::{Instruction, OpKind, Register};
 
+use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::x86::exception::Step;
+use crate::x86::paging::{Privilege, Purpose};
 use crate::x86::processor::{Mode, Processor};
 use crate::x86::segment::SegmentName;
 use crate::x86::state::RSP;
@@ -38,6 +40,29 @@ pub(in crate::x86) const fn sign_extend(value: u64, width: usize) -> u64 {
 pub(super) struct Address {
     pub segment: SegmentName,
     pub offset: u64,
+    /// The bits of the address size.
+    mask: u64,
+}
+
+impl Address {
+    /// Where the operand's part lies that begins `bytes` further on. Offsets wrap with the
+    /// address size (INS-ADDR-002).
+    pub(super) const fn after(self, bytes: u64) -> Self {
+        Self {
+            offset: self.offset.wrapping_add(bytes) & self.mask,
+            ..self
+        }
+    }
+}
+
+/// A destination that is read before it is written. The address is that of before the
+/// instruction, whatever it changes in between (INS-ADDR-001).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Destination {
+    /// A register.
+    Register(Register),
+    /// `width` bytes at a linear address.
+    Memory { linear: u64, width: usize },
 }
 
 fn segment_of(register: Register) -> Option<SegmentName> {
@@ -52,33 +77,21 @@ fn segment_of(register: Register) -> Option<SegmentName> {
     })
 }
 
-/// The register of iced-x86 for one of the six segment registers that instructions name.
-pub(super) const fn register_of(name: SegmentName) -> Register {
-    match name {
-        SegmentName::Es => Register::ES,
-        SegmentName::Cs => Register::CS,
-        SegmentName::Ss => Register::SS,
-        SegmentName::Ds => Register::DS,
-        SegmentName::Fs => Register::FS,
-        SegmentName::Gs => Register::GS,
-        SegmentName::Ldtr | SegmentName::Tr => Register::None,
-    }
-}
-
 impl Processor<'_, '_> {
-    /// Reads a register of any size, zero-extended.
+    /// Reads a register of any size, zero-extended. A byte register that needs REX is the low
+    /// byte of its own register (INS-REG-001).
     pub(super) fn register(&self, register: Register) -> u64 {
         let state = self.state();
         if let Some(segment) = segment_of(register) {
             return u64::from(state.segment(segment).selector);
         }
         if is_high_byte(register) {
-            return state.general[register.number() - 4] >> 8 & 0xff;
+            return state.general[general_number(register)] >> 8 & 0xff;
         }
         match register {
             Register::RIP | Register::EIP => state.rip,
             Register::None => 0,
-            _ => state.general[register.number()] & ones(register.size()),
+            _ => state.general[general_number(register)] & ones(register.size()),
         }
     }
 
@@ -87,11 +100,11 @@ impl Processor<'_, '_> {
     pub(super) fn set_register(&mut self, register: Register, value: u64) {
         let general = &mut self.state_mut().general;
         if is_high_byte(register) {
-            let slot = &mut general[register.number() - 4];
+            let slot = &mut general[general_number(register)];
             *slot = *slot & !0xff00 | (value & 0xff) << 8;
             return;
         }
-        let slot = &mut general[register.number()];
+        let slot = &mut general[general_number(register)];
         *slot = match register.size() {
             8 => value,
             4 => value & 0xffff_ffff,
@@ -113,9 +126,10 @@ impl Processor<'_, '_> {
 
     /// The memory operand's segment and offset.
     pub(super) fn address(&self, instruction: &Instruction) -> Step<Address> {
-        let segment = segment_of(instruction.memory_segment())
-            .ok_or_else(|| ModelError::BadScenario("a memory operand has no segment".to_owned()))?;
         let base = instruction.memory_base();
+        let segment = self
+            .override_that_counts(instruction)
+            .unwrap_or_else(|| default_segment(base));
         let index = instruction.memory_index();
         let width = if base != Register::None {
             base.size()
@@ -141,7 +155,66 @@ impl Processor<'_, '_> {
         Ok(Address {
             segment,
             offset: offset & ones(width),
+            mask: ones(width),
         })
+    }
+
+    /// The segment that a prefix names instead of the default one. 64-bit code ignores all
+    /// but FS and GS (INS-SEG-001).
+    pub(super) fn override_that_counts(&self, instruction: &Instruction) -> Option<SegmentName> {
+        let named = segment_of(instruction.segment_prefix())?;
+        let has_base = matches!(named, SegmentName::Fs | SegmentName::Gs);
+        (has_base || self.mode() != Mode::Long64).then_some(named)
+    }
+
+    /// Reads the first operand of an instruction that goes on to write it. Memory must be
+    /// writable before anything is read: a page fault is one of a write, and the rights of the
+    /// segment come before pages (INS-RMW-001).
+    ///
+    /// # Errors
+    /// #GP(0), #SS(0) or #PF.
+    pub(super) fn read_to_write(&mut self, instruction: &Instruction) -> Step<(Destination, u64)> {
+        if instruction.op_kind(0) == OpKind::Register {
+            let register = instruction.op_register(0);
+            return Ok((Destination::Register(register), self.register(register)));
+        }
+        let address = self.address(instruction)?;
+        self.read_memory_to_write(instruction, address)
+    }
+
+    /// The same for memory at an address that the caller has worked out.
+    ///
+    /// # Errors
+    /// #GP(0), #SS(0) or #PF.
+    pub(super) fn read_memory_to_write(
+        &mut self,
+        instruction: &Instruction,
+        address: Address,
+    ) -> Step<(Destination, u64)> {
+        let width = instruction.memory_size().size();
+        let linear = self.linear(address.segment, address.offset, width, true)?;
+        if self.rules.broken(Defect::ReadModifyWriteFaultsAsRead) {
+            self.translate_all(linear, width, Purpose::Read)?;
+        }
+        self.translate_all(linear, width, Purpose::Write)?;
+        let value = self.read_linear(linear, width, Privilege::Program)?;
+        Ok((Destination::Memory { linear, width }, value))
+    }
+
+    /// Writes what an instruction makes of what [`Self::read_to_write`] has read.
+    ///
+    /// # Errors
+    /// Only those that reading has checked for, and what a device answers.
+    pub(super) fn write_back(&mut self, destination: Destination, value: u64) -> Step {
+        match destination {
+            Destination::Register(register) => {
+                self.set_register(register, value);
+                Ok(())
+            }
+            Destination::Memory { linear, width } => {
+                self.write_linear(linear, width, value & ones(width), Privilege::Program)
+            }
+        }
     }
 
     /// Reads an operand, zero-extended; immediates are sign-extended to 64 bits.
@@ -157,7 +230,7 @@ impl Processor<'_, '_> {
                 Ok(instruction.near_branch_target())
             }
             kind => instruction.try_immediate(operand).map_err(|_| {
-                ModelError::Unmodelled(format!("the model cannot read an operand of kind {kind:?}")).into()
+                ModelError::NotModelled(format!("the model cannot read an operand of kind {kind:?}")).into()
             }),
         }
     }
@@ -173,15 +246,13 @@ impl Processor<'_, '_> {
         self.write_segment(address.segment, address.offset, width, value & ones(width))
     }
 
-    /// Checks that a memory destination can be written before anything is changed.
-    pub(super) fn probe_operand(&mut self, instruction: &Instruction, operand: u32) -> Step {
-        if instruction.op_kind(operand) == OpKind::Memory {
-            let address = self.address(instruction)?;
-            let width = instruction.memory_size().size();
-            let linear = self.linear(address.segment, address.offset, width, true)?;
-            self.probe_write(linear, width, crate::x86::paging::Privilege::Program)?;
-        }
-        Ok(())
+    /// Checks that `width` bytes could be written, without writing.
+    ///
+    /// # Errors
+    /// #GP(0), #SS(0) or #PF.
+    pub(super) fn check_writable(&mut self, name: SegmentName, offset: u64, width: usize) -> Step {
+        let linear = self.linear(name, offset, width, true)?;
+        self.translate_all(linear, width, Purpose::Write)
     }
 
     /// Bits of RSP that address the stack.
@@ -214,12 +285,46 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
+    /// Pushes values one after the other, or none of them (INS-FAULT-001).
+    ///
+    /// # Errors
+    /// #SS(0) or #PF; nothing has changed then.
+    pub(super) fn push_all_or_none(&mut self, values: &[u64], width: usize) -> Step {
+        self.check_pushes(values.len() as u64, width)?;
+        for value in values {
+            self.push(*value, width)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that `count` values can be pushed.
+    ///
+    /// # Errors
+    /// #SS(0) or #PF.
+    pub(super) fn check_pushes(&mut self, count: u64, width: usize) -> Step {
+        let mask = self.stack_mask();
+        let top = self.state().general[RSP];
+        for slot in 1..=count {
+            let offset = top.wrapping_sub(slot * width as u64) & mask;
+            self.check_writable(SegmentName::Ss, offset, width)?;
+        }
+        Ok(())
+    }
+
     /// Reads the `slot`th value of `width` bytes from the top of the stack.
     ///
     /// # Errors
     /// #SS(0) or #PF.
     pub(in crate::x86) fn peek(&mut self, slot: u64, width: usize) -> Step<u64> {
-        let offset = self.state().general[RSP].wrapping_add(slot * width as u64) & self.stack_mask();
+        self.peek_behind(slot * width as u64, width)
+    }
+
+    /// Reads a value of `width` bytes that lies `bytes` above the top of the stack.
+    ///
+    /// # Errors
+    /// #SS(0) or #PF.
+    pub(super) fn peek_behind(&mut self, bytes: u64, width: usize) -> Step<u64> {
+        let offset = self.state().general[RSP].wrapping_add(bytes) & self.stack_mask();
         self.read_segment(SegmentName::Ss, offset, width)
     }
 
@@ -241,6 +346,20 @@ impl Processor<'_, '_> {
             None
         }
     }
+}
+
+/// The segment of an operand without a prefix: SS if its address begins with the stack or frame
+/// pointer, else DS.
+fn default_segment(base: Register) -> SegmentName {
+    match base.full_register() {
+        Register::RSP | Register::RBP => SegmentName::Ss,
+        _ => SegmentName::Ds,
+    }
+}
+
+/// Which of the sixteen general registers one is part of.
+fn general_number(register: Register) -> usize {
+    register.full_register().number()
 }
 
 fn is_high_byte(register: Register) -> bool {

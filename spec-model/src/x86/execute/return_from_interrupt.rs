@@ -8,9 +8,10 @@ use crate::error::ModelError;
 use crate::profile::Choice;
 use crate::requirement::EXC_FRAME_006;
 use crate::x86::control::flag;
-use crate::x86::exception::{Exception, Step};
+use crate::x86::exception::{Exception, Interruption, Step};
 use crate::x86::processor::{Mode, Processor};
 use crate::x86::segment::SegmentName;
+use crate::x86::state::RSP;
 
 /// The TF with which a hypervisor steps over an IRET, in the frame of the fault that the IRET raises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,8 @@ impl Processor<'_, '_> {
         let result = self.return_to_frame(width);
         let faulted = result.is_err();
         let kept = self.rules.broken(Defect::IretKeepsNmiMask)
-            || faulted && self.rules.broken(Defect::FaultingIretKeepsNmiMask);
+            || faulted && self.rules.broken(Defect::FaultingIretKeepsNmiMask)
+            || self.state().events.in_smm && self.rules.broken(Defect::IretInSmmKeepsNmiMask);
         let was_masked = self.state().events.nmi_masked;
         let holds_nmi = was_masked && self.state().events.nmi_pending > 0;
         self.vcpu.frame_shows_tf = faulted
@@ -54,12 +56,13 @@ impl Processor<'_, '_> {
     /// CPL is within IOPL, and the upper half of RFLAGS not with a 16-bit frame (EXC-IRET-005,
     /// EXC-IRET-006). A fault changes nothing (EXC-IRET-009, EXC-IRET-010).
     fn return_to_frame(&mut self, width: usize) -> Step {
-        if self.long_mode_active() && self.flag(flag::NT) {
+        let ignores_nt = self.rules.broken(Defect::IretIgnoresNestedTask) && self.long_mode_active();
+        if self.long_mode_active() && self.flag(flag::NT) && !ignores_nt {
             return Err(Exception::GP0.into());
         }
-        if self.mode() != Mode::Real && self.flag(flag::NT) {
-            let message = "the model has no task switches, and IRET with NT set is one".to_owned();
-            return Err(ModelError::Unmodelled(message).into());
+        if self.mode() != Mode::Real && self.flag(flag::NT) && !ignores_nt {
+            let message = "task switches, and IRET with NT set is one".to_owned();
+            return Err(ModelError::NotModelled(message).into());
         }
         let rip = self.peek(0, width)?;
         let selector = self.peek(1, width)? as u16;
@@ -67,11 +70,19 @@ impl Processor<'_, '_> {
         let cpl = self.cpl();
         let legacy = self.mode() == Mode::Protected && !self.long_mode_active();
         if legacy && cpl == 0 && width == 4 && flags & flag::VM != 0 {
-            let message = "the model has no virtual-8086 mode, and IRETD with VM set enters it".to_owned();
-            return Err(ModelError::Unmodelled(message).into());
+            let message = "virtual-8086 mode, and IRETD with VM set enters it".to_owned();
+            return Err(ModelError::NotModelled(message).into());
         }
-        let code = self.code_segment(selector, cpl, true)?;
-        self.check_in(&code, rip)?;
+        let target = self.code_segment(selector, cpl, true);
+        let target = target.map_err(|fault| match fault {
+            Interruption::Exception(exception) if self.rules.broken(Defect::IretCodeErrorZero) => Exception {
+                error_code: exception.error_code.map(|_| 0),
+                ..exception
+            }
+            .into(),
+            fault => fault,
+        })?;
+        self.check_in(&target.segment, rip)?;
         let mut changeable = self.changeable_flags(width) & ones(width);
         if width > 2 && cpl == 0 && self.mode() != Mode::Real {
             changeable |= flag::VIF_VIP;
@@ -79,17 +90,30 @@ impl Processor<'_, '_> {
         if self.rules.broken(Defect::IretIgnoresPrivilege) {
             changeable |= flag::IF | flag::IOPL;
         }
+        let top = self.state().general[RSP];
         let outer = self.mode() != Mode::Real && (selector & 3) as u8 > cpl;
         if outer || self.mode() == Mode::Long64 {
             let rsp = self.peek(3, width)?;
             let stack = self.peek(4, width)? as u16;
-            self.enter_outer(code, rip, rsp, stack)?;
+            self.enter_outer(target, rip, rsp, stack)?;
         } else {
+            let code = self.load_code(target)?;
             self.move_stack(3 * width as i64);
             *self.state_mut().segment_mut(SegmentName::Cs) = code;
             self.state_mut().rip = rip;
         }
+        if self.rules.broken(Defect::IretKeepsStack) {
+            self.state_mut().general[RSP] = top;
+        }
+        if self.rules.broken(Defect::IretKeepsFlags) {
+            changeable = 0;
+        }
         let kept = self.state().rflags & !changeable;
+        let kept = if width == 2 && self.rules.broken(Defect::Iret16ClearsUpperFlags) {
+            kept & 0xffff
+        } else {
+            kept
+        };
         self.load_flags(kept | flags & changeable);
         Ok(())
     }

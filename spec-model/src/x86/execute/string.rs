@@ -3,12 +3,13 @@
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::After;
+use super::choices::ComparedFirst;
 use super::io::sync_point;
 use super::operand::ones;
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::profile::StringEnd;
-use crate::requirement::{DBG_DATA_004, SMM_STRING_002};
+use crate::requirement::{DBG_DATA_004, INS_CMPS_001, SMM_STRING_002};
 use crate::x86::control::flag;
 use crate::x86::debug::RepeatedStore;
 use crate::x86::exception::Step;
@@ -67,7 +68,7 @@ impl Processor<'_, '_> {
             }
         }
         let message = format!("a string instruction repeats more than {MOST_ITERATIONS} times");
-        Err(ModelError::Unmodelled(message).into())
+        Err(ModelError::NotModelled(message).into())
     }
 
     /// Whether RIP is still at the instruction when the count has become 0 (SMM-STRING-002).
@@ -92,7 +93,7 @@ impl Processor<'_, '_> {
     }
 
     fn string_source(&self, instruction: &Instruction) -> (SegmentName, u64) {
-        let mut source = SegmentName::Ds;
+        let source = self.override_that_counts(instruction).unwrap_or(SegmentName::Ds);
         let mut mask = ones((self.code_bits() / 8) as usize);
         for operand in 0..instruction.op_count() {
             mask = match instruction.op_kind(operand) {
@@ -101,11 +102,6 @@ impl Processor<'_, '_> {
                 OpKind::MemorySegRSI | OpKind::MemorySegRDI | OpKind::MemoryESRDI => u64::MAX,
                 _ => continue,
             };
-        }
-        for name in &SegmentName::ALL[..6] {
-            if instruction.segment_prefix() == super::operand::register_of(*name) {
-                source = *name;
-            }
         }
         (source, mask)
     }
@@ -147,8 +143,7 @@ impl Processor<'_, '_> {
                 };
             }
             Operation::Compare => {
-                let left = self.read_segment(source, from, width)?;
-                let right = self.read_segment(SegmentName::Es, to, width)?;
+                let (left, right) = self.read_compared((source, from), (SegmentName::Es, to), width)?;
                 self.subtract(left, right, 0, width);
             }
             Operation::Scan => {
@@ -157,8 +152,7 @@ impl Processor<'_, '_> {
             }
             Operation::Input => {
                 self.check_port(port, width)?;
-                let linear = self.linear(SegmentName::Es, to, width, true)?;
-                self.probe_write(linear, width, crate::x86::paging::Privilege::Program)?;
+                self.check_writable(SegmentName::Es, to, width)?;
                 let value = self.read_port(port, width);
                 self.note_port_access(port, width);
                 self.write_segment(SegmentName::Es, to, width, value)?;
@@ -184,6 +178,25 @@ impl Processor<'_, '_> {
             self.advance(RDI, step, mask);
         }
         Ok(after)
+    }
+
+    /// The two items of CMPS. Which is read first shows if neither can be (INS-CMPS-001).
+    fn read_compared(
+        &mut self,
+        source: (SegmentName, u64),
+        destination: (SegmentName, u64),
+        width: usize,
+    ) -> Step<(u64, u64)> {
+        let choice = self.rules.profile.instructions.compared_first;
+        let settled = self.rules.choices.settle_for_good(choice, &INS_CMPS_001);
+        if settled == ComparedFirst::Source {
+            let left = self.read_segment(source.0, source.1, width)?;
+            let right = self.read_segment(destination.0, destination.1, width)?;
+            return Ok((left, right));
+        }
+        let right = self.read_segment(destination.0, destination.1, width)?;
+        let left = self.read_segment(source.0, source.1, width)?;
+        Ok((left, right))
     }
 
     fn advance(&mut self, register: usize, delta: i64, mask: u64) {

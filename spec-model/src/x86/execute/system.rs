@@ -17,9 +17,8 @@ use crate::x86::segmentation::selector_error;
 use crate::x86::state::{RAX, RCX, RDX, Shadow};
 
 impl Processor<'_, '_> {
-    /// Executes a system instruction, SWAPGS (EXC-SYS-002) among them; says whether the
-    /// instruction was one.
-    pub(super) fn execute_system(&mut self, instruction: &Instruction) -> Step<bool> {
+    /// Executes a system instruction, SWAPGS (EXC-SYS-002) among them.
+    pub(super) fn execute_system(&mut self, instruction: &Instruction) -> Step {
         use Mnemonic as M;
         match instruction.mnemonic() {
             M::Cli | M::Sti => self.interrupt_flag(instruction.mnemonic() == M::Sti)?,
@@ -66,16 +65,20 @@ impl Processor<'_, '_> {
             M::Swapgs => {
                 self.require_64_bit()?;
                 self.require_kernel()?;
+                let copies = self.rules.broken(Defect::SwapgsCopies);
                 let state = self.state_mut();
                 let kernel = state.kernel_gs_base;
-                state.kernel_gs_base =
-                    std::mem::replace(&mut state.segment_mut(SegmentName::Gs).base, kernel);
+                let program = std::mem::replace(&mut state.segment_mut(SegmentName::Gs).base, kernel);
+                if !copies {
+                    state.kernel_gs_base = program;
+                }
             }
             M::Syscall => self.syscall()?,
             M::Sysret | M::Sysretq => self.sysret(instruction)?,
-            _ => return Ok(false),
+            M::Rsm => self.resume_from_smm()?,
+            _ => return Err(self.unknown(instruction).into()),
         }
-        Ok(true)
+        Ok(())
     }
 
     /// CLI and STI; STI that sets IF starts a shadow (EXC-SHADOW-001, EXC-SHADOW-002).
@@ -85,7 +88,8 @@ impl Processor<'_, '_> {
         }
         let was_on = self.flag(flag::IF);
         self.set_flag(flag::IF, on);
-        if on && !was_on {
+        let always = self.rules.broken(Defect::StiAlwaysStartsShadow);
+        if on && (!was_on || always) && !self.rules.broken(Defect::StiShadowMissing) {
             self.start_shadow(Shadow::Sti);
         }
         Ok(())
@@ -113,7 +117,8 @@ impl Processor<'_, '_> {
         let long = self.mode() == Mode::Long64;
         let width = if long { 8 } else { 4 };
         let limit = self.read_segment(address.segment, address.offset, 2)? as u16;
-        let mut base = self.read_segment(address.segment, address.offset.wrapping_add(2), width)?;
+        let behind = address.after(2);
+        let mut base = self.read_segment(behind.segment, behind.offset, width)?;
         if matches!(instruction.code(), Code::Lgdt_m1632_16 | Code::Lidt_m1632_16) {
             base &= 0xff_ffff;
         }
@@ -137,11 +142,14 @@ impl Processor<'_, '_> {
         };
         let address = self.address(instruction)?;
         let width = if self.mode() == Mode::Long64 { 8 } else { 4 };
+        let behind = address.after(2);
+        self.check_writable(behind.segment, behind.offset, width)?;
         self.write_segment(address.segment, address.offset, 2, u64::from(table.limit))?;
-        self.write_segment(address.segment, address.offset.wrapping_add(2), width, table.base)
+        self.write_segment(behind.segment, behind.offset, width, table.base)
     }
 
-    /// LLDT and LTR.
+    /// LLDT and LTR. In long mode the descriptor has 16 bytes: all must lie within the GDT, the
+    /// type of the upper half is 0 and the base canonical (INS-TASK-001, INS-TASK-002).
     fn load_system_segment(&mut self, instruction: &Instruction) -> Step {
         self.require_protected()?;
         self.require_kernel()?;
@@ -168,9 +176,20 @@ impl Processor<'_, '_> {
         if selector & 4 != 0 {
             return Err(fault.into());
         }
-        let descriptor = self.descriptor(selector, GP)?;
+        let long = self.long_mode_active();
+        let checks_upper_half = !self.rules.broken(Defect::TaskSegmentUpperHalfUnchecked);
+        let descriptor = self.descriptor_of(selector, GP, if long { 16 } else { 8 })?;
+        let mut segment = descriptor.load(selector);
+        if long {
+            let high = self.wrap(descriptor.address.wrapping_add(8));
+            let high = self.read_linear(high, 8, Privilege::System)?;
+            segment.base |= (high & 0xffff_ffff) << 32;
+            if high >> 40 & 0x1f != 0 && checks_upper_half {
+                return Err(fault.into());
+            }
+        }
         let attributes = descriptor.attributes();
-        let kinds: &[u32] = match (is_task, self.long_mode_active()) {
+        let kinds: &[u32] = match (is_task, long) {
             (true, true) => &[9],
             (true, false) => &[1, 9],
             (false, _) => &[2],
@@ -181,23 +200,21 @@ impl Processor<'_, '_> {
         if !attributes.present() {
             return Err(Exception::with_code(NP, selector_error(selector)).into());
         }
-        let mut segment = descriptor.load(selector);
-        if self.long_mode_active() {
-            let high = self.read_linear(descriptor.address.wrapping_add(8), 8, Privilege::System)?;
-            segment.base |= (high & 0xffff_ffff) << 32;
+        if long && !is_canonical(segment.base) && checks_upper_half {
+            return Err(fault.into());
         }
         if is_task {
             const BUSY: u32 = 2;
             segment.attributes.0 |= BUSY;
             let byte = u64::from(segment.attributes.0 & 0xff);
-            self.write_linear(descriptor.address.wrapping_add(5), 1, byte, Privilege::System)?;
+            self.write_linear(self.access_byte(descriptor), 1, byte, Privilege::System)?;
         }
         *self.state_mut().segment_mut(name) = segment;
         Ok(())
     }
 
     /// MOV to a control or debug register; CR8 is the task priority of the local APIC
-    /// (APIC-INT-007).
+    /// (APIC-INT-007, EXC-CR-004).
     pub(super) fn move_to_special(&mut self, register: Register, value: u64) -> Step {
         self.require_kernel()?;
         match register {
@@ -293,6 +310,14 @@ impl Processor<'_, '_> {
 
     fn set_cr4(&mut self, value: u64) -> Step {
         let state = self.state();
+        let newly_set = value & !state.cr4;
+        let unknown = newly_set & cr4::DEFINED & !cr4::MODELLED;
+        if unknown != 0 {
+            return Err(ModelError::NotModelled(format!("bits {unknown:#x} of CR4")).into());
+        }
+        if newly_set & cr4::CET != 0 && !self.rules.cpuid.shadow_stack {
+            return Err(Exception::GP0.into());
+        }
         let leaves_pae = value & cr4::PAE == 0 && self.long_mode_active();
         let enables_pcid = value & cr4::PCIDE != 0 && state.cr4 & cr4::PCIDE == 0;
         let pcid_illegal = enables_pcid && (!self.long_mode_active() || state.cr3 & 0xfff != 0);
@@ -318,6 +343,12 @@ impl Processor<'_, '_> {
     fn set_debug_register(&mut self, index: usize, value: u64) -> Step {
         let index = self.debug_register_index(index)?;
         self.general_detect()?;
+        let ignores = self.rules.broken(Defect::DebugUpperHalfIgnored);
+        let value = if index >= 4 && ignores {
+            value & 0xffff_ffff
+        } else {
+            value
+        };
         if index >= 4 && value >> 32 != 0 {
             return Err(Exception::GP0.into());
         }
@@ -407,5 +438,5 @@ impl Processor<'_, '_> {
 }
 
 fn unknown_msr(index: u32) -> ModelError {
-    ModelError::Unmodelled(format!("the model does not know MSR {index:#x}"))
+    ModelError::NotModelled(format!("MSR {index:#x}"))
 }

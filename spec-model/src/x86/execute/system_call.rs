@@ -29,6 +29,7 @@ impl Processor<'_, '_> {
         let legacy = !self.long_mode_active();
         let clears_more = self.rules.broken(Defect::SyscallClearsArithmeticFlags);
         let ignores_mask = self.rules.broken(Defect::SyscallIgnoresMask);
+        let leaves_r11 = self.rules.broken(Defect::SyscallLeavesR11);
         let state = self.state_mut();
         state.general[RCX] = state.rip;
         let mut cleared = if ignores_mask { 0 } else { state.sfmask };
@@ -39,7 +40,9 @@ impl Processor<'_, '_> {
             cleared = flag::IF | flag::VM;
             attributes = 0xc09b;
         } else {
-            state.general[R11] = state.rflags & !flag::RF;
+            if !leaves_r11 {
+                state.general[R11] = state.rflags & !flag::RF;
+            }
             state.rip = if from_64_bit { state.lstar } else { state.cstar };
         }
         if clears_more && !legacy {

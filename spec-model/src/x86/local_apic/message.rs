@@ -52,11 +52,24 @@ impl Machine<'_> {
             return false;
         }
         let is_self = sender == receiver;
+        let enabled = self.apic(sender).is_some_and(LocalApic::accepts_interrupts);
+        if !enabled && self.rules.broken(Defect::SoftwareDisabledApicSendsNothing) {
+            return false;
+        }
         if message.to_self {
             return is_self;
         }
         match command.shorthand {
-            Shorthand::None => command.names(apic),
+            Shorthand::None => {
+                let ignored = if command.logical {
+                    Defect::LogicalDestinationIgnored
+                } else {
+                    Defect::PhysicalDestinationIgnored
+                };
+                let excluded = is_self && self.rules.broken(Defect::BroadcastExcludesSender);
+                let is_broadcast = command.destination == if command.wide { u32::MAX } else { 0xff };
+                (command.names(apic) || self.rules.broken(ignored)) && !(excluded && is_broadcast)
+            }
             Shorthand::OneSelf => is_self,
             Shorthand::AllIncludingSelf => true,
             Shorthand::AllExcludingSelf => !is_self || self.rules.broken(Defect::AllButSelfIncludesSelf),

@@ -91,7 +91,7 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
-    /// RDMSR of an x2APIC register (APIC-X2-001, APIC-X2-002).
+    /// RDMSR of an x2APIC register (APIC-X2-001, APIC-X2-002, APIC-X2-005).
     ///
     /// # Errors
     /// #GP where there is no such register in this mode.
@@ -110,7 +110,7 @@ impl Processor<'_, '_> {
         }
     }
 
-    /// WRMSR to an x2APIC register (APIC-X2-001 to APIC-X2-003).
+    /// WRMSR to an x2APIC register (APIC-X2-001 to APIC-X2-003, APIC-X2-005).
     ///
     /// # Errors
     /// #GP where there is no such register in this mode, or it cannot be written so.
@@ -142,7 +142,7 @@ impl Processor<'_, '_> {
     pub(in crate::x86) fn read_apic_base(&self) -> Step<u64> {
         match self.state().apic.as_deref() {
             Some(apic) => Ok(apic.base),
-            None => Err(ModelError::Unmodelled(
+            None => Err(ModelError::NotModelled(
                 "the guest reads IA32_APIC_BASE, but the machine has no local APIC".to_owned(),
             )
             .into()),
@@ -159,7 +159,7 @@ impl Processor<'_, '_> {
         let straight_on = self.rules.broken(Defect::ApicOffGoesStraightToX2apic);
         let Some(apic) = self.state().apic.as_deref() else {
             let message = "the guest writes IA32_APIC_BASE, but the machine has no local APIC";
-            return Err(ModelError::Unmodelled(message.to_owned()).into());
+            return Err(ModelError::NotModelled(message.to_owned()).into());
         };
         let before = apic.mode();
         let invalid = value & base::X2APIC != 0 && value & base::ENABLE == 0;
@@ -261,9 +261,11 @@ impl Processor<'_, '_> {
 
     /// A write to the low half of the interrupt command register (APIC-ICR-001).
     fn command(&mut self, low: u32, high: u32) -> Step {
+        let ignores_high = self.rules.broken(Defect::IcrHighIgnored);
         if let Some(apic) = self.state_mut().apic.as_deref_mut() {
             apic.icr = low & !DELIVERY_STATUS;
             apic.icr2 = high;
+            let high = if ignores_high { 0 } else { high };
             let command = Command::decode(low, high, apic.mode());
             return self.send(command, false);
         }
@@ -273,7 +275,7 @@ impl Processor<'_, '_> {
     /// Sends a command; with a shorthand that includes the sender, NMI and SMI are the
     /// implementation's choice (APIC-ICR-006).
     fn send(&mut self, command: Option<Command>, to_self: bool) -> Step {
-        let unknown = |what: &str| Err(ModelError::Unmodelled(what.to_owned()).into());
+        let unknown = |what: &str| Err(ModelError::NotModelled(what.to_owned()).into());
         let Some(command) = command else {
             return unknown("the guest sends an IPI of a delivery mode that the model does not know");
         };
@@ -309,7 +311,7 @@ fn aligned(address: u64, width: usize) -> Result<u64, ModelError> {
     if width == 4 && offset.is_multiple_of(16) {
         Ok(offset)
     } else {
-        Err(ModelError::Unmodelled(format!(
+        Err(ModelError::NotModelled(format!(
             "the guest accesses {width} bytes at {offset:#x} of the local APIC; \
              registers are 32-bit and lie at multiples of 16"
         )))
@@ -317,7 +319,7 @@ fn aligned(address: u64, width: usize) -> Result<u64, ModelError> {
 }
 
 fn unknown(verb: &str, offset: u64) -> ModelError {
-    ModelError::Unmodelled(format!(
+    ModelError::NotModelled(format!(
         "the guest {verb} register {offset:#x} of the local APIC, which the model does not know"
     ))
 }

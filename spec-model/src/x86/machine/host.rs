@@ -58,7 +58,9 @@ impl Machine<'_> {
                     );
                     return Err(ModelError::BadScenario(message));
                 }
-                field.write(state, *value);
+                let mut wanted = state.clone();
+                field.write(&mut wanted, *value);
+                self.set_state_by_host(usize::from(*vcpu), wanted);
             }
             Action::WriteMemory { address, bytes, smm } => {
                 if !self.state.memory.write_bytes(*address, bytes, *smm) {

@@ -5,6 +5,7 @@
 //! [`MachineState`] in between.
 
 mod host;
+mod host_state;
 mod observe;
 mod saved_state;
 mod trace;
@@ -24,6 +25,7 @@ use super::xen_pv::HYPERVISOR_MEMORY;
 use crate::chipset::HostBridge;
 use crate::defect::Defect;
 use crate::error::ModelError;
+use crate::host_state::StateFault;
 use crate::outcome::Allowance;
 use crate::scenario::{PointId, PointKind, Scenario};
 use crate::transcript::{Access, Observation, Stop, Transcript};
@@ -37,6 +39,8 @@ pub struct Machine<'run> {
     /// The rules in force and the choices made so far.
     pub rules: Rules,
     trace: Option<Vec<TraceLine>>,
+    /// What the host set in vain.
+    state_faults: Vec<StateFault>,
 }
 
 /// Everything about a machine that a run changes.
@@ -144,6 +148,7 @@ impl<'run> Machine<'run> {
             decoded: scenario.vcpus.iter().map(|_| DecodeCache::default()).collect(),
             rules,
             trace: trace.then(Vec::new),
+            state_faults: Vec::new(),
         })
     }
 
@@ -168,6 +173,15 @@ impl<'run> Machine<'run> {
     /// # Errors
     /// If the scenario is inconsistent or uses what the model does not know.
     pub fn run(mut self) -> Result<Finished, ModelError> {
+        self.take_initial_state();
+        if !self.state_faults.is_empty() {
+            return Ok(Finished {
+                transcript: Transcript::of_state_faults(self.state_faults),
+                allowances: Vec::new(),
+                rules: self.rules,
+                trace: self.trace.unwrap_or_default(),
+            });
+        }
         let mut schedule = self.scenario.schedule.iter();
         let (mut observations, mut allowances) = (Vec::new(), Vec::new());
         while let Some(index) = self.next_vcpu(&mut schedule) {
@@ -185,6 +199,7 @@ impl<'run> Machine<'run> {
                 observations,
                 memory_changes,
                 smm_memory_changes,
+                state_faults: self.state_faults,
             },
             allowances,
             rules: self.rules,
@@ -234,6 +249,8 @@ impl<'run> Machine<'run> {
         (0..self.state.vcpus.len()).filter(|vcpu| self.can_run(*vcpu))
     }
 
+    /// Whether a processor can take a turn. A debug exception, too, wakes it from HLT
+    /// (EXC-STEP-005).
     fn can_run(&self, index: usize) -> bool {
         let Some(vcpu) = self.state.vcpus.get(index) else {
             return false;
@@ -247,7 +264,10 @@ impl<'run> Machine<'run> {
                     vcpu.state.is_woken_by_interrupt(deaf)
                 }
                 Activity::Halted => {
-                    vcpu.shutdown_pending || vcpu.machine_check_unnoticed || self.wakes(&vcpu.state, deaf)
+                    vcpu.shutdown_pending
+                        || vcpu.machine_check_unnoticed
+                        || vcpu.debug.trap != 0
+                        || self.wakes(&vcpu.state, deaf)
                 }
                 Activity::WaitForSipi
                 | Activity::Shutdown
@@ -263,6 +283,16 @@ impl<'run> Machine<'run> {
     fn wakes(&self, state: &VcpuState, deaf_to_smi: bool) -> bool {
         if self.rules.broken(Defect::MachineCheckDoesNotWakeHalted) {
             return state.is_woken_by_interrupt(deaf_to_smi);
+        }
+        if self.rules.broken(Defect::NmiDoesNotWakeHalted) && state.events.nmi_pending > 0 {
+            let mut without = state.clone();
+            without.events.nmi_pending = 0;
+            return without.wakes_from_halt(deaf_to_smi);
+        }
+        if self.rules.broken(Defect::InterruptDoesNotWakeHalted) && state.apic.is_some() {
+            let mut without = state.clone();
+            without.apic = None;
+            return without.wakes_from_halt(deaf_to_smi);
         }
         state.wakes_from_halt(deaf_to_smi)
     }

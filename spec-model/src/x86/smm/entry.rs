@@ -8,7 +8,7 @@ use crate::x86::control::{cr0, efer, flag};
 use crate::x86::processor::{Activity, Processor};
 use crate::x86::save_area::{AttributeEncoding, Content, Extras, Layout, Rest, Unwritten};
 use crate::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentName};
-use crate::x86::state::{Shadow, VcpuState};
+use crate::x86::state::{RAX, RSP, Shadow, VcpuState};
 
 /// Offset of the SMI handler from SMBASE, in bytes.
 const HANDLER_OFFSET: u64 = 0x8000;
@@ -137,6 +137,14 @@ impl Processor<'_, '_> {
             let cached = self.rules.cached(*saved.segment(name));
             *saved.segment_mut(name) = cached;
         }
+        if self.rules.broken(Defect::SaveArea64LimitInPages) && self.rules.cpuid.long_mode {
+            for name in SegmentName::ALL {
+                let segment = saved.segment_mut(name);
+                if segment.attributes.granularity() {
+                    segment.limit >>= 12;
+                }
+            }
+        }
         let io = self.vcpu.last_io.take();
         self.vcpu.interrupted_io = io;
         self.vcpu.save_area_leftovers = leftovers(&saved, layout, io.is_some());
@@ -171,7 +179,23 @@ impl Processor<'_, '_> {
                 }
             }
         }
-        let address = saved.smbase.wrapping_add(layout.offset());
+        let changed = if self.rules.broken(Defect::RevisionClaimsIoRestart) {
+            1 << 16
+        } else if self.rules.broken(Defect::RevisionWithoutRelocation) {
+            1 << 17
+        } else {
+            0
+        };
+        if let Some(row) = layout.rows.iter().find(|row| row.content == Content::Revision) {
+            let revision = row.read(&area) ^ changed;
+            row.write(&mut area, revision);
+        }
+        let misplaced = if self.rules.broken(Defect::SaveAreaMisplaced) {
+            8
+        } else {
+            0
+        };
+        let address = saved.smbase.wrapping_add(layout.offset()).wrapping_sub(misplaced);
         if layout.rest == Rest::Hidden {
             self.vcpu.kept_in_smm = Some(Box::new(saved));
         }
@@ -209,16 +233,48 @@ impl Processor<'_, '_> {
             EferOnEntry::SvmeKept => efer::SVME,
         };
         self.vcpu.dr6_undefined = self.rules.profile.dr6_on_entry == Dr6OnEntry::Undefined;
-        self.load_flags(flag::FIXED);
+        let kept_flags = if self.rules.broken(Defect::FlagsKeptOnEntry) {
+            self.state().rflags & flag::ARITHMETIC
+        } else {
+            0
+        };
+        self.load_flags(flag::FIXED | kept_flags);
+        let clears_cr0 = self.rules.broken(Defect::Cr0ClearedOnEntry);
+        let kept_in_cr0 = if self.rules.broken(Defect::Cr0EmulationKeptOnEntry) {
+            cr0::EM | cr0::TS
+        } else {
+            0
+        };
+        let keeps_dr7 = self.rules.broken(Defect::Dr7KeptOnEntry);
+        let clears_gdtr = self.rules.broken(Defect::GdtrClearedOnEntry);
+        let clears_cr3 = self.rules.broken(Defect::Cr3ClearedOnEntry);
+        let clears_general = self.rules.broken(Defect::GeneralClearedOnEntry);
+        let fixed_selector = self.rules.broken(Defect::SmmCodeSelectorZero);
+        let keeps_lme = self.rules.broken(Defect::EferKeptOnEntry);
         let state = self.state_mut();
         state.rip = HANDLER_OFFSET;
-        state.cr0 &= !(cr0::PE | cr0::EM | cr0::TS | cr0::PG);
+        state.cr0 &= !(cr0::PE | cr0::EM | cr0::TS | cr0::PG) | kept_in_cr0;
+        if clears_cr0 {
+            state.cr0 &= cr0::ET;
+        }
+        if clears_gdtr {
+            state.gdtr = DescriptorTable::default();
+        }
+        if clears_cr3 {
+            state.cr3 = 0;
+        }
+        if clears_general {
+            state.general[RAX] = 0;
+            state.general[RSP] = 0;
+        }
         if !keeps_cr4 {
             state.cr4 = 0;
         }
-        state.dr7 = 0x400;
+        if !keeps_dr7 {
+            state.dr7 = 0x400;
+        }
         if clears_efer {
-            state.efer &= kept_in_efer;
+            state.efer &= kept_in_efer | if keeps_lme { efer::LME } else { 0 };
         }
         if !keeps_idtr {
             state.idtr = DescriptorTable::default();
@@ -241,7 +297,7 @@ impl Processor<'_, '_> {
             };
         }
         *state.segment_mut(SegmentName::Cs) = Segment {
-            selector: (smbase >> 4) as u16,
+            selector: if fixed_selector { 0 } else { (smbase >> 4) as u16 },
             base: smbase,
             limit: 0xffff_ffff,
             attributes: SMM_SEGMENT,

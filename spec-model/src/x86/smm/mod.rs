@@ -13,7 +13,10 @@ use crate::defect::Defect;
 /// The layout in force (SMM-SAVE-002).
 #[must_use]
 pub fn layout(rules: &Rules) -> &'static Layout {
-    rules.profile.layout(rules.cpuid)
+    let mut cpuid = rules.cpuid;
+    cpuid.long_mode |= rules.broken(Defect::SaveAreaFormatFixed64);
+    cpuid.long_mode &= !rules.broken(Defect::SaveAreaFormatFixed32);
+    rules.profile.layout(cpuid)
 }
 
 /// The state-save area of a processor as it sees it in SMM; `None` if it is not in RAM.

@@ -42,6 +42,10 @@ impl Processor<'_, '_> {
         self.leave_smm_events();
         let mut restored = self.restored(layout, &area);
         self.restart_io(&area, &mut restored)?;
+        if self.rules.broken(Defect::RsmHonoursReserved) && !reserved_is_clear(layout, &area) {
+            self.vcpu.activity = Activity::Shutdown;
+            return Ok(());
+        }
         if !self.image_is_legal(&restored) && !self.rules.broken(Defect::RsmAcceptsIllegalImage) {
             let gives_up = self.rules.broken(Defect::RsmFailureIsInternalError);
             self.vcpu.activity = if gives_up {
@@ -128,12 +132,46 @@ impl Processor<'_, '_> {
         }
         let shadow_stack = self.rules.cpuid.shadow_stack && !self.rules.broken(Defect::SspLostAcrossSmm);
         layout.restore(area, &mut new, shadow_stack);
-        new.rflags |= flag::FIXED;
+        let image_et = new.cr0 & cr0::ET;
         new.cr0 = new.cr0 & (cr0::DEFINED | !0xffff_ffff) | cr0::ET;
-        // The upper halves stay for the check of the whole image.
-        new.dr6 = new.dr6 & UPPER_HALF | dr6_loaded(new.dr6 & !UPPER_HALF);
-        new.dr7 = new.dr7 & UPPER_HALF | dr7_loaded(new.dr7 & !UPPER_HALF);
-        if self.rules.cpuid.long_mode {
+        if self.rules.broken(Defect::RsmLeavesEtClear) {
+            new.cr0 = new.cr0 & !cr0::ET | image_et;
+        }
+        if !self.rules.broken(Defect::RsmLoadsFixedBits) {
+            new.rflags |= flag::FIXED;
+            // The upper halves stay for the check of the whole image.
+            new.dr6 = new.dr6 & UPPER_HALF | dr6_loaded(new.dr6 & !UPPER_HALF);
+            new.dr7 = new.dr7 & UPPER_HALF | dr7_loaded(new.dr7 & !UPPER_HALF);
+        }
+        if self.rules.broken(Defect::RsmKeepsCr0) {
+            new.cr0 = old.cr0;
+        }
+        if self.rules.broken(Defect::RsmTurnsPagingOff) {
+            new.cr0 &= !cr0::PG;
+        }
+        if self.rules.broken(Defect::RsmKeepsCr4) {
+            new.cr4 = old.cr4;
+        }
+        if self.rules.broken(Defect::RsmKeepsEfer) {
+            new.efer = old.efer;
+        }
+        if self.rules.broken(Defect::RsmKeepsDebug) {
+            (new.dr6, new.dr7) = (old.dr6, old.dr7);
+        }
+        if self.rules.broken(Defect::RsmKeepsFlags) {
+            new.rflags = old.rflags;
+        }
+        if self.rules.broken(Defect::RsmGoesOnBehindItself) {
+            new.rip = old.rip;
+        }
+        if self.rules.broken(Defect::RsmKeepsGeneral) {
+            new.general = old.general;
+        }
+        if self.rules.broken(Defect::RsmClearsCr2) {
+            new.cr2 = 0;
+            new.debug_address[0] = 0;
+        }
+        if self.rules.cpuid.long_mode && !self.rules.broken(Defect::RsmLoadsLma) {
             let active = new.efer & efer::LME != 0 && new.cr0 & cr0::PG != 0;
             new.efer = new.efer & !efer::LMA | if active { efer::LMA } else { 0 };
         }
@@ -203,11 +241,11 @@ impl Processor<'_, '_> {
             && active
             && new.segment(SegmentName::Cs).attributes.long();
         cr0_is_legal(new.cr0)
-            && cr4_is_legal(new.cr4)
-            && new.cr4 & cr4::VMXE == 0
-            && efer_is_legal(new.efer, long_mode)
+            && (cr4_is_legal(new.cr4) || self.rules.broken(Defect::RsmAcceptsReservedCr4))
+            && (new.cr4 & cr4::VMXE == 0 || self.rules.broken(Defect::RsmAcceptsVmxe))
+            && (efer_is_legal(new.efer, long_mode) || self.rules.broken(Defect::RsmAcceptsIllegalEfer))
             && (!active || new.cr4 & cr4::PAE != 0)
-            && (!pcid || active)
+            && (!pcid || active || self.rules.broken(Defect::RsmAcceptsPcidAlone))
             && (!pae || self.pdptes_are_legal(new.cr3, smm_view))
             && (new.cr3 >> PHYSICAL_ADDRESS_BITS == 0 || self.rules.broken(Defect::RsmCr3FailsEntry))
             && new.dr6 >> 32 == 0
@@ -215,6 +253,12 @@ impl Processor<'_, '_> {
             && !rejects_pcid
             && !rejects_64_bit
     }
+}
+
+/// Whether the bytes of the image hold 0 that RSM should not look at (SMM-IMAGE-001).
+fn reserved_is_clear(layout: &Layout, area: &[u8]) -> bool {
+    let mut reserved = layout.rows.iter().filter(|row| row.content == Content::Zero);
+    reserved.all(|row| area[row.range(layout.size())].iter().all(|byte| *byte == 0))
 }
 
 /// Auto-HALT restart: the field that SMM entry set for a halted processor (SMM-RSM-008).

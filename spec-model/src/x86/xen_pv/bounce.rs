@@ -68,7 +68,7 @@ impl Processor<'_, '_> {
     /// (XENPV-FRAME-008).
     pub(in crate::x86) fn bounce_exception(&mut self, exception: Exception) -> Result<(), ModelError> {
         let mut context = self.context();
-        if exception.vector != DB {
+        if exception.vector != DB && !self.rules.broken(Defect::XenPvFaultFrameWithoutRf) {
             context.rflags |= flag::RF;
         }
         if let Some(trap) = self.permitted_software_interrupt(exception) {
@@ -77,7 +77,9 @@ impl Processor<'_, '_> {
         }
         if exception.vector == PF {
             let address = exception.address.unwrap_or_default();
-            self.state_mut().cr2 = address;
+            if !self.rules.broken(Defect::XenPvPageFaultLeavesCr2) {
+                self.state_mut().cr2 = address;
+            }
         }
         let code = self.error_code(exception);
         self.bounce_vector(context, exception.vector, code)
@@ -151,6 +153,11 @@ impl Processor<'_, '_> {
         vector: u8,
         error_code: Option<u32>,
     ) -> Result<(), ModelError> {
+        let vector = if self.rules.broken(Defect::XenPvHandlerMissed) {
+            6
+        } else {
+            vector
+        };
         let trap = self.state().xen_pv.as_deref().and_then(|xen| xen.trap(vector));
         self.bounce(
             context,
@@ -170,7 +177,11 @@ impl Processor<'_, '_> {
             if !self.rules.broken(Defect::XenPvKernelShowsLevel3) {
                 context.cs &= !3;
             }
-            context.rsp
+            if self.rules.broken(Defect::XenPvKernelTakesKernelStack) {
+                self.xen().map_or(0, |xen| xen.kernel_stack)
+            } else {
+                context.rsp
+            }
         } else {
             self.toggle_mode();
             let stack = self.xen().map_or(0, |xen| xen.kernel_stack);
@@ -202,8 +213,11 @@ impl Processor<'_, '_> {
         if let Some(xen) = self.xen() {
             xen.upcall_mask |= masks;
         }
+        let keeps_flags = self.rules.broken(Defect::XenPvHandlerKeepsFlags);
         let state = self.state_mut();
-        state.rflags &= !(flag::AC | flag::VM | flag::RF | flag::NT | flag::TF);
+        if !keeps_flags {
+            state.rflags &= !(flag::AC | flag::VM | flag::RF | flag::NT | flag::TF);
+        }
         state.general[RSP] = rsp;
         state.rip = entry.address;
         self.leave_by_sysret();
@@ -267,9 +281,12 @@ impl Processor<'_, '_> {
     /// Back to the guest with SYSRET: RCX and R11 are RIP and RFLAGS, which is why the frame
     /// holds what they were (XENPV-ENTRY-002).
     pub(super) fn leave_by_sysret(&mut self) {
+        let keeps = self.rules.broken(Defect::XenPvEntryKeepsRcx);
         let state = self.state_mut();
-        state.general[RCX] = state.rip;
-        state.general[R11] = state.rflags;
+        if !keeps {
+            state.general[RCX] = state.rip;
+            state.general[R11] = state.rflags;
+        }
         for (name, selector) in [(SegmentName::Cs, FLAT_CODE), (SegmentName::Ss, FLAT_STACK)] {
             if let Some(segment) = flat_segment(selector) {
                 *state.segment_mut(name) = segment;

@@ -98,10 +98,12 @@ impl Processor<'_, '_> {
             SET_SEGMENT_BASE => self.set_segment_base(first, second),
             number => {
                 let message = format!("the model of Xen does not know hypercall {number}");
-                return Err(ModelError::Unmodelled(message).into());
+                return Err(ModelError::NotModelled(message).into());
             }
         };
-        self.state_mut().general[RAX] = result.cast_unsigned();
+        if !self.rules.broken(Defect::XenPvHypercallKeepsRax) {
+            self.state_mut().general[RAX] = result.cast_unsigned();
+        }
         self.leave_by_sysret();
         Ok(())
     }
@@ -116,6 +118,9 @@ impl Processor<'_, '_> {
     fn set_trap_table(&mut self, table: u64) -> Step<i64> {
         if table == 0 {
             return Ok(self.change_xen(|xen| xen.traps.clear()));
+        }
+        if self.rules.broken(Defect::XenPvTrapTableReplaced) {
+            self.change_xen(|xen| xen.traps.clear());
         }
         for index in 0..MOST_TRAPS {
             let entry = table.wrapping_add(index * TRAP_SIZE);
@@ -181,15 +186,22 @@ impl Processor<'_, '_> {
         if let Some(xen) = self.xen().filter(|_| !keeps) {
             xen.upcall_mask = masks;
         }
+        let iopl = if self.rules.broken(Defect::XenPvIretRaisesIopl) {
+            0
+        } else {
+            flag::IOPL
+        };
         // The guest can neither clear the hardware's IF nor raise its I/O privilege level.
         let context = Context {
             rip,
             cs: cs as u16 | 3,
-            rflags: rflags & !(flag::IOPL | flag::VM) | flag::IF | flag::FIXED,
+            rflags: rflags & !(iopl | flag::VM) | flag::IF | flag::FIXED,
             rsp,
             ss: ss as u16 | 3,
         };
-        self.state_mut().general[RAX] = rax;
+        if !self.rules.broken(Defect::XenPvIretLeavesRax) {
+            self.state_mut().general[RAX] = rax;
+        }
         let by_sysret = kind & IN_SYSCALL != 0 && !self.rules.broken(Defect::XenPvIretIgnoresInSyscall);
         if by_sysret && is_canonical(rip) {
             self.load(context);
@@ -235,7 +247,7 @@ impl Processor<'_, '_> {
     /// checks on CS, RIP and SS for privilege level 3.
     fn return_to(&mut self, context: Context) -> Step {
         let code = self.code_segment(context.cs, 3, true)?;
-        if !is_canonical(context.rip) && code.attributes.long() {
+        if !is_canonical(context.rip) && code.segment.attributes.long() {
             return Err(Exception::GP0.into());
         }
         self.enter_outer(code, context.rip, context.rsp, context.ss)?;

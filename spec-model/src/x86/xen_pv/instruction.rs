@@ -58,8 +58,8 @@ fn is_privileged_move(instruction: &Instruction) -> bool {
 /// The hypervisor emulates it for the guest kernel, and the model does not.
 fn emulated(instruction: &Instruction) -> Interruption {
     let message = format!(
-        "Xen emulates {:?} for a paravirtual guest, and the model does not know how",
+        "emulation of {:?} as Xen does it for a paravirtual guest",
         instruction.mnemonic()
     );
-    ModelError::Unmodelled(message).into()
+    ModelError::NotModelled(message).into()
 }

@@ -3,6 +3,8 @@
 use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, KVM_MEM_READONLY, kvm_userspace_memory_region, kvm_vcpu_init};
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 
+use spec_model::host_state::HostCall;
+
 use super::device::Device;
 use super::el1::{BLOCK, EL1H_MASKED, MEMORY_TYPES, SIMD, TRANSLATION_CONTROL, TRANSLATION_ON};
 use super::mapping::Mapping;
@@ -127,13 +129,13 @@ impl<'a> Machine<'a> {
 
     pub fn set(&self, id: u64, value: u64) -> Result<(), Failure> {
         let set = self.vcpu.set_one_reg(id, &value.to_le_bytes());
-        set.map(drop).map_err(Failure::ioctl("KVM_SET_ONE_REG"))
+        set.map(drop).map_err(Failure::host(HostCall::SetOneReg, 0))
     }
 
     pub fn get(&self, id: u64) -> Result<u64, Failure> {
         let mut bytes = [0; 8];
         let got = self.vcpu.get_one_reg(id, &mut bytes);
-        got.map_err(Failure::ioctl("KVM_GET_ONE_REG"))?;
+        got.map_err(Failure::host(HostCall::GetOneReg, 0))?;
         Ok(u64::from_le_bytes(bytes))
     }
 

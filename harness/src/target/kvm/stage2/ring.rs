@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use kvm_bindings::{KVM_CAP_DIRTY_LOG_RING, KVM_CAP_DIRTY_LOG_RING_ACQ_REL, KVMIO, kvm_enable_cap};
 use kvm_ioctls::VmFd;
+use spec_model::host_state::HostCall;
 use vmm_sys_util::errno::Error as Errno;
 
 use super::super::failure::Failure;
@@ -42,8 +43,8 @@ impl Ring {
                 ..kvm_enable_cap::default()
             };
             cap.args[0] = (ENTRIES * ENTRY) as u64;
-            if vm.enable_cap(&cap).is_ok() {
-                return Ok(());
+            if vm.check_extension_raw(number.into()) > 0 {
+                return vm.enable_cap(&cap).map_err(Failure::host(HostCall::EnableCap, 0));
             }
         }
         Err(Failure::NoDirtyRing)

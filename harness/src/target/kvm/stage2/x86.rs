@@ -10,14 +10,17 @@ use std::os::fd::AsRawFd;
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use spec_model::architecture::Architecture;
+use spec_model::host_state::{Fault, HostCall, StateFault};
 use spec_model::stage2::scenario::{GuestAddress, Operation, PAGE_SIZE, SERVER_PAGE, SERVER_PAGES, Stage2};
 use spec_model::stage2::transcript::{End, Interrupted, MemoryExit};
 use vmm_sys_util::errno::Error as Errno;
 
 use super::super::device::Device;
 use super::super::failure::Failure;
+use super::super::lacks;
 use super::super::mapping::Mapping;
 use super::Entered;
+use crate::target::Backend;
 
 /// What guests are made of.
 pub(super) const ARCHITECTURE: Architecture = Architecture::X86;
@@ -167,6 +170,8 @@ pub(super) struct Guest {
     current: Option<(Operation, u64)>,
     /// The page tables that are in use.
     tables: Option<GuestAddress>,
+    /// What the KVM is, which says what it is listed to lack.
+    backend: Backend,
 }
 
 impl Guest {
@@ -197,14 +202,16 @@ impl Guest {
     ) -> Result<Self, Failure> {
         let vcpu = vm.create_vcpu(0).map_err(Failure::ioctl("KVM_CREATE_VCPU"))?;
         vcpu.set_cpuid2(&device.cpuid)
-            .map_err(Failure::ioctl("KVM_SET_CPUID2"))?;
-        let mut sregs = vcpu.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+            .map_err(Failure::host(HostCall::SetCpuid2, 0))?;
+        let mut sregs = vcpu.get_sregs().map_err(Failure::host(HostCall::GetSregs, 0))?;
         set_mode(&mut sregs);
-        vcpu.set_sregs(&sregs).map_err(Failure::ioctl("KVM_SET_SREGS"))?;
+        vcpu.set_sregs(&sregs)
+            .map_err(Failure::host(HostCall::SetSregs, 0))?;
         Ok(Self {
             vcpu,
             current: None,
             tables: None,
+            backend: device.identity.backend,
         })
     }
 
@@ -221,7 +228,7 @@ impl Guest {
             .zip(prepared.scratch.to_le_bytes())
             .for_each(|(to, from)| *to = from);
         let regs = self.vcpu.set_regs(&prepared.regs);
-        regs.map_err(Failure::ioctl("KVM_SET_REGS"))?;
+        regs.map_err(Failure::host(HostCall::SetRegs, 0))?;
         self.current = Some((operation, prepared.retired));
         Ok(())
     }
@@ -234,7 +241,10 @@ impl Guest {
         if tables == self.tables {
             return Ok(());
         }
-        let mut sregs = self.vcpu.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+        let mut sregs = self
+            .vcpu
+            .get_sregs()
+            .map_err(Failure::host(HostCall::GetSregs, 0))?;
         set_mode(&mut sregs);
         if let Some(tables) = tables {
             const PAGING: u64 = 1 << 31;
@@ -245,15 +255,21 @@ impl Guest {
         }
         self.vcpu
             .set_sregs(&sregs)
-            .map_err(Failure::ioctl("KVM_SET_SREGS"))?;
-        let kept = self.vcpu.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
+            .map_err(Failure::host(HostCall::SetSregs, 0))?;
+        let kept = self
+            .vcpu
+            .get_sregs()
+            .map_err(Failure::host(HostCall::GetSregs, 0))?;
         if kept.cr0 != sregs.cr0 {
-            return Err(Failure::NotKept {
-                vcpu: 0,
-                field: "cr0",
-                set: sregs.cr0,
-                read: kept.cr0,
-            });
+            let fault = StateFault::at_start(
+                0,
+                Fault::NotKept {
+                    field: "cr0".to_owned(),
+                    set: sregs.cr0,
+                    read: kept.cr0,
+                },
+            );
+            return Err(lacks::failure(self.backend, vec![fault]));
         }
         self.tables = tables;
         Ok(())
@@ -275,7 +291,10 @@ impl Guest {
             Ok(_) => End::Done,
         };
         self.vcpu.set_kvm_immediate_exit(0);
-        let regs = self.vcpu.get_regs().map_err(Failure::ioctl("KVM_GET_REGS"))?;
+        let regs = self
+            .vcpu
+            .get_regs()
+            .map_err(Failure::host(HostCall::GetRegs, 0))?;
         Ok(Interrupted {
             end,
             retired: self.current.is_some_and(|(_, retired)| retired == regs.rip),
@@ -295,7 +314,10 @@ impl Guest {
     /// # Errors
     /// If KVM refuses to tell its registers.
     pub(super) fn value(&self) -> Result<Option<u64>, Failure> {
-        let regs = self.vcpu.get_regs().map_err(Failure::ioctl("KVM_GET_REGS"))?;
+        let regs = self
+            .vcpu
+            .get_regs()
+            .map_err(Failure::host(HostCall::GetRegs, 0))?;
         Ok(self.current.and_then(|(operation, _)| value(operation, &regs)))
     }
 

@@ -16,6 +16,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use spec_model::architecture::Architecture;
+use spec_model::host_state::HostCall;
 use spec_model::stage2::arm64::{Arm64, Arm64Operation, Instruction, WINDOW};
 use spec_model::stage2::scenario::{GuestAddress, Operation, PAGE_SIZE, SERVER_PAGE, SERVER_PAGES, Stage2};
 use spec_model::stage2::transcript::{End, Interrupted, MemoryExit};
@@ -143,13 +144,13 @@ impl Guest {
 
     fn set(&self, id: u64, value: u64) -> Result<(), Failure> {
         let set = self.vcpu.set_one_reg(id, &value.to_le_bytes());
-        set.map(drop).map_err(Failure::ioctl("KVM_SET_ONE_REG"))
+        set.map(drop).map_err(Failure::host(HostCall::SetOneReg, 0))
     }
 
     fn get(&self, id: u64) -> Result<u64, Failure> {
         let mut bytes = [0; 8];
         let got = self.vcpu.get_one_reg(id, &mut bytes);
-        got.map_err(Failure::ioctl("KVM_GET_ONE_REG"))?;
+        got.map_err(Failure::host(HostCall::GetOneReg, 0))?;
         Ok(u64::from_le_bytes(bytes))
     }
 
@@ -316,7 +317,7 @@ impl Guest {
         events.exception.ext_dabt_pending = 1;
         self.vcpu
             .set_vcpu_events(&events)
-            .map_err(Failure::ioctl("KVM_SET_VCPU_EVENTS"))
+            .map_err(Failure::host(HostCall::SetVcpuEvents, 0))
     }
 
     /// What the operation has read.

@@ -1,0 +1,56 @@
+//! Single instructions: operands, addresses, order of checks.
+
+super::requirements! {
+    INSTRUCTIONS:
+    INS_REG_001 "INS-REG-001" Architectural
+        "With any REX prefix, byte registers 4 to 7 are SPL, BPL, SIL and DIL, and R8B to R15B can be named."
+        "Intel SDM vol. 1, \"General-Purpose Registers in 64-Bit Mode\"; AMD APM vol. 3, \"REX Prefix\"";
+    INS_ADDR_001 "INS-ADDR-001" Architectural
+        "The address of a memory operand comes from the registers as they were before the instruction, also where the instruction changes one of them; only POP uses the stack pointer after it has moved."
+        "Intel SDM vol. 2, XADD and POP; AMD APM vol. 3, XADD and POP";
+    INS_ADDR_002 "INS-ADDR-002" Vendor
+        "Where an operand in memory has two parts, the offset of the second wraps with the address size: the selector of a far pointer at FFFEh lies at 0."
+        "Intel SDM vol. 1, \"Operand-Size and Address-Size Attributes\" (offsets of the address size), silent on the parts of an operand; seen on a captured 80286 and on an AMD processor of family 25";
+    INS_RMW_001 "INS-RMW-001" Vendor
+        "An instruction that reads and writes its memory operand checks that it can be written before it reads: a page fault reports a write, a segment that is not writable comes before the page, and a page that is only readable is not marked."
+        "Intel SDM vol. 3A, \"Interrupt 14: Page-Fault Exception (#PF)\", and AMD APM vol. 2, 8.2.15, silent on instructions that do both; seen on an AMD processor of family 25";
+    INS_SHIFT_001 "INS-SHIFT-001" Vendor
+        "A shift or rotate by 0 leaves the flags, and still counts as writing its destination: a 32-bit register loses its upper half, and memory must be writable."
+        "Intel SDM vol. 1, \"General-Purpose Registers in 64-Bit Mode\", and AMD APM vol. 3, SAL, silent on a count of 0; seen on an AMD processor of family 25";
+    INS_CMPXCHG_001 "INS-CMPXCHG-001" Vendor
+        "A CMPXCHG that fails leaves a destination register as it is, including the upper half, and writes memory with what it holds."
+        "Intel SDM vol. 2, CMPXCHG, and AMD APM vol. 3, CMPXCHG (a write in any case, in memory); the upper half seen on an AMD processor of family 25";
+    INS_STACK_001 "INS-STACK-001" Architectural
+        "POP SS moves the stack pointer by the width of the stack that was popped from, whatever the new segment's is."
+        "Intel SDM vol. 2, POP (the stack-address size is determined before SS is loaded); AMD APM vol. 3, POP";
+    INS_RETF_001 "INS-RETF-001" Architectural
+        "RETF with an immediate finds the outer stack pointer behind exactly that many bytes of parameters, and releases as many on the outer stack."
+        "Intel SDM vol. 2, RET; AMD APM vol. 3, RET (Far)";
+    INS_SEG_001 "INS-SEG-001" Architectural
+        "64-bit code ignores CS, DS, ES and SS prefixes, so that they do not decide between #GP and #SS either."
+        "Intel SDM vol. 1, \"Segmentation in 64-Bit Mode\"; AMD APM vol. 3, \"Segment-Override Prefixes\"";
+    INS_TASK_001 "INS-TASK-001" Architectural
+        "In long mode LTR and LLDT read 16 bytes, raise #GP with the selector unless all lie within the GDT, and load 64 bits of base."
+        "Intel SDM vol. 3A, \"TSS Descriptor in 64-bit mode\" and vol. 2, LTR; AMD APM vol. 2, 4.8.3";
+    INS_TASK_002 "INS-TASK-002" Vendor
+        "LTR and LLDT raise #GP with the selector if the type in the upper half of the descriptor is not 0 or the base is not canonical."
+        "Intel SDM vol. 2, LTR and LLDT (#GP(selector) in 64-bit mode); the base as kvm-unit-tests' la57 has it";
+    INS_BRANCH_001 "INS-BRANCH-001" Vendor
+        "66h before a near branch in 64-bit code does nothing on Intel's processors and makes it a branch with 16-bit operands on AMD's."
+        "Intel SDM vol. 2, \"Instruction Prefixes\" and JMP; AMD APM vol. 3, \"Near Branches in 64-Bit Mode\"";
+    INS_PUSH_001 "INS-PUSH-001" Vendor
+        "PUSH of a segment register with a 32-bit operand writes the selector as 32 bits, or only its 16 bits into the slot."
+        "Intel SDM vol. 2, PUSH; AMD APM vol. 3, PUSH";
+    INS_PUSH_002 "INS-PUSH-002" Vendor
+        "PUSHA in real mode with SP 7, 9, 11, 13 or 15 raises #GP or #SS, and writes nothing."
+        "Intel SDM vol. 2, PUSHA (#GP); AMD APM vol. 3, PUSHA (#SS)";
+    INS_CMPS_001 "INS-CMPS-001" Vendor
+        "Which of its two items CMPS reads first is not specified; it shows if neither can be read."
+        "Intel SDM vol. 2, CMPS, and AMD APM vol. 3, CMPS, are silent";
+    INS_FAULT_001 "INS-FAULT-001" Architectural
+        "An instruction that faults changes neither registers nor memory, but for CR2, accessed and dirty bits, and the iterations that a repeated string instruction has completed."
+        "Intel SDM vol. 3A, \"Exception Classifications\" and \"Restarting a Program or Task After an Exception\"; AMD APM vol. 2, 8.1.3";
+    INS_SET_001 "INS-SET-001" Architectural
+        "UD0, UD1, UD2 and opcodes that no manual defines raise #UD at their own address."
+        "Intel SDM vol. 2, UD and appendix \"Opcode Map\"; AMD APM vol. 3, UD0, UD1, UD2";
+}
