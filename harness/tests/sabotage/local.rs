@@ -21,6 +21,7 @@ impl Local {
         Expected {
             statuses: self.statuses,
             says: self.says,
+            lost: !self.options.is_empty(),
         }
     }
 }
