@@ -19,7 +19,7 @@ const MOST_MSRS: usize = 4096;
 
 /// The error with which `/dev/kvm` does not open, if so it is.
 pub(crate) fn refuses_to_open() -> Option<c_int> {
-    match chosen(-1, abi::OPEN)? {
+    match chosen(-1, abi::OPEN, 0)? {
         (text, Effect::Fail(errno)) => {
             applied(&text);
             Some(errno)
@@ -29,7 +29,7 @@ pub(crate) fn refuses_to_open() -> Option<c_int> {
 }
 
 /// What becomes of this call.
-fn chosen(fd: c_int, request: u32) -> Option<(String, Effect)> {
+fn chosen(fd: c_int, request: u32, argument: u64) -> Option<(String, Effect)> {
     let library = &mut *library();
     if matches!(request, abi::KVM_CREATE_VCPU | abi::KVM_SET_USER_MEMORY_REGION) {
         library.machines.vm_used(fd);
@@ -38,6 +38,9 @@ fn chosen(fd: c_int, request: u32) -> Option<(String, Effect)> {
     let mut found = None;
     for sabotage in &mut library.sabotages {
         if sabotage.request != request || sabotage.vm.is_some_and(|vm| number != Some(vm)) {
+            continue;
+        }
+        if matches!(sabotage.effect, Effect::Hide(capability) if capability != argument) {
             continue;
         }
         sabotage.calls += 1;
@@ -64,7 +67,7 @@ fn applied(text: &str) {
 /// # Safety
 /// `argument` must be what the request wants.
 pub(crate) unsafe fn call(fd: c_int, request: u32, argument: *mut c_void) -> c_int {
-    let Some((text, effect)) = chosen(fd, request) else {
+    let Some((text, effect)) = chosen(fd, request, argument as u64) else {
         // SAFETY: as the caller promises.
         return unsafe { passed(fd, request, argument) };
     };
@@ -126,10 +129,7 @@ pub(crate) unsafe fn call(fd: c_int, request: u32, argument: *mut c_void) -> c_i
             }
             through(other.unwrap_or(fd))
         }
-        Effect::Hide(capability) => {
-            if argument as u64 != capability {
-                return through(fd);
-            }
+        Effect::Hide(_) => {
             applied(&text);
             0
         }

@@ -134,7 +134,7 @@ pub const ROWS: &[Local] = &[
         &["KVM_CAP_MCE"],
     ),
     hidden(
-        "KVM_CHECK_EXTENSION:hide=192",
+        "KVM_CHECK_EXTENSION:hide=192;KVM_CHECK_EXTENSION:hide=223",
         &["stage2/ring-lists-written-pages"],
         &["KVM_CAP_DIRTY_LOG_RING"],
     ),
