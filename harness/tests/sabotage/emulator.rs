@@ -108,12 +108,15 @@ impl Plan {
         let mut arguments: Vec<String> = std::env::args().skip(1).collect();
         let asks_version = arguments == ["--version"];
         // Nothing may be left behind if the process that started this one ends.
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(&self.program)
-            .args(&self.arguments)
-            .envs(&self.variables);
+        let mut command = match which(Path::new("setpriv")) {
+            Some(launcher) => {
+                let mut command = Command::new(launcher);
+                command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        command.args(&self.arguments).envs(&self.variables);
         if asks_version {
             return Err(command.args(arguments).exec());
         }
