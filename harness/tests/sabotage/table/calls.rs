@@ -122,7 +122,6 @@ pub const ROWS: &[Local] = &[
         INCOMPLETE,
         &["KVM_CAP_VCPU_EVENTS"],
     ),
-    hidden("KVM_CHECK_EXTENSION:hide=121", APIC, &["KVM_CAP_SPLIT_IRQCHIP"]),
     hidden(
         "KVM_CHECK_EXTENSION:hide=121",
         &["apic/interrupt-does-not-wake-hlt-without-if"],
