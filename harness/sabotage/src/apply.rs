@@ -57,7 +57,9 @@ fn applied(text: &str) {
         return;
     };
     let file = File::options().append(true).create(true).open(path);
-    if let Err(error) = file.and_then(|mut file| writeln!(file, "applied {text}")) {
+    // Twice: a serial port that was just opened may lose what comes first.
+    let line = format!("applied {text}\n");
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.repeat(2).as_bytes())) {
         eprintln!("{LOG}: {error}");
     }
 }

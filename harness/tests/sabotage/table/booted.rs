@@ -114,12 +114,7 @@ pub const ROWS: &[Booted] = &[
         "smm/from-protected-mode",
         &["KVM_RUN"],
     ),
-    row(
-        "KVM_SET_USER_MEMORY_REGION:lie:only=2",
-        "state/page-tables-in-smram",
-        &[],
-    ),
-    row("KVM_SET_USER_MEMORY_REGION:lie:only=3", "smram/lock-closes", &[]),
+    failing("KVM_SET_USER_MEMORY_REGION:lie:only=3", "smram/lock-closes", &[]),
     // The kernel complains.
     row("KVM_RUN:warn:only=2", "smm/entry-clears-svme", &["WARNING"]),
 ];
