@@ -48,7 +48,7 @@ pub const ROWS: &[Local] = &[
     local("KVM_RUN:reason=5:only=1", ONE, RED, &[]),
     local("KVM_RUN:reason=8:only=1", ONE, RED, &["shutdown"]),
     local("KVM_RUN:reason=9:only=1", ONE, RED, &[]),
-    local("KVM_RUN:reason=17:only=1", ONE, RED, &["internal error"]),
+    local("KVM_RUN:reason=17:only=1", ONE, RED, &["internal-error"]),
     local("KVM_RUN:reason=99:only=1", ONE, NOT_GREEN, &["KVM_RUN"]),
     local("KVM_RUN:data:from=2", SLOTS, RED, &[]),
     local("KVM_RUN:address", SLOTS, RED, &[]),
