@@ -53,7 +53,7 @@ impl Ring {
     /// Maps the ring of a processor.
     ///
     /// # Errors
-    /// If the host has no room.
+    /// If the host has no room, or there is no ring, although KVM has taken the capability.
     pub(super) fn map(vcpu: i32) -> io::Result<Self> {
         // SAFETY: a new mapping at an address that the kernel chooses touches nothing else.
         let start = unsafe {
@@ -69,10 +69,33 @@ impl Ring {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self {
+        let ring = Self {
             start: start.cast(),
             next: 0,
-        })
+        };
+        ring.check_pages()?;
+        Ok(ring)
+    }
+
+    /// Whether there are pages behind the mapping: where there are none an access ends this
+    /// process (SIGBUS).
+    fn check_pages(&self) -> io::Result<()> {
+        let mut flags = [0_u8; 4];
+        let local = libc::iovec {
+            iov_base: flags.as_mut_ptr().cast(),
+            iov_len: flags.len(),
+        };
+        let remote = libc::iovec {
+            iov_base: self.start.cast(),
+            iov_len: flags.len(),
+        };
+        let own = std::process::id().cast_signed();
+        // SAFETY: the kernel copies to `flags` as many bytes as it has, and fails with EFAULT where
+        // the mapping has no page.
+        match unsafe { libc::process_vm_readv(own, &raw const local, 1, &raw const remote, 1, 0) } {
+            4 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     /// Takes what is in the ring: slots with address space, as KVM numbers them, and pages. Writes to these
