@@ -43,6 +43,10 @@ macro_rules! defects {
 }
 
 defects! {
+    PushAllWritesAsItGoes "push-all-writes-as-it-goes" INS_FAULT_001
+        "PUSHA that faults has written the values before the one that faults.";
+    FarPointerIsOneAccess "far-pointer-is-one-access" INS_ADDR_002
+        "A far pointer in memory is read at once, and raises #GP where it wraps at the end of the segment.";
     SmmLimits64k "smm-limits-64k" SMM_RUN_001
         "In SMM the data segments have the limits of real mode, FFFFh.";
     IoInstructionNotRecorded "io-instruction-not-recorded" SMM_IO_001

@@ -287,7 +287,7 @@ mod tests {
     fn a_state_that_contradicts_itself_is_illegal() {
         let mut state = VcpuState::default();
         assert_eq!(illegal(&state), None);
-        state.efer = 1 << 15;
+        state.efer = 1 << 9;
         assert_eq!(illegal(&state), Some(&requirement::STATE_016));
         state.efer = efer::LMA;
         assert_eq!(illegal(&state), Some(&requirement::STATE_018));

@@ -129,6 +129,9 @@ impl Processor<'_, '_> {
             _ => {
                 let address = self.address(instruction)?;
                 let width = instruction.memory_size().size() - 2;
+                if self.rules.broken(Defect::FarPointerIsOneAccess) && width < 8 {
+                    self.read_segment(address.segment, address.offset, width + 2)?;
+                }
                 let offset = self.read_segment(address.segment, address.offset, width)?;
                 let after = address.after(width as u64);
                 let selector = self.read_segment(after.segment, after.offset, 2)? as u16;

@@ -158,7 +158,16 @@ impl Processor<'_, '_> {
                 return Err(Exception::GP0.into());
             }
         }
-        self.push_all_or_none(&general[..8], width)
+        if !self.rules.broken(Defect::PushAllWritesAsItGoes) {
+            return self.push_all_or_none(&general[..8], width);
+        }
+        for value in &general[..8] {
+            if let Err(fault) = self.push(*value, width) {
+                self.state_mut().general[RSP] = general[RSP];
+                return Err(fault);
+            }
+        }
+        Ok(())
     }
 
     fn pop_all(&mut self, width: usize) -> Step {
