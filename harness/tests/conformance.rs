@@ -112,7 +112,7 @@ struct Chosen {
 
 fn targets(cache: &Cache) -> Result<Chosen, String> {
     let Ok(named) = std::env::var(TARGETS) else {
-        let set = DefaultSet::of(cache);
+        let set = DefaultSet::of(cache).map_err(|error| error.to_string())?;
         let mut left_out: Vec<(String, String)> = set
             .left_out
             .into_iter()

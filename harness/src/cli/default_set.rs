@@ -11,7 +11,7 @@ use spec_model::scenario::Scenario;
 
 use super::session::cached_kernels;
 use super::target_name::TargetName;
-use crate::provision::{Architecture, Cache};
+use crate::provision::{Architecture, Cache, ProvisionError};
 use crate::target::{Backend, other_architecture};
 
 /// The local device.
@@ -44,8 +44,11 @@ impl std::fmt::Display for LeftOut {
 impl DefaultSet {
     /// Everything that is there: the model, the local device, every provisioned kernel for x86 and
     /// for arm64, the latter without and with VHE, and Xen.
-    #[must_use]
-    pub fn of(cache: &Cache) -> Self {
+    ///
+    /// # Errors
+    /// If the cache cannot be looked into, so that nobody knows what is there.
+    pub fn of(cache: &Cache) -> Result<Self, ProvisionError> {
+        cache.is_readable()?;
         let mut set = Self::default();
         set.targets.push(TargetName::Model);
         if Path::new(DEVICE).exists() {
@@ -70,7 +73,7 @@ impl DefaultSet {
             let both = [TargetName::Arm64(kernel.clone()), TargetName::Arm64Vhe(kernel)];
             set.targets.extend(both);
         }
-        set
+        Ok(set)
     }
 
     /// Leaves out what can by its nature run none of these scenarios.
@@ -158,7 +161,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(Some(folder.path().to_owned())).unwrap();
         let names = |set: &DefaultSet| set.targets.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let before = DefaultSet::of(&cache);
+        let before = DefaultSet::of(&cache).unwrap();
         assert!(
             before
                 .left_out
@@ -167,7 +170,7 @@ mod tests {
         );
         std::fs::create_dir_all(folder.path().join("kernels/debian-6.12")).unwrap();
         std::fs::create_dir_all(folder.path().join("xen")).unwrap();
-        let after = DefaultSet::of(&cache);
+        let after = DefaultSet::of(&cache).unwrap();
         for name in ["svm@debian:6.12", "xen-pv@debian"] {
             assert!(names(&after).contains(&name.to_owned()), "{after:?}");
         }

@@ -135,7 +135,7 @@ impl Explorer<'_> {
     fn replay_all(&mut self, suite: &Suite) -> Result<Status, Failure> {
         let cache = Cache::open(None).map_err(Failure::incomplete)?;
         let targets = if self.arguments.targets.is_empty() {
-            let set = DefaultSet::of(&cache).for_scenarios(self.replays.iter().map(|case| &case.scenario));
+            let set = DefaultSet::of(&cache)?.for_scenarios(self.replays.iter().map(|case| &case.scenario));
             for left_out in &set.left_out {
                 self.progress.say(&format!("{left_out}\n"))?;
             }

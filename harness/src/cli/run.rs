@@ -95,7 +95,7 @@ fn targets(arguments: &RunArguments, suite: &Suite, cache: &Cache) -> Result<Tar
     }
     let mut left_out = Vec::new();
     if names.is_empty() {
-        let set = DefaultSet::of(cache).for_scenarios(suite.cases.iter().map(|case| &case.scenario));
+        let set = DefaultSet::of(cache)?.for_scenarios(suite.cases.iter().map(|case| &case.scenario));
         names = set.targets;
         names.retain(|name| mode == Mode::Normal || *name != TargetName::Model);
         left_out = set.left_out;

@@ -71,7 +71,9 @@ impl Deviation {
             && self
                 .processor
                 .is_none_or(|processor| processor == target.processor);
-        match KernelVersion::of_release(&target.kernel) {
+        // Debian's release hides the number within a stable branch, which `uname -v` has.
+        let release = format!("{} {}", target.kernel, target.system.version);
+        match KernelVersion::of_release(release.trim_end()) {
             _ if !is_about => Answer::No,
             Some(version) => self.kernels.contains(version),
             None if self.kernels.is_everything() => Answer::Yes,

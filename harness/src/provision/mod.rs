@@ -341,6 +341,21 @@ impl Cache {
         self.folder.join("xen")
     }
 
+    /// Whether the cache can be looked into. One that is not there yet can.
+    ///
+    /// # Errors
+    /// If its folders cannot be listed: then nothing can be said about what was provisioned.
+    pub fn is_readable(&self) -> Result<(), ProvisionError> {
+        for folder in [self.folder.clone(), self.folder.join("kernels")] {
+            match fs::read_dir(&folder) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(ProvisionError::io("list", &folder, error)),
+            }
+        }
+        Ok(())
+    }
+
     /// Whether Xen was provisioned; it may be damaged.
     #[must_use]
     pub fn has_xen(&self) -> bool {
@@ -660,7 +675,7 @@ mod tests {
             let error = error.to_string();
             assert!(error.contains(file), "{error}");
             assert!(error.contains("`conform provision debian:6.12`"), "{error}");
-            assert_eq!(cache.kernels(Architecture::X86), [name.clone()]);
+            assert_eq!(cache.kernels(Architecture::X86), std::slice::from_ref(&name));
             let listed = cache
                 .inventory()
                 .into_iter()

@@ -56,7 +56,7 @@ pub(super) fn prepared(names: &[TargetName]) -> Result<Vec<Prepared>, Failure> {
     let cache = Cache::open(None).map_err(Failure::incomplete)?;
     let names = if names.is_empty() {
         // The families are of events of whole x86 machines.
-        let mut names = DefaultSet::of(&cache).targets;
+        let mut names = DefaultSet::of(&cache)?.targets;
         names.retain(|name| {
             !matches!(
                 name,
