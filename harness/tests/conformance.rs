@@ -77,8 +77,10 @@ fn trials(wanted: &Wanted) -> Result<Vec<Trial>, String> {
         trials.extend(match &prepared.kind {
             Kind::Model => model(&suite),
             Kind::Unusable(reason) => {
-                // What was provisioned must be usable; the local device is as the machine has it.
-                unusable(&suite, &name, reason, named || name != TargetName::Kvm)
+                // What was provisioned must be usable. The local device is as the machine has it, and what
+                // runs in arm64 kernels is as old as the last `conform provision`.
+                let arm64 = matches!(name, TargetName::Arm64(_) | TargetName::Arm64Vhe(_));
+                unusable(&suite, &name, reason, named || !arm64 && name != TargetName::Kvm)
             }
             Kind::Kvm(identity) | Kind::Booted { identity, .. } | Kind::XenPv { identity, .. } => {
                 let names: Vec<String> = suite

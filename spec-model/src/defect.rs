@@ -495,8 +495,8 @@ defects! {
         "RSM takes only the low 32 bits of the CR0 and CR4 images.";
     RsmCr3FailsEntry "rsm-cr3-fails-entry" SMM_IMAGE_004
         "RSM loads a CR3 image with bits beyond the physical addresses, and the hardware refuses to enter the guest.";
-    RsmCr3HasNoRoot "rsm-cr3-has-no-root" SMM_IMAGE_004
-        "RSM loads a CR3 image with bits beyond the physical addresses, and the processor shuts down at once.";
+    RsmFailureButCr3IsInternalError "rsm-failure-but-cr3-is-internal-error" SMM_RSM_019
+        "The hypervisor gives up when RSM fails, unless it is for bits of CR3 beyond the physical addresses.";
     RsmLoadsSixteenRegisters "rsm-32-loads-16-registers" SMM_SAVE_008
         "RSM from the 32-bit format loads R8 to R11 from the words behind EDI.";
     RsmKeepsNmiMask "rsm-keeps-nmi-mask" NMI_SMM_005

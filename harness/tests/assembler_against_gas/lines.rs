@@ -141,7 +141,7 @@ impl Lines {
             self.same(format!("imul {left}, {right}"));
             self.same(format!("imul {left}, {right}, 3"));
             self.same(format!("imul {left}, {right}, 0x300"));
-            for name in ["bt", "bts", "btr", "btc"] {
+            for name in ["bt", "bts", "btr", "btc", "ud0", "ud1"] {
                 self.same(format!("{name} {left}, {right}"));
             }
         }

@@ -116,7 +116,7 @@ fn judge(number: usize, place: usize) -> Outcome {
     match own.first() {
         None => problems.push("its case has no verdict".to_owned()),
         Some(record) => {
-            if !record.is_red() && !(row.may_break && record.verdict == "broken") {
+            if !(record.is_red() || row.may_break && record.verdict == "broken") {
                 problems.push(format!("its case {}", record.verdict));
             }
             problems.extend(says(row.says, &record.detail));

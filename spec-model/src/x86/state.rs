@@ -185,7 +185,7 @@ impl VcpuState {
         &mut self.segments[name as usize]
     }
 
-    /// The state with everything removed that no software can observe.
+    /// The state with everything removed that neither the guest nor the host can observe.
     ///
     /// Model and targets both pass through here, so that leftovers in unusable segment
     /// registers do not count as differences.
@@ -194,6 +194,12 @@ impl VcpuState {
         for name in SegmentName::ALL {
             let segment = self.segment_mut(name);
             *segment = segment.observable(name);
+        }
+        // Xen tells nobody what it was told; what comes of it is seen.
+        if let Some(xen) = self.xen_pv.as_deref_mut() {
+            xen.traps.clear();
+            xen.kernel_stack = 0;
+            xen.syscall_callback = 0;
         }
         self
     }

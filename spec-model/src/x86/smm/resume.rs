@@ -47,7 +47,9 @@ impl Processor<'_, '_> {
             return Ok(());
         }
         if !self.image_is_legal(&restored) && !self.rules.broken(Defect::RsmAcceptsIllegalImage) {
-            let gives_up = self.rules.broken(Defect::RsmFailureIsInternalError);
+            let cr3_is_legal = restored.cr3 >> PHYSICAL_ADDRESS_BITS == 0;
+            let gives_up = self.rules.broken(Defect::RsmFailureIsInternalError)
+                || self.rules.broken(Defect::RsmFailureButCr3IsInternalError) && cr3_is_legal;
             self.vcpu.activity = if gives_up {
                 Activity::GivenUp
             } else {
@@ -57,11 +59,7 @@ impl Processor<'_, '_> {
         }
         if restored.cr3 >> PHYSICAL_ADDRESS_BITS != 0 {
             // Legal only with a defect: an implementation that goes on fails later.
-            self.vcpu.activity = if self.rules.broken(Defect::RsmCr3HasNoRoot) {
-                Activity::Shutdown
-            } else {
-                Activity::EntryFailed
-            };
+            self.vcpu.activity = Activity::EntryFailed;
             return Ok(());
         }
         *self.state_mut() = restored;
@@ -251,9 +249,7 @@ impl Processor<'_, '_> {
             && (!active || new.cr4 & cr4::PAE != 0)
             && (!pcid || active || self.rules.broken(Defect::RsmAcceptsPcidAlone))
             && (!pae || self.pdptes_are_legal(new.cr3, smm_view))
-            && (new.cr3 >> PHYSICAL_ADDRESS_BITS == 0
-                || self.rules.broken(Defect::RsmCr3FailsEntry)
-                || self.rules.broken(Defect::RsmCr3HasNoRoot))
+            && (new.cr3 >> PHYSICAL_ADDRESS_BITS == 0 || self.rules.broken(Defect::RsmCr3FailsEntry))
             && new.dr6 >> 32 == 0
             && new.dr7 >> 32 == 0
             && !rejects_pcid
