@@ -140,6 +140,16 @@ impl Baseline {
         self.targets.contains_key(target)
     }
 
+    /// The targets that it says something about.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        self.targets.keys().map(String::as_str)
+    }
+
+    /// The cases that ran on a target.
+    pub fn cases(&self, target: &str) -> impl Iterator<Item = &str> {
+        self.targets.get(target).into_iter().flatten().map(String::as_str)
+    }
+
     /// Whether a case ran on a target.
     #[must_use]
     pub fn ran(&self, target: &str, case: &str) -> bool {

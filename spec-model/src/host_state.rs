@@ -144,9 +144,17 @@ pub fn round_trip(field: &str) -> &'static Requirement {
         "smm" => &requirement::STATE_013,
         _ if debug(field) => &requirement::STATE_011,
         _ if field.starts_with("apic.") => &requirement::STATE_014,
-        _ if ["nmi.", "smm.", "smi.", "init.", "shadow.", "exception."]
-            .iter()
-            .any(|prefix| field.starts_with(prefix)) =>
+        _ if [
+            "nmi.",
+            "smm.",
+            "smi.",
+            "init.",
+            "shadow.",
+            "exception.",
+            "interrupt.",
+        ]
+        .iter()
+        .any(|prefix| field.starts_with(prefix)) =>
         {
             &requirement::STATE_013
         }

@@ -1,5 +1,6 @@
 //! Options of a run about what must not be unsupported: baselines and globs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -20,6 +21,13 @@ const NAMED: usize = 10;
 /// What a run is held against.
 pub(super) struct Coverage {
     baseline: Option<(PathBuf, Baseline)>,
+    /// The user gave the baseline, and did not name targets: then it has to say something about each
+    /// target, and each target that it knows has to be there.
+    given: bool,
+    /// The user named targets.
+    named: bool,
+    /// The names of all cases that there are; none if only some of them were chosen.
+    there: Option<BTreeSet<String>>,
     write: Option<(PathBuf, Baseline)>,
     globs: Vec<String>,
 }
@@ -52,8 +60,12 @@ impl Coverage {
             Some(path) if path.exists() => Some((path.clone(), Baseline::load(path)?)),
             Some(path) => Some((path.clone(), Baseline::default())),
         };
+        let names = || suite.cases.iter().map(|case| case.name.clone()).collect();
         Ok(Self {
             baseline,
+            given: arguments.baseline.is_some(),
+            named: !arguments.targets.is_empty(),
+            there: arguments.globs.is_empty().then(names),
             write,
             globs: arguments.fail_on_unsupported.clone(),
         })
@@ -61,7 +73,7 @@ impl Coverage {
 
     /// Says what is unsupported and must not be, and what the baseline does not have.
     pub(super) fn tell(&self, out: &mut String, summaries: &[TargetSummary], mode: Mode) -> Status {
-        let mut status = Status::Conforms;
+        let mut status = self.tell_what_is_missing(out, summaries, mode);
         for summary in summaries {
             status = status.max_with(self.tell_change(out, summary, mode));
             let unwanted = cases(summary).filter_map(|(case, ran)| match ran {
@@ -84,11 +96,47 @@ impl Coverage {
         status
     }
 
+    /// Targets that the baseline does not know, and those that it knows and the run was not on.
+    fn tell_what_is_missing(&self, out: &mut String, summaries: &[TargetSummary], mode: Mode) -> Status {
+        let Some((path, baseline)) = self.baseline.as_ref().filter(|_| self.given) else {
+            return Status::Conforms;
+        };
+        let ran: Vec<String> = summaries.iter().map(|summary| target(summary, mode)).collect();
+        let model = |name: &String| name.split(' ').next() == Some("model");
+        let unknown = ran.iter().filter(|name| !model(name) && !baseline.knows(name));
+        let mut status = Status::Conforms;
+        for name in unknown {
+            // Writing to a string does not fail.
+            let _ = writeln!(out, "\n{} says nothing about `{name}`", path.display());
+            status = Status::Incomplete;
+        }
+        let absent = baseline
+            .targets()
+            .filter(|name| !ran.iter().any(|ran| ran == name));
+        for name in absent.filter(|name| !self.named && is_in_mode(name, mode)) {
+            let _ = writeln!(
+                out,
+                "\n`{name}`, on which cases ran by {}, is not there",
+                path.display()
+            );
+            status = Status::Incomplete;
+        }
+        status
+    }
+
     fn tell_change(&self, out: &mut String, summary: &TargetSummary, mode: Mode) -> Status {
         let Some((path, baseline)) = &self.baseline else {
             return Status::Conforms;
         };
-        let change = baseline.change(&target(summary, mode), cases(summary));
+        let key = target(summary, mode);
+        let mut change = baseline.change(&key, cases(summary));
+        if let Some(there) = &self.there {
+            let gone = baseline.cases(&key).filter(|case| !there.contains(*case));
+            let reason = "there is no such case any more; --write-baseline forgets it";
+            change
+                .lost
+                .extend(gone.map(|case| (case.to_owned(), reason.to_owned())));
+        }
         if !change.new.is_empty() {
             // Writing to a string does not fail.
             let _ = writeln!(
@@ -121,10 +169,7 @@ impl Coverage {
         let Some((path, mut baseline)) = self.write else {
             return Ok(());
         };
-        for summary in summaries {
-            if summary.verdicts.is_empty() {
-                continue;
-            }
+        for summary in summaries.iter().filter(|summary| summary.is_judged_hypervisor()) {
             baseline.update(&target(summary, mode), cases(summary));
         }
         let all = Suite::load_if_any(&[]).unwrap_or_default();
@@ -156,6 +201,14 @@ fn target(summary: &TargetSummary, mode: Mode) -> String {
     match mode {
         Mode::Normal => key(&summary.target, ""),
         mode => key(&summary.target, &format!("--{}", mode.name())),
+    }
+}
+
+/// Whether the baseline means runs of that mode by this name of a target.
+fn is_in_mode(name: &str, mode: Mode) -> bool {
+    match mode {
+        Mode::Normal => !name.contains(" --"),
+        mode => name.ends_with(&format!(" --{}", mode.name())),
     }
 }
 
@@ -216,6 +269,9 @@ mod tests {
         known.update("kvm", baseline.iter().map(|case| (*case, Ran::Yes)));
         let coverage = Coverage {
             baseline: Some((PathBuf::from("mine.yaml"), known)),
+            given: false,
+            named: true,
+            there: None,
             write: None,
             globs: globs.iter().map(ToString::to_string).collect(),
         };
@@ -243,6 +299,57 @@ mod tests {
             text.contains("kvm: 1 case runs that mine.yaml does not have"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_the_baseline_or_the_run_does_not_have_is_told() {
+        let mut known = Baseline::default();
+        known.update("svm@debian:6.1", [("smm/a", Ran::Yes)]);
+        known.update("kvm --migrate", [("smm/a", Ran::Yes)]);
+        let mut coverage = Coverage {
+            baseline: Some((PathBuf::from("mine.yaml"), known)),
+            given: true,
+            named: false,
+            there: None,
+            write: None,
+            globs: Vec::new(),
+        };
+        let mut out = String::new();
+        assert_eq!(
+            coverage.tell(&mut out, &[summary()], Mode::Normal),
+            Status::Incomplete
+        );
+        assert!(out.contains("mine.yaml says nothing about `kvm`"), "{out}");
+        assert!(
+            out.contains("`svm@debian:6.1`, on which cases ran by mine.yaml, is not there"),
+            "{out}"
+        );
+        assert!(!out.contains("--migrate"), "{out}");
+        coverage.given = false;
+        assert_eq!(
+            coverage.tell(&mut out, &[summary()], Mode::Normal),
+            Status::Conforms
+        );
+    }
+
+    #[test]
+    fn a_case_that_is_gone_is_lost() {
+        let mut known = Baseline::default();
+        known.update("kvm", [("smm/gone", Ran::Yes), ("nmi/c", Ran::Yes)]);
+        let coverage = Coverage {
+            baseline: Some((PathBuf::from("mine.yaml"), known)),
+            given: false,
+            named: true,
+            there: Some(["smm/a", "smm/b", "nmi/c"].map(str::to_owned).into()),
+            write: None,
+            globs: Vec::new(),
+        };
+        let mut out = String::new();
+        assert_eq!(
+            coverage.tell(&mut out, &[summary()], Mode::Normal),
+            Status::Deviates
+        );
+        assert!(out.contains("smm/gone: there is no such case any more"), "{out}");
     }
 
     #[test]

@@ -159,13 +159,21 @@ impl Explorer<'_> {
             let _ = summary::write(&mut out, &summaries);
         }
         self.progress.say(&out)?;
-        let replayed = if summaries.is_empty() || self.replays.is_empty() {
+        let default_set = self.arguments.targets.is_empty();
+        let replayed = if self.replays.is_empty() {
+            Status::Conforms
+        } else if summaries.is_empty() && default_set {
+            self.progress.say("no hypervisor was judged\n")?;
+            Status::Incomplete
+        } else if summaries.is_empty() {
             Status::Conforms
         } else {
             Status::of_run(&summaries)
         };
         Ok(match (Status::of_signal(), replayed) {
             (Some(status), _) => status,
+            // What the model itself refutes is the case's fault; with defects on, that is what shows them.
+            _ if self.refuted && self.defects == DefectSet::NONE => Status::Incomplete,
             _ if self.refuted => Status::Deviates,
             (_, Status::Deviates) => Status::Deviates,
             _ if self.incomplete => Status::Incomplete,

@@ -17,6 +17,7 @@ const WIDTH: usize = 21;
 
 pub(super) fn targets() -> Result<Status, Failure> {
     let cache = Cache::open(None).map_err(Failure::incomplete)?;
+    cache.is_readable()?;
     let executable = own_executable().map_err(Failure::incomplete)?;
     let mut names = vec![TargetName::Model, TargetName::Kvm];
     let kernels = cached_kernels(&cache);

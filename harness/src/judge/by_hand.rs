@@ -7,7 +7,7 @@ use spec_model::error::ModelError;
 use spec_model::transcript::Transcript;
 
 use super::verdict::{Against, Verdict, never_reached};
-use super::{CaseView, expected};
+use super::{CaseView, expected, host_state};
 
 /// The model cannot run the case, in a sentence.
 pub(super) fn model_failed(error: &ModelError) -> String {
@@ -20,8 +20,16 @@ pub(super) fn judge(case: &CaseView<'_>, error: &ModelError, seen: &Transcript) 
     if !error.is_gap() {
         return Verdict::Broken(model_failed(error));
     }
-    if seen.observations.is_empty() && seen.stage2.is_none() {
+    if seen.observations.is_empty() && seen.stage2.is_none() && seen.state_faults.is_empty() {
         return Verdict::Broken("the target observed nothing".to_owned());
+    }
+    // What the host sets has to be taken whatever the guest executes. Refusals that a person expects
+    // are among the expectations.
+    if !seen.state_faults.is_empty() && case.expectations.refusals.is_empty() {
+        return Verdict::Deviates {
+            differences: host_state::beyond(case, &[], seen),
+            against: Against::ByHand(error.to_string()),
+        };
     }
     if case.expectations.is_empty() {
         let reason = model_failed(error);
@@ -35,6 +43,13 @@ pub(super) fn judge(case: &CaseView<'_>, error: &ModelError, seen: &Transcript) 
             differences: checked.differences,
             against: Against::ByHand(error.to_string()),
         };
+    }
+    if checked.not_looked_at > 0 {
+        let reason = model_failed(error);
+        return Verdict::Broken(format!(
+            "{reason}; and {} of what is written by hand was not looked at, since the run was observed at its ends",
+            checked.not_looked_at
+        ));
     }
     if let Some(((line, _), what)) = never_reached(case, &checked.applied) {
         let reason = model_failed(error);

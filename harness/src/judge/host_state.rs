@@ -18,6 +18,24 @@ const TAKEN: &str = "taken";
 /// The differences between what was allowed not to be taken and what was not taken.
 pub(super) fn compare(case: &CaseView<'_>, outcome: &Outcome, seen: &Transcript) -> Vec<Difference> {
     let allowed = &outcome.transcript.state_faults;
+    let mut differences = beyond(case, allowed, seen);
+    for fault in allowed.iter().filter(|fault| !seen.state_faults.contains(fault)) {
+        let (subject, taken, value) = describe(fault);
+        differences.push(Difference {
+            case: case.name.to_owned(),
+            place: place(case, seen, fault.after),
+            subject,
+            allowed: vec![value],
+            seen: taken,
+            cited: refusal_rules(case),
+            source: Source::Model,
+        });
+    }
+    differences
+}
+
+/// What was not taken beyond what was allowed not to be.
+pub(super) fn beyond(case: &CaseView<'_>, allowed: &[StateFault], seen: &Transcript) -> Vec<Difference> {
     let mut differences = Vec::new();
     for fault in seen.state_faults.iter().filter(|fault| !allowed.contains(fault)) {
         let (subject, taken, value) = describe(fault);
@@ -28,18 +46,6 @@ pub(super) fn compare(case: &CaseView<'_>, outcome: &Outcome, seen: &Transcript)
             allowed: vec![taken],
             seen: value,
             cited: Cited::one(fault.requirement()),
-            source: Source::Model,
-        });
-    }
-    for fault in allowed.iter().filter(|fault| !seen.state_faults.contains(fault)) {
-        let (subject, taken, value) = describe(fault);
-        differences.push(Difference {
-            case: case.name.to_owned(),
-            place: place(case, seen, fault.after),
-            subject,
-            allowed: vec![value],
-            seen: taken,
-            cited: refusal_rules(case),
             source: Source::Model,
         });
     }

@@ -220,7 +220,7 @@ const fn continues(report: ComplaintKind, line: ComplaintKind) -> bool {
 
 /// What a line complains of, if it begins a complaint.
 fn kind(line: &str) -> Option<ComplaintKind> {
-    const LOCKDEP: [&str; 9] = [
+    const LOCKDEP: [&str; 10] = [
         "possible circular locking dependency",
         "possible recursive locking",
         "possible irq lock inversion",
@@ -230,14 +230,24 @@ fn kind(line: &str) -> Option<ComplaintKind> {
         "held lock freed",
         "lock held when returning to user space",
         "Invalid wait context",
+        "trying to register non-static key",
     ];
     const SANITIZERS: [&str; 5] = ["BUG: KASAN", "BUG: KCSAN", "BUG: KFENCE", "BUG: KMSAN", "UBSAN:"];
-    const STALLS: [&str; 5] = [
+    const STALLS: [&str; 6] = [
         "soft lockup",
         "hard LOCKUP",
         "detected stall",
+        "detected expedited stall",
         "self-detected stall",
         "blocked for more than",
+    ];
+    // Kernels before 6.10 print these without `Oops:`.
+    const TRAPS: [&str; 5] = [
+        "general protection fault",
+        "divide error:",
+        "invalid opcode:",
+        "stack segment:",
+        "double fault:",
     ];
     const OOPSES: [&str; 3] = ["Oops:", "Internal error: ", "Unable to handle kernel "];
     let has = |words: &[&str]| words.iter().any(|word| line.contains(word));
@@ -249,12 +259,12 @@ fn kind(line: &str) -> Option<ComplaintKind> {
         Some(ComplaintKind::Stall)
     } else if line.contains("Kernel panic - not syncing") {
         Some(ComplaintKind::Panic)
-    } else if line.starts_with("BUG:") || line.contains("kernel BUG at ") {
+    } else if line.starts_with("BUG:") || line.starts_with("BUG ") || line.contains("kernel BUG at ") {
         Some(ComplaintKind::Bug)
     // What a process does wrong is logged with `traps: ` and its name before.
-    } else if has(&OOPSES) || line.starts_with("general protection fault") {
+    } else if has(&OOPSES) || TRAPS.iter().any(|trap| line.starts_with(trap)) {
         Some(ComplaintKind::Oops)
-    } else if line.starts_with("WARNING:") {
+    } else if line.starts_with("WARNING:") || line.starts_with("unchecked MSR access error") {
         Some(ComplaintKind::Warning)
     } else {
         None

@@ -41,8 +41,6 @@ pub struct Plan {
     pub without: Option<String>,
     /// What becomes of the frames.
     pub frames: Option<(Damage, usize)>,
-    /// A file that replaces another one when the emulator starts.
-    pub replace: Option<(PathBuf, PathBuf)>,
     /// It only says this and ends with this status.
     pub fails: Option<(String, u8)>,
 }
@@ -123,11 +121,6 @@ impl Plan {
         if let Some((text, status)) = &self.fails {
             eprintln!("{text}");
             return Ok(ExitCode::from(*status));
-        }
-        if let Some((file, by)) = &self.replace {
-            let new = file.with_extension("new");
-            fs::copy(by, &new)?;
-            fs::rename(new, file)?;
         }
         self.change(&mut arguments)?;
         if let Some(notes) = &self.notes {
@@ -222,17 +215,17 @@ fn pass_frames(mut command: Command, damage: Damage, number: usize) -> std::io::
     ))
 }
 
-/// Where the first frame ends, noise before it included: four bytes that no text has, a
-/// length and a checksum of 32 bits each, and as many bytes (`harness/src/target/booted/frame.rs`).
+/// Where the first frame ends, noise before it included: four bytes that no text has, the build
+/// of the agent in 64 bits, a length and a checksum of 32 bits each, and as many bytes (`harness/src/target/booted/frame.rs`).
 fn end_of_frame(bytes: &[u8]) -> Option<usize> {
     const MAGIC: [u8; 4] = [0xf5, b'C', b'F', 0x0a];
     let start = bytes.windows(4).position(|window| window == MAGIC)?;
     let length = bytes
-        .get(start + 4..start + 8)?
+        .get(start + 12..start + 16)?
         .try_into()
         .ok()
         .map(u32::from_le_bytes)?;
-    let end = start + 12 + usize::try_from(length).ok()?;
+    let end = start + 20 + usize::try_from(length).ok()?;
     (end <= bytes.len()).then_some(end)
 }
 

@@ -309,6 +309,11 @@ impl<'a, F: Family> All<'a, F> {
         let _ = report::table::<F>(&mut out, &self.tallies);
         self.progress.say(&out)?;
         let mut status = status(&self.tallies);
+        let judged = |tally: &Tally<'_, F::Row>| tally.target != "model" && tally.judged() > 0;
+        if self.wanted.targets.is_empty() && !self.tallies.iter().any(judged) {
+            self.progress.say("no hypervisor was judged\n")?;
+            status = status.max_with(Status::Incomplete);
+        }
         if let Some(path) = self.wanted.json {
             let mut file = ReportFile::create(path)?;
             for tally in &self.tallies {

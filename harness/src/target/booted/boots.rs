@@ -285,6 +285,12 @@ impl Booted {
                         if left.remove(&told.number) {
                             watch.heard(&told.complaints);
                             watch.held = Some(told);
+                        } else {
+                            let reason = format!(
+                                "the agent told the result of scenario {} that it did not have to run, or twice",
+                                told.number
+                            );
+                            sink(Report::BootLost(LostBoot { reason, during: None }));
                         }
                     }
                     watch.running = None;

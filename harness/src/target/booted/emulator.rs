@@ -43,7 +43,7 @@ pub(super) enum Lost {
     Silent(Duration),
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
-    #[error("the guest restarted, as it does after a kernel panic")]
+    #[error("the emulator ended without an error, as when the guest restarts after a kernel panic")]
     Restarted,
     #[error("QEMU ended ({0})")]
     Ended(ExitStatus),

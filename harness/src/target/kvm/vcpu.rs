@@ -200,6 +200,20 @@ impl Vcpu {
             .fd
             .get_vcpu_events()
             .map_err(Failure::host(HostCall::GetVcpuEvents, self.index))?;
+        if events.interrupt.injected != 0 && !self.has_apic {
+            // Nothing raises an external interrupt there, and no exit to userspace that a scenario
+            // knows comes from the delivery of an INT n.
+            let fault = Fault::NotKept {
+                field: "interrupt.injected".to_owned(),
+                set: 0,
+                read: u64::from(events.interrupt.injected),
+            };
+            let vcpu = u8::try_from(self.index).unwrap_or(u8::MAX);
+            return Err(lacks::failure(
+                self.backend,
+                vec![StateFault::at_start(vcpu, fault)],
+            ));
+        }
         Ok(state::from_events(&events))
     }
 

@@ -16,7 +16,6 @@ pub const ROWS: &[Local] = &[
     local("KVM_NMI:twice", NMI, RED, &["nmi"]),
     local("KVM_NMI:late", NMI, RED, &["nmi"]),
     local("KVM_NMI:again", NMI, RED, &["nmi"]),
-    local("KVM_NMI:lie:only=2", ONE, RED, &["nmi"]),
     local("KVM_NMI:again:only=1", ONE, RED, &["nmi"]),
     local("KVM_NMI:late:only=1", ONE, RED, &["nmi"]),
     local("KVM_NMI:other", &["state/another-processor"], RED, &["nmi"]),
@@ -40,7 +39,7 @@ pub const ROWS: &[Local] = &[
         &[],
     ),
     local("KVM_RUN:lie:only=3", ONE, NOT_GREEN, &[]),
-    local("KVM_RUN:on", &["exceptions"], NOT_GREEN, &[]),
+    local("KVM_RUN:on", ONE, NOT_GREEN, &[]),
     // It comes back with another exit.
     local("KVM_RUN:port", &["nmi"], RED, &[]),
     local("KVM_RUN:port:only=1", ONE, RED, &[]),

@@ -99,7 +99,7 @@ pub const ROWS: &[Local] = &[
     local("KVM_GET_REGS:flip=r15.3:from=150", REAL, RED, &["r15"]),
     local("KVM_GET_REGS:flip=rcx.0:only=151", REAL, RED, &["rcx"]),
     local("KVM_GET_SREGS:flip=cr2.0:from=150", REAL, RED, &["cr2"]),
-    local("KVM_GET_MSRS:flip=0xc0000082.3:from=1500", REAL, RED, &["lstar"]),
+    local("KVM_GET_MSRS:flip=0xc0000082.3:from=300", REAL, RED, &["lstar"]),
     local("KVM_GET_DEBUGREGS:flip=dr6.0:from=150", REAL, RED, &["dr6"]),
     local(
         "KVM_GET_VCPU_EVENTS:flip=nmi.masked.0:from=150",

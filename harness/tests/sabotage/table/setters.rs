@@ -51,7 +51,12 @@ pub const ROWS: &[Local] = &[
     local("KVM_SET_SREGS:lie", REAL, RED, &[]),
     local("KVM_SET_SREGS:lie:from=60", REAL, RED, &[]),
     local("KVM_SET_DEBUGREGS:lie", &["exceptions"], RED, &["dr"]),
-    local("KVM_SET_VCPU_EVENTS:lie", NMI, RED, &[]),
+    local(
+        "KVM_SET_VCPU_EVENTS:lie",
+        &["nmi/mov-ss-shadow-holds"],
+        RED,
+        &["shadow.mov-ss"],
+    ),
     local("KVM_SET_MP_STATE:lie", APIC, RED, &[]),
     local("KVM_SET_LAPIC:lie", APIC, RED, &["apic"]),
     local("KVM_SET_LAPIC:lie:from=30", APIC, RED, &["apic"]),

@@ -47,9 +47,11 @@ impl Processor<'_, '_> {
             return Ok(());
         }
         if !self.image_is_legal(&restored) && !self.rules.broken(Defect::RsmAcceptsIllegalImage) {
-            let cr3_is_legal = restored.cr3 >> PHYSICAL_ADDRESS_BITS == 0;
+            let mut but_for_cr3 = restored.clone();
+            but_for_cr3.cr3 &= (1 << PHYSICAL_ADDRESS_BITS) - 1;
             let gives_up = self.rules.broken(Defect::RsmFailureIsInternalError)
-                || self.rules.broken(Defect::RsmFailureButCr3IsInternalError) && cr3_is_legal;
+                || self.rules.broken(Defect::RsmFailureButCr3IsInternalError)
+                    && !self.image_is_legal(&but_for_cr3);
             self.vcpu.activity = if gives_up {
                 Activity::GivenUp
             } else {
