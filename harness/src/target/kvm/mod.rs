@@ -22,6 +22,8 @@ mod machine_check;
 mod mapping;
 mod memory;
 mod migrate;
+mod msrs;
+mod observe;
 mod saved_state;
 mod session;
 mod slots;

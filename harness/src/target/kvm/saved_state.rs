@@ -16,8 +16,8 @@ use spec_model::host_state::{Fault, HostCall};
 
 use super::device::Device;
 use super::failure::Failure;
+use super::msrs::msr_list;
 use super::special_registers::SpecialRegisters;
-use super::vcpu::msr_list;
 
 /// MSRs that are left alone: DEBUGCTL. Payloads do not use it, and SVM without LBR
 /// virtualization complains in the kernel log about each write, also of 0 (Linux

@@ -1,0 +1,190 @@
+//! Why something could not be found or fetched.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use super::{Architecture, Damage, KernelName, Provision, command};
+
+/// Why something could not be found or fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// There is no QEMU.
+    #[error(
+        "there is no working {}: install it, or let `conform provision` fetch it where apt is",
+        .0.qemu_program()
+    )]
+    QemuMissing(Architecture),
+    /// This program was not built yet for kernels of another architecture.
+    #[error("{problem}: `conform provision {kernel}` builds it")]
+    AgentMissing {
+        /// What is missing or stale.
+        problem: String,
+        /// The kernel whose provisioning builds it.
+        kernel: KernelName,
+    },
+    /// The sources of this program are not where it was built.
+    #[error(
+        "{folder} does not hold the sources of this program any more, and what runs in an arm64 kernel is \
+         built from them: run `cargo conform` in a checkout"
+    )]
+    NoSources {
+        /// The folder of the workspace.
+        folder: PathBuf,
+    },
+    /// There is no Rust standard library for another architecture.
+    #[error(
+        "there is no Rust standard library for {target} and rustup cannot add it ({problem}): \
+         `rustup target add {target}` does it where there is a network"
+    )]
+    NoCrossStandardLibrary {
+        /// Rust's name of the target.
+        target: &'static str,
+        /// Why.
+        problem: String,
+    },
+    /// The kernel was not fetched yet.
+    #[error("kernel {name} is not in the cache: fetch it with `conform provision {name}`")]
+    KernelMissing {
+        /// The kernel asked for.
+        name: KernelName,
+    },
+    /// Xen was not fetched yet.
+    #[error("Xen is not in the cache: fetch it with `conform provision xen`")]
+    XenMissing,
+    /// The release of the machine has no Xen.
+    #[error("no package xen-hypervisor-*-amd64 is in the archive of {suite}")]
+    NoXen {
+        /// The suite that was searched.
+        suite: String,
+    },
+    /// A program is not there.
+    #[error(
+        "`{program}` is not on this machine, so packages cannot be fetched: install QEMU yourself and \
+         give a kernel by its path instead of `debian:X.Y`"
+    )]
+    ProgramMissing {
+        /// The program.
+        program: String,
+    },
+    /// The machine has no Debian archive configured.
+    #[error(
+        "no Debian archive is configured in /etc/apt, so packages cannot be fetched: install QEMU \
+         yourself and give a kernel by its path instead of `debian:X.Y`"
+    )]
+    NoArchive,
+    /// A command could not be started.
+    #[error("cannot start `{command}`: {source}")]
+    Start {
+        /// The command.
+        command: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A command failed.
+    #[error("`{command}` failed ({status}):\n{stderr}\n{}", command::remedy(stderr))]
+    Command {
+        /// The command.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines of its error output.
+        stderr: String,
+    },
+    /// A command did nothing for a long time, and was ended.
+    #[error(
+        "`{command}` did nothing for {seconds} s and was ended:\n{stderr}\nCheck the network and the \
+         archive, then try again"
+    )]
+    Stalled {
+        /// The command.
+        command: String,
+        /// For how long, in seconds.
+        seconds: u64,
+        /// The last lines of its error output.
+        stderr: String,
+    },
+    /// The file system of the cache is full.
+    #[error(
+        "there is too little space for the cache in {folder}: {free} MiB are free, and at least {needed} \
+         MiB are needed; make room, or name a folder elsewhere with CONFORM_CACHE"
+    )]
+    NoSpace {
+        /// The folder.
+        folder: PathBuf,
+        /// What is free, in MiB.
+        free: u64,
+        /// What is needed, in MiB.
+        needed: u64,
+    },
+    /// The user interrupted it.
+    #[error("interrupted: what was not finished is removed by the next `conform provision`")]
+    Interrupted,
+    /// No suite has that kernel.
+    #[error(
+        "no build of {name} is in the archive (searched: {searched}); ask for another series or give a \
+         kernel by its path{failures}"
+    )]
+    NotInArchive {
+        /// The kernel asked for.
+        name: KernelName,
+        /// The suites that could be searched.
+        searched: String,
+        /// What went wrong with the others, on a line each.
+        failures: String,
+    },
+    /// A file is not a kernel image that can be booted.
+    #[error("{path} cannot be booted: {problem}; give the path of a bzImage or of a folder with one")]
+    NotAKernel {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A module cannot be used.
+    #[error("kernel module {path} cannot be used: {problem}")]
+    Module {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A module that another one needs is not there.
+    #[error("kernel module `{needed_by}` needs `{name}`, which is not beside it; copy it there")]
+    ModuleMissing {
+        /// The module.
+        name: String,
+        /// The one that needs it.
+        needed_by: String,
+    },
+    /// Something was provisioned, and is not any more what it was then.
+    #[error("{what} in the cache is damaged: {folder} {damage}; {} fetches it again", what.command())]
+    Damaged {
+        /// What it is.
+        what: Provision,
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        damage: Damage,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl ProvisionError {
+    pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
