@@ -91,6 +91,16 @@ const ROWS: &[Row] = &[
         source: "Linux arch/x86/kvm/emulate.c, opcode_table (icebp is decoded and has no function)",
     },
     Row {
+        name: "pvm-fpu",
+        backend: Backend::Pvm,
+        what: What::Instruction {
+            opcodes: &[0xd8, 0xd9, 0xda, 0xdc, 0xde, 0xdf],
+            protected_mode_only: false,
+        },
+        text: "the PVM backend emulates what runs outside long mode, and KVM's emulator has of the FPU only FNINIT, FNSTCW and FNSTSW",
+        source: "Linux 6.12.117 arch/x86/kvm/emulate.c, opcode_table, escape_d9, escape_db and escape_dd",
+    },
+    Row {
         name: "pvm-far-return-to-outer-level",
         backend: Backend::Pvm,
         what: What::Instruction {

@@ -3,6 +3,7 @@
 use spec_model::host_state::StateFault;
 use spec_model::scenario::{Observe, PointId, PointKind, SYNC_PORT, Scenario};
 use spec_model::transcript::{Access, AccessSpace, Observation, Remains, Stop, Transcript};
+use spec_model::x86::exception::DB;
 use spec_model::x86::state::VcpuState;
 
 use super::super::{Mode, RunOptions};
@@ -225,13 +226,17 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Whether a processor that has just stopped at a HLT has an exception to take, as after a single
-    /// step of it: then it goes on. Where the host does not look at the state, TF says so.
+    /// Whether a processor that has just stopped at a HLT has a debug exception to take, as after a
+    /// single step of it: then it goes on. Where the host does not look at the state, TF says so.
     fn exception_waits(&mut self, vcpu: u8) -> Result<bool, Failure> {
         const TRAP_FLAG: u64 = 1 << 8;
         let last = self.observations.last();
         match last.and_then(|seen| seen.state.as_ref()) {
-            Some(state) => Ok(state.events.exception.is_some()),
+            // A machine check that waits does not show that the processor goes on.
+            Some(state) => Ok(state
+                .events
+                .exception
+                .is_some_and(|exception| exception.vector == DB)),
             None => Ok(self.machine.vcpu(vcpu)?.registers()?.rflags & TRAP_FLAG != 0),
         }
     }
