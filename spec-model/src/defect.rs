@@ -351,6 +351,18 @@ defects! {
         "An RSM that fails ends in KVM_EXIT_INTERNAL_ERROR instead of shutdown.";
     RsmDropsDebugUpperHalf "rsm-drops-debug-upper-half" SMM_RSM_013
         "RSM takes only the low 32 bits of the DR6 and DR7 images.";
+    LongAnd32BitFailsEntry "rsm-long-and-32-bit-code-fails-entry" SMM_RSM_020
+        "RSM loads a CS image with L and D set into long mode, and the processor cannot be entered then.";
+    RsmKeepsVirtual8086 "rsm-keeps-virtual-8086" SMM_RSM_021
+        "RSM loads RFLAGS.VM as the image has it, in real mode and long mode too.";
+    RsmGivesUpOnVirtual8086 "rsm-gives-up-on-virtual-8086" SMM_RSM_021
+        "RSM gives up with KVM_EXIT_INTERNAL_ERROR if the image has RFLAGS.VM in long mode.";
+    RsmShutsDownOnVirtual8086 "rsm-shuts-down-on-virtual-8086" SMM_RSM_021
+        "After RSM with RFLAGS.VM in an image of long mode the first instruction faults, and the processor shuts down.";
+    RsmKeepsBases "rsm-keeps-bases" SMM_RSM_022
+        "RSM does not make the bases of FS, GS, LDTR, TR and the descriptor tables canonical.";
+    RsmKeepsUpperBases "rsm-keeps-upper-bases" SMM_RSM_022
+        "RSM loads all 64 bits of the bases of CS, DS, ES and SS.";
     RsmOutsideSmmIgnored "rsm-outside-smm-ignored" SMM_RSM_001
         "RSM outside SMM does nothing.";
     SaveAreaAttributesShifted "save-area-attributes-shifted" SMM_SAVE_003

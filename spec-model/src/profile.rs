@@ -79,6 +79,15 @@ pub enum IoRestart {
     Absent,
 }
 
+/// What RSM makes of an image that no SMI writes (SMM-RSM-020 to SMM-RSM-022).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OddImage {
+    /// APM vol. 2, 10.4 says it: some of them shut the processor down, others are put right.
+    Amd64,
+    /// No manual says it, and the model refuses it.
+    Unspecified,
+}
+
 /// G of a cached descriptor, which nothing but a state-save area shows (SEG-CACHE-001).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CachedGranularity {
@@ -198,6 +207,8 @@ pub struct Profile {
     pub dr6_on_entry: Dr6OnEntry,
     /// SMM-IO-001, SMM-IO-002.
     pub io_restart: IoRestart,
+    /// SMM-RSM-020 to SMM-RSM-022.
+    pub odd_image: OddImage,
     /// NMI-MASK-005.
     pub nmi_latch: NmiLatch,
     /// SEG-CACHE-001.
@@ -232,6 +243,7 @@ const KVM_SAVE_AREAS: SaveAreas = SaveAreas {
 /// KVM on AMD hardware.
 pub static KVM_SVM: Profile = Profile {
     name: "kvm-svm",
+    odd_image: OddImage::Amd64,
     cached_granularity: CachedGranularity::FromLimit,
     shadow_kinds: ShadowKinds::One,
     debug: DebugChoices::AMD,
@@ -294,6 +306,7 @@ const fn kvm_like() -> Profile {
         efer_on_entry: EferOnEntry::Zero,
         dr6_on_entry: Dr6OnEntry::Kept,
         io_restart: IoRestart::Absent,
+        odd_image: OddImage::Unspecified,
         nmi_latch: NmiLatch::OneBehindTheNext,
         cached_granularity: CachedGranularity::Kept,
         shadow_kinds: ShadowKinds::Two,
@@ -342,6 +355,7 @@ pub static INTEL: Profile = Profile {
     efer_on_entry: EferOnEntry::Zero,
     dr6_on_entry: Dr6OnEntry::Undefined,
     io_restart: IoRestart::Implemented,
+    odd_image: OddImage::Unspecified,
     nmi_latch: NmiLatch::One,
     cached_granularity: CachedGranularity::Kept,
     shadow_kinds: ShadowKinds::Two,
@@ -375,6 +389,7 @@ pub static AMD: Profile = Profile {
     efer_on_entry: EferOnEntry::SvmeKept,
     dr6_on_entry: Dr6OnEntry::Kept,
     io_restart: IoRestart::Implemented,
+    odd_image: OddImage::Amd64,
     nmi_latch: NmiLatch::One,
     cached_granularity: CachedGranularity::Kept,
     shadow_kinds: ShadowKinds::One,
@@ -411,6 +426,7 @@ pub static QEMU_TCG: Profile = Profile {
     efer_on_entry: EferOnEntry::Zero,
     dr6_on_entry: Dr6OnEntry::Kept,
     io_restart: IoRestart::Absent,
+    odd_image: OddImage::Unspecified,
     // A pending NMI is one bit of interrupt_request.
     nmi_latch: NmiLatch::One,
     cached_granularity: CachedGranularity::Kept,
@@ -449,6 +465,7 @@ pub static BOCHS: Profile = Profile {
     efer_on_entry: EferOnEntry::SvmeKept,
     dr6_on_entry: Dr6OnEntry::Kept,
     io_restart: IoRestart::Absent,
+    odd_image: OddImage::Unspecified,
     // A pending NMI is one bit of pending_event.
     nmi_latch: NmiLatch::One,
     cached_granularity: CachedGranularity::Kept,

@@ -134,6 +134,15 @@ super::requirements! {
     SMM_RSM_019 "SMM-RSM-019" Architectural
         "An RSM that cannot load the state-save area shuts the processor down."
         "Intel SDM vol. 3C, \"Exiting From SMM\"; AMD APM vol. 2, 10.4; Linux commit 25b17226cd9a";
+    SMM_RSM_020 "SMM-RSM-020" Vendor
+        "RSM shuts an AMD processor down if the image has long mode active and both L and D set in CS."
+        "AMD APM vol. 2, 10.4 (invalid returns to long mode); the Intel SDM has no such rule for RSM";
+    SMM_RSM_021 "SMM-RSM-021" Vendor
+        "RSM on an AMD processor loads RFLAGS.VM as the image has it where CR0.PE is set and EFER.LMA clear, and clears it everywhere else."
+        "AMD APM vol. 2, 10.4 (conditions that are ignored); the Intel SDM has no such rule for RSM";
+    SMM_RSM_022 "SMM-RSM-022" Vendor
+        "RSM on an AMD processor makes the bases of FS, GS, GDTR, IDTR, LDTR and TR canonical by copying the highest implemented bit upwards, and clears bits 63:32 of the other bases."
+        "AMD APM vol. 2, 10.4 (conditions that are ignored); the Intel SDM has no such rule for RSM";
     SMM_RUN_001 "SMM-RUN-001" Architectural
         "SMI handlers run with real-mode rules and 4 GiB limits; they may load segments, switch to protected mode and return with RSM from there."
         "Intel SDM vol. 3C, \"SMI Handler Execution Environment\"; AMD APM vol. 2, 10.3.2";

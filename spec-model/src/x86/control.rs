@@ -146,13 +146,19 @@ pub const fn efer_is_legal(value: u64, long_mode: bool) -> bool {
 /// and every processor with long mode have at least 36; cases stay below that.
 pub const PHYSICAL_ADDRESS_BITS: u32 = 52;
 
-/// Whether a linear address is canonical with 4-level paging.
+/// A linear address with bit 47 copied into bits 63:48, its canonical form with 4-level paging.
 #[must_use]
 #[allow(
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     reason = "sign extension is the rule"
 )]
+pub const fn canonical_form(address: u64) -> u64 {
+    ((address << 16) as i64 >> 16) as u64
+}
+
+/// Whether a linear address is canonical with 4-level paging.
+#[must_use]
 pub const fn is_canonical(address: u64) -> bool {
-    ((address << 16) as i64 >> 16) as u64 == address
+    canonical_form(address) == address
 }

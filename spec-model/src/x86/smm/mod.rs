@@ -1,6 +1,7 @@
 //! System-management mode: entry and RSM.
 
 mod entry;
+mod image;
 mod io_restart;
 mod resume;
 

@@ -4,10 +4,7 @@ use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
 use crate::profile::{Choice, NmiMaskAfterRsm};
 use crate::requirement::NMI_SMM_002;
-use crate::x86::control::{
-    PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, dr6_loaded, dr7_loaded, efer, efer_is_legal,
-    flag,
-};
+use crate::x86::control::{PHYSICAL_ADDRESS_BITS, cr0, dr6_loaded, dr7_loaded, efer, flag};
 use crate::x86::exception::{Exception, Step};
 use crate::x86::paging::{Privilege, Purpose};
 use crate::x86::processor::{Activity, Processor};
@@ -64,6 +61,13 @@ impl Processor<'_, '_> {
             self.vcpu.activity = Activity::EntryFailed;
             return Ok(());
         }
+        if let Some(end) = self.end_of_odd_image(&restored) {
+            self.vcpu.activity = end;
+            return Ok(());
+        }
+        let fails_in_virtual_8086 =
+            self.rules.broken(Defect::RsmShutsDownOnVirtual8086) && restored.rflags & flag::VM != 0;
+        self.put_odd_image_right(&mut restored)?;
         *self.state_mut() = restored;
         self.vcpu.kept_in_smm = None;
         self.vcpu.interrupted_io = None;
@@ -73,6 +77,9 @@ impl Processor<'_, '_> {
         self.vcpu.debug.trap |= std::mem::take(&mut self.vcpu.debug.after_rsm);
         if restarts_halt(layout, &area) && !self.rules.broken(Defect::AutoHaltIgnored) {
             self.vcpu.activity = Activity::Halted;
+        }
+        if fails_in_virtual_8086 && self.state().efer & efer::LMA != 0 {
+            self.fail_in_virtual_8086();
         }
         Ok(())
     }
@@ -230,32 +237,6 @@ impl Processor<'_, '_> {
             }
         }
         new
-    }
-
-    /// Whether RSM may load this state (SMM-RSM-003 to SMM-RSM-005, SMM-RSM-013, SMM-RSM-017,
-    /// SMM-RSM-018, SMM-IMAGE-004, SMM-IMAGE-005).
-    fn image_is_legal(&self, new: &VcpuState) -> bool {
-        let long_mode = self.rules.cpuid.long_mode;
-        let active = new.efer & efer::LMA != 0;
-        let pcid = new.cr4 & cr4::PCIDE != 0;
-        let pae = new.cr0 & cr0::PG != 0 && new.cr4 & cr4::PAE != 0 && !active;
-        let smm_view = self.rules.broken(Defect::RsmKeepsSmmAddressSpace);
-        let rejects_pcid = self.rules.broken(Defect::RsmRejectsPcid) && pcid && new.cr3 & 0xfff != 0;
-        let rejects_64_bit = self.rules.broken(Defect::RsmRejects64BitCode)
-            && active
-            && new.segment(SegmentName::Cs).attributes.long();
-        cr0_is_legal(new.cr0)
-            && (cr4_is_legal(new.cr4) || self.rules.broken(Defect::RsmAcceptsReservedCr4))
-            && (new.cr4 & cr4::VMXE == 0 || self.rules.broken(Defect::RsmAcceptsVmxe))
-            && (efer_is_legal(new.efer, long_mode) || self.rules.broken(Defect::RsmAcceptsIllegalEfer))
-            && (!active || new.cr4 & cr4::PAE != 0)
-            && (!pcid || active || self.rules.broken(Defect::RsmAcceptsPcidAlone))
-            && (!pae || self.pdptes_are_legal(new.cr3, smm_view))
-            && (new.cr3 >> PHYSICAL_ADDRESS_BITS == 0 || self.rules.broken(Defect::RsmCr3FailsEntry))
-            && new.dr6 >> 32 == 0
-            && new.dr7 >> 32 == 0
-            && !rejects_pcid
-            && !rejects_64_bit
     }
 }
 
