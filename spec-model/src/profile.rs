@@ -341,13 +341,9 @@ pub static INTEL: Profile = Profile {
         long_mode: &INTEL_64,
         legacy: &INTEL_32,
     },
-    // The mask is not in the save map, and the manual warns that an NMI may be serviced at RSM
-    // although the first handler has not finished (SDM vol. 3C, "NMI Handling While in SMM").
-    nmi_mask_after_rsm: Choice::AnyOf(&[
-        NmiMaskAfterRsm::KeptInsideNmi,
-        NmiMaskAfterRsm::Restored,
-        NmiMaskAfterRsm::Cleared,
-    ]),
+    // SDM vol. 3C, "NMI Handling While in SMM": blocked before the SMI, blocked after RSM; whether an IRET in SMM
+    // counts is open.
+    nmi_mask_after_rsm: Choice::AnyOf(&[NmiMaskAfterRsm::KeptInsideNmi, NmiMaskAfterRsm::Restored]),
     smi_in_sti_shadow: EITHER_IN_SHADOW,
     smi_in_mov_ss_shadow: EITHER_IN_SHADOW,
     nmi_in_sti_shadow: EITHER_IN_SHADOW,

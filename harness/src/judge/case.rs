@@ -249,8 +249,16 @@ pub fn judge_own(
     defects: DefectSet,
 ) -> (Verdict<'static>, Option<Transcript>) {
     let (mut verdict, transcript) = judge_own_uncited(case, profile, defects);
-    if verdict == Verdict::Conforms && !case.is_about(profile) {
-        verdict = Verdict::Unsupported(Lack::nature(nothing_counts(case, profile)));
+    if !case.is_about(profile) {
+        verdict = match verdict {
+            Verdict::Conforms => Verdict::Unsupported(Lack::nature(nothing_counts(case, profile))),
+            // An image of RSM about which another vendor's manual says nothing, for instance.
+            Verdict::Broken(reason) => Verdict::Unsupported(Lack::nature(format!(
+                "{}; {reason}",
+                nothing_counts(case, profile)
+            ))),
+            other => other,
+        };
     }
     cite(case, profile, DefectSet::NONE, &mut verdict);
     (verdict, transcript)

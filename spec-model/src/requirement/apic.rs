@@ -23,9 +23,9 @@ super::requirements! {
     APIC_DIS_001 "APIC-DIS-001" Architectural
         "A local APIC that software has disabled in SVR accepts no fixed interrupts."
         "Intel SDM vol. 3A, \"Local APIC State After It Has Been Software Disabled\"; AMD APM vol. 2, 16.4.7";
-    APIC_DIS_002 "APIC-DIS-002" Architectural
+    APIC_DIS_002 "APIC-DIS-002" Vendor
         "A local APIC that software has disabled in SVR accepts NMI, SMI, INIT and startup IPIs."
-        "Intel SDM vol. 3A, \"Local APIC State After It Has Been Software Disabled\"; AMD APM vol. 2, 16.4.7";
+        "Intel SDM vol. 3A, \"Local APIC State After It Has Been Software Disabled\"; AMD APM vol. 2, 16.4.7 (may accept)";
     APIC_DIS_003 "APIC-DIS-003" Architectural
         "A local APIC that software has disabled in SVR still sends IPIs."
         "Intel SDM vol. 3A, \"Local APIC State After It Has Been Software Disabled\"";

@@ -44,21 +44,21 @@ super::requirements! {
     CHIPSET_DEFAULT_001 "CHIPSET-DEFAULT-001" Vendor
         "QEMU's Q35 answers FFh in register 9Ch with 01h, and 02h closes 30000h to 4FFFFh to processors outside SMM until reset."
         "QEMU hw/pci-host/q35.c, mch_update_smbase_smram; edk2 OvmfPkg/Include/IndustryStandard/Q35MchIch9.h";
-    CHIPSET_FETCH_001 "CHIPSET-FETCH-001" Architectural
+    CHIPSET_FETCH_001 "CHIPSET-FETCH-001" Vendor
         "An instruction fetch that nothing answers gets all ones, and FFh FFh is no instruction: #UD."
-        "Intel SDM vol. 2, opcode map, group 5; Intel 82Q35 datasheet, \"System Management Mode (SMM)\"";
+        "Intel SDM vol. 2, opcode map, group 5 (FFh /7 is not defined); Intel 82Q35 datasheet, \"System Management Mode (SMM)\" (that nothing answers reads as all ones is the chipset's)";
     CHIPSET_FETCH_002 "CHIPSET-FETCH-002" KvmPolicy
         "KVM cannot execute from where there is no memory slot: at CPL 0 it gives up with KVM_EXIT_INTERNAL_ERROR (emulation), at other levels it raises #UD."
         "KVM API, chapter 5, KVM_EXIT_INTERNAL_ERROR; Linux arch/x86/kvm/x86.c, handle_emulation_failure";
-    CHIPSET_WALK_001 "CHIPSET-WALK-001" Architectural
+    CHIPSET_WALK_001 "CHIPSET-WALK-001" Vendor
         "A page walk sees memory as its processor does: in SMM also SMRAM, outside SMM all ones where SMRAM is closed."
-        "Intel SDM vol. 3A, \"Paging\"; Intel 82Q35 datasheet, \"System Management Mode (SMM)\"";
+        "Intel 82Q35 datasheet, \"System Management Mode (SMM)\" (whether the processor is in SMM decides what an access sees, and a walk is an access)";
     CHIPSET_ENTRY_001 "CHIPSET-ENTRY-001" Vendor
         "Where SMRAM is not enabled, SMM entry writes a state-save area that is lost, and RSM reads all ones, which it cannot load."
         "Intel 82Q35 datasheet, \"SMRAM\", G_SMRAME; Intel SDM vol. 3C, \"SMRAM\" and \"Exiting From SMM\"";
-    CHIPSET_RSM_001 "CHIPSET-RSM-001" Architectural
+    CHIPSET_RSM_001 "CHIPSET-RSM-001" Vendor
         "RSM completes although the page tables or the code that it returns to lie in closed SMRAM; what comes after it fails."
-        "Intel SDM vol. 3C, \"Exiting From SMM\"";
+        "Intel SDM vol. 3C, \"Exiting From SMM\" (what shuts RSM down; tables and code are not among it)";
     CHIPSET_RSM_002 "CHIPSET-RSM-002" Architectural
         "SMM entry and RSM access the state-save area at guest-physical addresses, as in SMM, whatever the paging and the chipset show others."
         "Intel SDM vol. 3C, \"SMRAM\"; Linux commit f40606b147dd";

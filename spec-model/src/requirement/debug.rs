@@ -4,7 +4,7 @@ super::requirements! {
     DEBUG:
     DBG_BP_001 "DBG-BP-001" Architectural
         "An instruction breakpoint raises #DB as a fault before the instruction at its linear address executes."
-        "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 13.1.2";
+        "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 13.1.3";
     DBG_BP_002 "DBG-BP-002" Architectural
         "While RF is set no instruction breakpoint is reported; it is set for one instruction."
         "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 3.1.6 \"RFLAGS Register\"";
@@ -13,19 +13,19 @@ super::requirements! {
         "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 8.2.2; for general detect Linux commit 5623f751bd9c, which reports it of hardware of both vendors";
     DBG_DATA_001 "DBG-DATA-001" Architectural
         "A data breakpoint raises #DB as a trap after the instruction that wrote (RW 01), or read or wrote (RW 11), any byte of its range."
-        "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\"; AMD APM vol. 2, 13.1.2";
+        "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\"; AMD APM vol. 2, 13.1.3";
     DBG_DATA_002 "DBG-DATA-002" Architectural
         "The range of a data breakpoint is 1, 2, 8 or 4 bytes by its LEN, from the address with the low bits taken off."
         "Intel SDM vol. 3B, \"Breakpoint Field Recognition\"; AMD APM vol. 2, 13.1.1 \"Debug-Control Register (DR7)\"";
     DBG_DATA_003 "DBG-DATA-003" Architectural
         "The trap of a data breakpoint in a repeated string instruction comes between iterations, with the return address at the instruction."
-        "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\"; AMD APM vol. 2, 13.1.2";
+        "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\"; AMD APM vol. 2, 13.1.3";
     DBG_DATA_004 "DBG-DATA-004" Vendor
         "Repeated MOVS and STOS may report a data breakpoint after later iterations."
         "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\" (fast-string operation)";
     DBG_IO_001 "DBG-IO-001" Architectural
         "With CR4.DE a breakpoint with RW 10 raises #DB as a trap after an IN or OUT that touches one of its ports."
-        "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\"; AMD APM vol. 2, 13.1.2";
+        "Intel SDM vol. 3B, \"Data Memory and I/O Breakpoint Exception Conditions\"; AMD APM vol. 2, 13.1.3";
     DBG_ENABLE_001 "DBG-ENABLE-001" Architectural
         "A breakpoint is enabled by either of its bits L and G in DR7."
         "Intel SDM vol. 3B, \"Debug Control Register (DR7)\"; AMD APM vol. 2, 13.1.1 \"Debug-Control Register (DR7)\"";
@@ -53,7 +53,7 @@ super::requirements! {
     DBG_SS_001 "DBG-SS-001" Architectural
         "A data breakpoint that MOV SS or POP SS meets is reported after the next instruction."
         "Intel SDM vol. 3A, \"Masking Exceptions and Interrupts When Switching Stacks\"; AMD APM vol. 2, 8.5.5; CVE-2018-8897";
-    DBG_SS_002 "DBG-SS-002" Architectural
+    DBG_SS_002 "DBG-SS-002" Vendor
         "If the instruction after MOV SS or POP SS is INT n, INT3, INTO or SYSCALL, a trap that was held off interrupts the first instruction of the handler, at its privilege level."
         "Intel SDM vol. 3A, \"Masking Exceptions and Interrupts When Switching Stacks\"; CVE-2018-8897";
     DBG_SS_003 "DBG-SS-003" Vendor
@@ -68,7 +68,7 @@ super::requirements! {
     DBG_INT1_001 "DBG-INT1-001" Architectural
         "INT1 raises #DB as a trap and sets no bit of DR6."
         "Intel SDM vol. 2, INT n/INTO/INT3/INT1; AMD APM vol. 2, 8.2.2";
-    DBG_INT1_002 "DBG-INT1-002" Architectural
+    DBG_INT1_002 "DBG-INT1-002" Vendor
         "INT1 ignores the DPL of its gate, and a fault in its delivery has the EXT bit set."
         "Intel SDM vol. 2, INT n/INTO/INT3/INT1";
     DBG_INT1_003 "DBG-INT1-003" Vendor

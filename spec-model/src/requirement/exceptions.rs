@@ -8,17 +8,17 @@ super::requirements! {
     EXC_REAL_002 "EXC-REAL-002" Architectural
         "In real mode no error code is pushed."
         "Intel SDM vol. 3B, \"8086 Emulation\"; AMD APM vol. 2, 8.6";
-    EXC_REAL_003 "EXC-REAL-003" Architectural
+    EXC_REAL_003 "EXC-REAL-003" Vendor
         "In real mode a vector whose entry lies beyond the IDTR limit raises #GP; if that too lies beyond it, #DF and then shutdown follow."
         "Intel SDM vol. 3B, \"8086 Emulation\"; vol. 3A, \"Interrupt 8: Double Fault Exception (#DF)\"";
     EXC_FRAME_001 "EXC-FRAME-001" Architectural
         "The return address of a fault is the faulting instruction; the return address of a trap or software interrupt is the next instruction."
         "Intel SDM vol. 3A, \"Exception Classifications\"; AMD APM vol. 2, 8.1.3";
     EXC_FRAME_002 "EXC-FRAME-002" Architectural
-        "#DF, #TS, #NP, #SS, #GP, #PF and #AC push an error code, the other exceptions and software interrupts do not."
+        "#DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC and #SX push an error code, the other exceptions and software interrupts do not."
         "Intel SDM vol. 3A, table \"Protected-Mode Exceptions and Interrupts\"; AMD APM vol. 2, 8.2";
-    EXC_FRAME_003 "EXC-FRAME-003" Architectural
-        "A fault pushes RFLAGS with RF set."
+    EXC_FRAME_003 "EXC-FRAME-003" Vendor
+        "A fault pushes RFLAGS with RF set, but for the #DB of an instruction breakpoint."
         "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\" and vol. 3A, \"System Flags and Fields in the EFLAGS Register\"";
     EXC_FRAME_004 "EXC-FRAME-004" Architectural
         "Delivery from an outer privilege level takes the stack from the TSS and pushes the old SS and SP."
@@ -29,7 +29,7 @@ super::requirements! {
     EXC_FRAME_006 "EXC-FRAME-006" Architectural
         "The frame holds the flags of the interrupted program and no others, whatever a hypervisor does to step over instructions."
         "Intel SDM vol. 3A, \"Exception- or Interrupt-Handler Procedures\"; AMD APM vol. 2, 8.9.3";
-    EXC_GATE_001 "EXC-GATE-001" Architectural
+    EXC_GATE_001 "EXC-GATE-001" Vendor
         "A vector beyond the IDT limit raises #GP with error code vector*8+2, plus EXT for events that the program did not ask for."
         "Intel SDM vol. 3A, \"Error Code\" and INT n; AMD APM vol. 2, 8.4.1";
     EXC_GATE_002 "EXC-GATE-002" Architectural
@@ -50,7 +50,7 @@ super::requirements! {
     EXC_DF_002 "EXC-DF-002" Architectural
         "A fault during delivery of #DF shuts the processor down."
         "Intel SDM vol. 3A, \"Interrupt 8\"; AMD APM vol. 2, 8.2.9";
-    EXC_DF_003 "EXC-DF-003" Architectural
+    EXC_DF_003 "EXC-DF-003" Vendor
         "A fault during delivery of a benign exception or of an interrupt is delivered in its place."
         "Intel SDM vol. 3A, table \"Conditions for Generating a Double Fault\"";
     EXC_PF_001 "EXC-PF-001" Architectural
@@ -63,7 +63,7 @@ super::requirements! {
         "Whether a page walk that faults has set the accessed bits of the entries above the one that faults is not specified."
         "Intel SDM vol. 3A, \"Accessed and Dirty Flags\"; AMD APM vol. 2, 5.4.2";
     EXC_SEG_001 "EXC-SEG-001" Architectural
-        "An access beyond a segment limit raises #GP(0), through SS #SS(0)."
+        "Outside 64-bit mode an access beyond a segment limit raises #GP(0), through SS #SS(0)."
         "Intel SDM vol. 3A, \"Limit Checking\"; AMD APM vol. 2, 4.12.1";
     EXC_SEG_002 "EXC-SEG-002" Architectural
         "Loading a segment register checks the descriptor: #GP for a wrong type or privilege, #NP (for SS #SS) if it is not present."
@@ -88,7 +88,7 @@ super::requirements! {
         "Intel SDM vol. 3A, \"Segment Registers\" (hidden part); AMD APM vol. 2, 4.5.3";
     SHADOW_KIND_001 "SHADOW-KIND-001" Vendor
         "Whether the shadows of STI and MOV SS can be told apart is not specified; AMD has one bit for both."
-        "AMD APM vol. 2, 15.20.5 \"Interrupt Shadows\"; Intel SDM vol. 3C, \"Guest Non-Register State\"";
+        "AMD APM vol. 2, 15.21.5 \"Interrupt Shadows\"; Intel SDM vol. 3C, \"Guest Non-Register State\"";
     EXC_UD_001 "EXC-UD-001" Architectural
         "UD2 raises #UD and reports its own address."
         "Intel SDM vol. 2, UD; AMD APM vol. 3, UD2";
@@ -103,8 +103,8 @@ super::requirements! {
         "Intel SDM vol. 2, INT n/INTO; AMD APM vol. 3, INTO";
     EXC_SHADOW_001 "EXC-SHADOW-001" Architectural
         "STI that sets IF, MOV SS and POP SS hold off interrupts until the next instruction has completed."
-        "Intel SDM vol. 2, STI and MOV; AMD APM vol. 2, 8.2.1";
-    EXC_SHADOW_002 "EXC-SHADOW-002" Architectural
+        "Intel SDM vol. 2, STI and MOV; AMD APM vol. 3, STI and MOV";
+    EXC_SHADOW_002 "EXC-SHADOW-002" Vendor
         "STI with IF already set makes no shadow."
         "Intel SDM vol. 2, STI";
     EXC_SHADOW_003 "EXC-SHADOW-003" Vendor
@@ -114,7 +114,7 @@ super::requirements! {
         "IRET restores the interrupted program's CS, RIP, RFLAGS and, on a change of privilege and always in 64-bit mode, SS and RSP."
         "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
     EXC_IRET_002 "EXC-IRET-002" Architectural
-        "IRET to a null, not-present or wrong-privilege CS raises #GP or #NP with the selector as error code."
+        "IRET to a null CS raises #GP(0), to one of a wrong type or privilege #GP, and to one that is not present #NP, both with the selector as error code."
         "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";
     EXC_IRET_003 "EXC-IRET-003" Architectural
         "IRETQ to a non-canonical RIP raises #GP(0)."
@@ -190,14 +190,14 @@ super::requirements! {
         "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET; Linux arch/x86/kernel/espfix_64.c (the bits that leak)";
     EXC_SHADOW_004 "EXC-SHADOW-004" Architectural
         "No interrupt shadow is in force when a handler starts."
-        "Intel SDM vol. 3A, \"Masking Exceptions and Interrupts When Switching Stacks\"; AMD APM vol. 2, 15.20.5 \"Interrupt Shadows\"; Linux commit be45bc4eff33";
-    EXC_GATE_006 "EXC-GATE-006" Architectural
+        "Intel SDM vol. 3A, \"Masking Exceptions and Interrupts When Switching Stacks\"; AMD APM vol. 2, 15.21.5 \"Interrupt Shadows\"; Linux commit be45bc4eff33";
+    EXC_GATE_006 "EXC-GATE-006" Vendor
         "In long mode a gate with a non-canonical address raises #GP with error code 0, plus EXT, before anything is pushed."
         "Intel SDM vol. 2, INT n; AMD APM vol. 3, INT";
-    EXC_GATE_007 "EXC-GATE-007" Architectural
+    EXC_GATE_007 "EXC-GATE-007" Vendor
         "Bits 35 to 39 and 96 to 127 of a gate in long mode are ignored."
         "AMD APM vol. 2, 4.8.4 (IGN in figure \"Interrupt-Gate and Trap-Gate Descriptors, Long Mode\"); Intel SDM vol. 3A, figure \"64-Bit IDT Gate Descriptors\" (reserved)";
-    EXC_STACK_001 "EXC-STACK-001" Architectural
+    EXC_STACK_001 "EXC-STACK-001" Vendor
         "In 64-bit mode a frame that would be pushed to a non-canonical address raises #SS with error code 0, plus EXT."
         "Intel SDM vol. 2, INT n, and vol. 3A, \"Interrupt 12: Stack Fault Exception (#SS)\"; AMD APM vol. 2, 8.2.13";
     EXC_GATE_008 "EXC-GATE-008" Architectural
@@ -212,7 +212,7 @@ super::requirements! {
     EXC_CR_004 "EXC-CR-004" Architectural
         "MOV to CR8 with one of bits 63:4 set raises #GP(0)."
         "Intel SDM vol. 2, MOV (control registers); AMD APM vol. 2, 8.2.14 and 16.6.4";
-    EXC_GATE_009 "EXC-GATE-009" Architectural
+    EXC_GATE_009 "EXC-GATE-009" Vendor
         "A gate with a null selector raises #GP with error code 0; one whose selector is beyond its table or names no code, code of an outer level or in long mode no 64-bit code raises #GP, and code that is not present #NP, with the selector as error code, plus EXT."
         "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.2.12 and 8.2.14, vol. 3, INT";
 }

@@ -95,6 +95,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "x86/smm/entry.rs",
     "x86/smm/io_restart.rs",
     "x86/smm/mod.rs",
+    "x86/smm/image.rs",
     "x86/smm/resume.rs",
     "x86/state.rs",
     "x86/step.rs",

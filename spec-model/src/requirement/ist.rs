@@ -15,7 +15,7 @@ super::requirements! {
         "A second event on the same IST entry starts at the same address and overwrites the first frame."
         "Intel SDM vol. 3A, \"Interrupt Stack Table\"; AMD APM vol. 2, 8.9.4";
     IST_005 "IST-005" Architectural
-        "A non-canonical stack pointer from the TSS raises #SS, which for most vectors ends in #DF."
+        "A non-canonical stack pointer from the TSS raises #SS, which is delivered unless it makes a double fault with the event that was on its way."
         "Intel SDM vol. 2, INT n; AMD APM vol. 2, 8.9.3";
     IST_006 "IST-006" Vendor
         "On a change of privilege in long mode SS is loaded with a null selector whose RPL is the new CPL; a stack switch through the IST without one may do so too."

@@ -20,9 +20,9 @@ super::requirements! {
     MC_EXC_006 "MC-EXC-006" Architectural
         "A machine check is benign: an exception during its delivery is delivered in its place."
         "Intel SDM vol. 3A, \"Interrupt 8: Double Fault Exception (#DF)\"; AMD APM vol. 2, 8.2.9";
-    MC_EXC_007 "MC-EXC-007" Architectural
+    MC_EXC_007 "MC-EXC-007" KvmPolicy
         "A machine check wakes a processor from HLT, and its frame holds the address after the HLT."
-        "Intel SDM vol. 2, HLT; AMD APM vol. 3, HLT";
+        "Linux arch/x86/kvm/x86.c, kvm_vcpu_has_events; Intel SDM vol. 2, HLT, and AMD APM vol. 3, HLT, do not name machine checks among what ends it";
     MC_EXC_008 "MC-EXC-008" KvmPolicy
         "A machine check on a processor that waits for a startup IPI takes effect when it starts: INIT has cleared CR4.MCE, so it shuts down."
         "Linux arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_set_mce and vcpu_enter_guest; Intel SDM vol. 3A, table \"IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT\"";

@@ -25,7 +25,7 @@ super::requirements! {
         "Intel SDM vol. 3A, \"Masking Exceptions and Interrupts When Switching Stacks\"; AMD APM vol. 2, 8.2.1";
     NMI_MASK_008 "NMI-MASK-008" Vendor
         "An NMI may be held in the shadow of STI."
-        "Intel SDM vol. 2, STI; Linux arch/x86/kvm/vmx/vmx.c, vmx_nmi_blocked";
+        "Intel SDM vol. 3C, table \"Format of Interruptibility State\" (blocking by STI may hold other events than interrupts); Linux arch/x86/kvm/vmx/vmx.c, vmx_nmi_blocked";
     NMI_MASK_009 "NMI-MASK-009" Architectural
         "An NMI wakes a processor from HLT and returns to the instruction after it."
         "Intel SDM vol. 2, HLT; AMD APM vol. 3, HLT";
@@ -34,7 +34,7 @@ super::requirements! {
         "Intel SDM vol. 3A, \"Handling Multiple NMIs\"";
     NMI_MASK_011 "NMI-MASK-011" Architectural
         "An NMI that arrives while NMIs are blocked does not wake a processor from HLT."
-        "Intel SDM vol. 3A, \"Handling Multiple NMIs\"; AMD APM vol. 2, 8.2.3 (it is held pending)";
+        "Intel SDM vol. 2, HLT (an enabled interrupt, NMI included, resumes) and vol. 3A, \"Handling Multiple NMIs\"; AMD APM vol. 2, 8.2.3 (it is held pending)";
     NMI_API_001 "NMI-API-001" KvmPolicy
         "KVM_GET_VCPU_EVENTS reports the number of pending NMIs."
         "KVM API, 4.31 KVM_GET_VCPU_EVENTS; Linux commit ab2ee212a57b";
@@ -44,9 +44,9 @@ super::requirements! {
     NMI_SMM_001 "NMI-SMM-001" Architectural
         "An NMI that arrives in SMM is latched, one at most, and delivered after RSM."
         "Intel SDM vol. 3C, \"NMI Handling While in SMM\"; AMD APM vol. 2, 10.3.3";
-    NMI_SMM_002 "NMI-SMM-002" Vendor
+    NMI_SMM_002 "NMI-SMM-002" Architectural
         "After an SMI that interrupted an NMI handler, RSM leaves NMIs blocked until the handler's IRET."
-        "AMD APM vol. 2, 15.30.3 \"SMM_CTL MSR\"; Linux arch/x86/kvm/smm.c (HF_SMM_INSIDE_NMI_MASK); the Intel SDM allows both, vol. 3C, \"NMI Handling While in SMM\"";
+        "Intel SDM vol. 3C, \"NMI Handling While in SMM\" (blocked before the SMI, blocked after RSM); AMD APM vol. 2, 15.30.3 \"SMM_CTL MSR\"; Linux arch/x86/kvm/smm.c (HF_SMM_INSIDE_NMI_MASK)";
     NMI_SMM_003 "NMI-SMM-003" Architectural
         "IRET in SMM unblocks NMIs there."
         "Intel SDM vol. 3C, \"NMI Handling While in SMM\"";

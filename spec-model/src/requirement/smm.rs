@@ -37,13 +37,13 @@ super::requirements! {
         "Intel SDM vol. 3C, \"NMI Handling While in SMM\"; AMD APM vol. 2, 10.3.3 \"Exceptions and Interrupts\"";
     SMM_ENTRY_012 "SMM-ENTRY-012" Vendor
         "An SMI may be taken in the shadow of STI or MOV SS, or may be held until it ends."
-        "Intel SDM vol. 3A, \"Masking Exceptions and Interrupts When Switching Stacks\", and vol. 2, STI; Linux arch/x86/kvm/smm.c (commit fb28875fd7da)";
-    SMM_ENTRY_013 "SMM-ENTRY-013" Architectural
+        "Intel SDM vol. 3C, table \"Format of Interruptibility State\" (blocking by STI may hold other events than interrupts; of blocking by MOV SS it names no SMI); Linux arch/x86/kvm/smm.c (commit fb28875fd7da)";
+    SMM_ENTRY_013 "SMM-ENTRY-013" KvmPolicy
         "No interrupt shadow is in force at the first instruction of the SMI handler."
-        "Linux arch/x86/kvm/smm.c, enter_smm (commit fb28875fd7da); Intel SDM vol. 3C, \"Initial SMM Execution Environment\"";
+        "Linux arch/x86/kvm/smm.c, enter_smm (commit fb28875fd7da); no manual says it of an SMI handler";
     SMM_ENTRY_014 "SMM-ENTRY-014" Architectural
         "SMI wakes a processor from HLT."
-        "Intel SDM vol. 3C, \"Auto HALT Restart\"; AMD APM vol. 2, 10.3.1";
+        "Intel SDM vol. 3C, \"Auto HALT Restart\", and vol. 2, HLT; AMD APM vol. 2, 10.3.7 \"Auto-Halt Restart\"";
     SMM_LATCH_001 "SMM-LATCH-001" Architectural
         "An SMI that arrives in SMM is latched, one at most, and taken when SMM is left."
         "Intel SDM vol. 3C, \"SMI Interrupt\"; AMD APM vol. 2, 10.3.3";
@@ -62,9 +62,9 @@ super::requirements! {
     SMM_SAVE_004 "SMM-SAVE-004" Vendor
         "The 64-bit state-save area holds each segment as selector, attributes (descriptor flags shifted right by 8), limit in bytes and base."
         "AMD APM vol. 2, table 10-1 \"AMD64 Architecture SMM State-Save Area\"; Linux arch/x86/kvm/smm.h, struct kvm_smm_seg_state_64";
-    SMM_SAVE_005 "SMM-SAVE-005" Vendor
+    SMM_SAVE_005 "SMM-SAVE-005" KvmPolicy
         "The SMM revision identifier is 00020064h in the 64-bit format and 00020000h in the 32-bit format: relocation is supported, I/O restart is not."
-        "Intel SDM vol. 3C, \"SMM Revision Identifier\"; AMD APM vol. 2, 10.2.4 \"SMM-Revision Identifier\"; Linux arch/x86/kvm/smm.c";
+        "Linux arch/x86/kvm/smm.c; Intel SDM vol. 3C, \"SMM Revision Identifier\" (bits 16 and 17); by AMD APM vol. 2, 10.2.4, an AMD processor always has I/O restart, which KVM lacks";
     SMM_SAVE_006 "SMM-SAVE-006" KvmPolicy
         "The state-save area holds the interrupt shadow that was in force, and RSM puts it in force again."
         "Linux arch/x86/kvm/smm.h, member int_shadow (commit fb28875fd7da)";
@@ -83,9 +83,9 @@ super::requirements! {
     SMM_RSM_002 "SMM-RSM-002" Architectural
         "RSM resumes the interrupted program at the RIP of the state-save area."
         "Intel SDM vol. 3C, \"Exiting From SMM\"; AMD APM vol. 2, 10.4 \"Leaving SMM\"";
-    SMM_RSM_003 "SMM-RSM-003" Architectural
+    SMM_RSM_003 "SMM-RSM-003" Vendor
         "RSM shuts the processor down if the CR0 image combines PG=1 with PE=0 or NW=1 with CD=0, or has a bit above 31."
-        "Intel SDM vol. 3C, \"Exiting From SMM\"; AMD APM vol. 2, 10.4";
+        "Intel SDM vol. 3C, \"Exiting From SMM\" (the combinations); AMD APM vol. 2, 10.4 (bits 63:32 too; 15.19 lets RSM return to paged real mode, which only a host of SVM has)";
     SMM_RSM_004 "SMM-RSM-004" Architectural
         "RSM shuts the processor down if a reserved bit of the CR4 image is set."
         "Intel SDM vol. 3C, \"Exiting From SMM\"; AMD APM vol. 2, 10.4";
@@ -94,16 +94,16 @@ super::requirements! {
         "AMD APM vol. 2, 10.4; Linux arch/x86/kvm/smm.c, rsm_load_state_64";
     SMM_RSM_006 "SMM-RSM-006" Architectural
         "SMBASE in the state-save area takes effect at the next SMI; RSM itself still uses the old one."
-        "Intel SDM vol. 3C, \"SMBASE Relocation\"; AMD APM vol. 2, 10.2.1 \"SMRAM\"";
+        "Intel SDM vol. 3C, \"SMBASE Relocation\" (where bit 17 of the revision identifier is set); AMD APM vol. 2, 10.2.1 \"SMRAM\"";
     SMM_RSM_007 "SMM-RSM-007" Vendor
         "SMBASE need not be aligned."
         "Intel SDM vol. 3C, \"SMBASE Relocation\" (P6 and later); Linux arch/x86/kvm/smm.c";
     SMM_RSM_008 "SMM-RSM-008" Architectural
         "After an SMI that interrupted HLT, the auto-HALT restart field is 1, and RSM enters HLT again unless the handler cleared it."
-        "Intel SDM vol. 3C, \"Auto HALT Restart\"; AMD APM vol. 2, 10.3.1 and table 10-1";
-    SMM_RSM_009 "SMM-RSM-009" Architectural
+        "Intel SDM vol. 3C, \"Auto HALT Restart\"; AMD APM vol. 2, 10.3.7 \"Auto-Halt Restart\" and table 10-1";
+    SMM_RSM_009 "SMM-RSM-009" Vendor
         "RSM restores the segment registers with the descriptor caches of the state-save area; no descriptor table is read."
-        "Intel SDM vol. 3C, \"SMRAM State Save Map\"; AMD APM vol. 2, 10.4";
+        "AMD APM vol. 2, 10.4 and table 10-1; the save map of the Intel SDM has selectors only, and leaves open where the rest is";
     SMM_RSM_010 "SMM-RSM-010" Architectural
         "RSM returns a processor to long mode, compatibility mode or paging with PAE as the state-save area says."
         "AMD APM vol. 2, 10.4; Intel SDM vol. 3C, \"Exiting From SMM\"";
@@ -118,21 +118,21 @@ super::requirements! {
         "AMD APM vol. 2, 10.4; Linux arch/x86/kvm/smm.c, rsm_load_state_64";
     SMM_RSM_014 "SMM-RSM-014" KvmPolicy
         "RSM ignores the SMM revision identifier in the state-save area."
-        "Linux arch/x86/kvm/smm.c, rsm_load_state_64";
+        "Linux arch/x86/kvm/smm.c, rsm_load_state_64; AMD APM vol. 2, 10.4 has a modified identifier among what can cause a shutdown";
     SMM_RSM_015 "SMM-RSM-015" KvmPolicy
         "RSM ignores reserved low bits of the CR0 image and forces CR0.ET to 1."
         "Linux arch/x86/kvm/smm.c and x86.c, kvm_set_cr0; Intel SDM vol. 3A, \"Control Registers\"";
     SMM_RSM_016 "SMM-RSM-016" Architectural
         "RSM restores what the SMI handler wrote into the fields that handlers may change."
         "Intel SDM vol. 3C, \"SMRAM State Save Map\"; AMD APM vol. 2, table 10-1";
-    SMM_RSM_017 "SMM-RSM-017" Architectural
+    SMM_RSM_017 "SMM-RSM-017" Vendor
         "RSM shuts the processor down if the CR4 image has PCIDE set while long mode is not active."
-        "Intel SDM vol. 3C, \"Exiting From SMM\"";
-    SMM_RSM_018 "SMM-RSM-018" Architectural
+        "Intel SDM vol. 3C, \"Exiting From SMM\"; AMD's list in APM vol. 2, 10.4 does not have it";
+    SMM_RSM_018 "SMM-RSM-018" KvmPolicy
         "RSM into PAE paging shuts the processor down if a reserved bit of a page-directory-pointer entry is set."
-        "Intel SDM vol. 3A, \"PDPTE Registers\"; Linux arch/x86/kvm/x86.c, load_pdptrs";
+        "Linux arch/x86/kvm/x86.c, load_pdptrs; neither manual has page-directory-pointer entries among what shuts RSM down (Intel SDM vol. 3C, \"Exiting From SMM\"; AMD APM vol. 2, 10.4)";
     SMM_RSM_019 "SMM-RSM-019" Architectural
-        "An RSM that cannot load the state-save area shuts the processor down."
+        "An RSM that finds an illegal image in the state-save area shuts the processor down."
         "Intel SDM vol. 3C, \"Exiting From SMM\"; AMD APM vol. 2, 10.4; Linux commit 25b17226cd9a";
     SMM_RSM_020 "SMM-RSM-020" Vendor
         "RSM shuts an AMD processor down if the image has long mode active and both L and D set in CS."

@@ -29,7 +29,7 @@ super::requirements! {
         "Intel SDM vol. 3C, \"I/O Instruction Restart\"; AMD APM vol. 2, \"I/O Instruction Restart Offset\"";
     SMM_EFER_001 "SMM-EFER-001" Vendor
         "On entry to SMM EFER is 0, but for SVME, which AMD's processors and Bochs keep."
-        "AMD APM vol. 2, 10.3.2 \"SMM Operating-Environment\"; Intel SDM vol. 3C, \"SMI Handler Execution Environment\"; Bochs cpu/smm.cc, enter_system_management_mode; Linux arch/x86/kvm/smm.c, enter_smm; QEMU target/i386/tcg/system/smm_helper.c, do_smm_enter";
+        "AMD APM vol. 2, 10.3.2 \"SMM Operating-Environment\"; Bochs cpu/smm.cc, enter_system_management_mode; Linux arch/x86/kvm/smm.c, enter_smm; QEMU target/i386/tcg/system/smm_helper.c, do_smm_enter; the table of initial state in the Intel SDM does not list EFER";
     SMM_IDTR_001 "SMM-IDTR-001" Vendor
         "IDTR keeps its value on entry to SMM, except in KVM."
         "Intel SDM vol. 3C, \"Initial SMM Execution Environment\"; QEMU target/i386/tcg/system/smm_helper.c, do_smm_enter; Bochs cpu/smm.cc, enter_system_management_mode";

@@ -10,22 +10,22 @@ super::requirements! {
         "Intel SDM vol. 3C, \"SMRAM State Save Map\" (registers that are not saved)";
     SMM_IMAGE_001 "SMM-IMAGE-001" KvmPolicy
         "RSM ignores the I/O restart fields, the NMI mask field and reserved bytes of the state-save area."
-        "Linux arch/x86/kvm/smm.c, rsm_load_state_32 and rsm_load_state_64";
-    SMM_IMAGE_002 "SMM-IMAGE-002" KvmPolicy
+        "Linux arch/x86/kvm/smm.c, rsm_load_state_32 and rsm_load_state_64; Intel SDM vol. 3C, \"I/O Instruction Restart\" (the field counts where bit 16 of the revision identifier is set)";
+    SMM_IMAGE_002 "SMM-IMAGE-002" Vendor
         "RSM sets EFER.LMA if the images have EFER.LME and CR0.PG, and clears it otherwise, whatever the LMA of the image."
-        "Linux arch/x86/kvm/smm.c, rsm_load_state_64 (EFER is loaded without LMA before CR0)";
+        "AMD APM vol. 2, 10.4 (EFER.LMA becomes the AND of LME, CR0.PG and CR4.PAE); Linux arch/x86/kvm/smm.c, rsm_load_state_64 (EFER is loaded without LMA before CR0)";
     SMM_IMAGE_003 "SMM-IMAGE-003" Vendor
         "RSM cannot change the fixed bits of DR6, DR7 and RFLAGS."
         "Linux arch/x86/kvm/smm.c, rsm_load_state_64 and x86.c, kvm_set_dr; Intel SDM vol. 3B, \"Debug Registers\"";
     SMM_IMAGE_004 "SMM-IMAGE-004" Vendor
         "RSM shuts the processor down if the CR3 image has bits set beyond the physical addresses."
         "Linux arch/x86/kvm/smm.c, rsm_enter_protected_mode; AMD APM vol. 2, 10.4";
-    SMM_IMAGE_005 "SMM-IMAGE-005" Architectural
+    SMM_IMAGE_005 "SMM-IMAGE-005" Vendor
         "RSM shuts the processor down if the CR4 image has VMXE set."
-        "Intel SDM vol. 3C, \"Exiting From SMM\"; Linux arch/x86/kvm/vmx/vmx.c, vmx_is_valid_cr4";
+        "AMD APM vol. 2, 10.4 (an unsupported bit of CR4); Intel SDM vol. 3C, \"Protection of CR4.VMXE in SMM\" (a reserved bit there); Linux arch/x86/kvm/vmx/vmx.c, vmx_is_valid_cr4";
     SMM_LATCH_003 "SMM-LATCH-003" Architectural
         "An SMI takes precedence over the single-step trap of the instruction before it."
-        "Intel SDM vol. 3A, \"Priority Among Concurrent Events\" (table); AMD APM vol. 2, table \"Simultaneous Interrupt Priorities\"; Bochs cpu/event.cc, handleAsyncEvent (the same order)";
+        "Intel SDM vol. 3C, \"Entering SMM\" (an SMI has a greater priority than debug exceptions) and vol. 3A, table \"Priority Among Concurrent Events\"; AMD APM vol. 2, table \"Simultaneous Interrupt Priorities\"; Bochs cpu/event.cc, handleAsyncEvent (the same order)";
     SMM_STRING_001 "SMM-STRING-001" Architectural
         "An SMI or NMI is taken between two iterations of a repeated string instruction, which goes on where it was afterwards."
         "Intel SDM vol. 2, REP; AMD APM vol. 3, 1.2.6 \"Repeat Prefixes\"";

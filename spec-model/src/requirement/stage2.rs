@@ -44,10 +44,10 @@ super::requirements! {
     S2_RO_004 "S2-RO-004" KvmPolicy
         "What an access to a read-only slot does is independent of earlier accesses to the page."
         "KVM API, KVM_SET_USER_MEMORY_REGION, KVM_MEM_READONLY; Linux commit 07a9748c78cf";
-    S2_CROSS_001 "S2-CROSS-001" Vendor
+    S2_CROSS_001 "S2-CROSS-001" KvmPolicy
         "An access that crosses into another page is made in memory as far as there is memory, and the rest ends in KVM_EXIT_MMIO."
         "Linux arch/x86/kvm/x86.c, emulator_read_write";
-    S2_ATOMIC_001 "S2-ATOMIC-001" Vendor
+    S2_ATOMIC_001 "S2-ATOMIC-001" KvmPolicy
         "A locked read and write of memory that cannot be written is a read and a write that ends in KVM_EXIT_MMIO, and a CMPXCHG that finds another value writes that value back."
         "Intel SDM vol. 2, CMPXCHG; Linux arch/x86/kvm/x86.c, emulator_cmpxchg_emulated";
     S2_STRING_001 "S2-STRING-001" Architectural
@@ -96,8 +96,8 @@ super::requirements! {
         "The dirty ring has each page of a logged slot that was written since the ring was reset, and after the reset writes to it are listed again."
         "KVM API, KVM_CAP_DIRTY_LOG_RING";
     S2_RING_002 "S2-RING-002" KvmPolicy
-        "In a virtual machine with a dirty ring KVM_GET_DIRTY_LOG fails with ENXIO."
-        "KVM API, KVM_CAP_DIRTY_LOG_RING";
+        "In a virtual machine with a dirty ring and without its bitmap KVM_GET_DIRTY_LOG fails with ENXIO."
+        "KVM API, KVM_CAP_DIRTY_LOG_RING and KVM_CAP_DIRTY_LOG_RING_WITH_BITMAP";
     S2_WALK_001 "S2-WALK-001" Architectural
         "A walk of page tables sets the accessed bit of an entry, and one for a write its dirty bit, and marks the table's page in the dirty log if it changes it."
         "Intel SDM vol. 3A, \"Accessed and Dirty Flags\"; AMD APM vol. 2, 5.4.2; KVM API, KVM_GET_DIRTY_LOG";

@@ -28,8 +28,16 @@ pub const SS: u8 = 12;
 pub const GP: u8 = 13;
 /// Page fault.
 pub const PF: u8 = 14;
+/// Alignment check.
+pub const AC: u8 = 17;
 /// Machine check.
 pub const MC: u8 = 18;
+/// Control protection.
+pub const CP: u8 = 21;
+/// VMM communication (AMD).
+pub const VC: u8 = 29;
+/// Security (AMD).
+pub const SX: u8 = 30;
 
 /// An exception that an instruction or a delivery raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +124,7 @@ impl Event {
 /// Whether an event pushes an error code in protected and long mode (EXC-FRAME-002).
 #[must_use]
 pub const fn has_error_code(vector: u8) -> bool {
-    matches!(vector, DF | TS | NP | SS | GP | PF | 17 | 21)
+    matches!(vector, DF | TS | NP | SS | GP | PF | AC | CP | VC | SX)
 }
 
 /// Class of an exception for the double-fault rule (SDM vol. 3A, "Interrupt 8: Double

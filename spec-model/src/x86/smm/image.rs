@@ -25,7 +25,11 @@ impl Processor<'_, '_> {
         }
         for name in SegmentName::ALL {
             let base = &mut right.segment_mut(name).base;
-            *base = if has_wide_base(name) { canonical_form(*base) } else { *base & 0xffff_ffff };
+            *base = if has_wide_base(name) {
+                canonical_form(*base)
+            } else {
+                *base & 0xffff_ffff
+            };
         }
         right.gdtr.base = canonical_form(right.gdtr.base);
         right.idtr.base = canonical_form(right.idtr.base);
@@ -38,10 +42,17 @@ impl Processor<'_, '_> {
             right.rflags = new.rflags;
         }
         let keeps = |wide| {
-            let defect = if wide { Defect::RsmKeepsBases } else { Defect::RsmKeepsUpperBases };
+            let defect = if wide {
+                Defect::RsmKeepsBases
+            } else {
+                Defect::RsmKeepsUpperBases
+            };
             self.rules.broken(defect)
         };
-        for name in SegmentName::ALL.into_iter().filter(|name| keeps(has_wide_base(*name))) {
+        for name in SegmentName::ALL
+            .into_iter()
+            .filter(|name| keeps(has_wide_base(*name)))
+        {
             right.segment_mut(name).base = new.segment(name).base;
         }
         if keeps(true) {
@@ -58,7 +69,9 @@ impl Processor<'_, '_> {
         let broken = |defect| self.rules.broken(defect);
         match () {
             () if virtual_8086 && broken(Defect::RsmGivesUpOnVirtual8086) => Some(Activity::GivenUp),
-            () if code_is_long_and_32_bit(new) && broken(Defect::LongAnd32BitFailsEntry) => Some(Activity::EntryFailed),
+            () if code_is_long_and_32_bit(new) && broken(Defect::LongAnd32BitFailsEntry) => {
+                Some(Activity::EntryFailed)
+            }
             () => None,
         }
     }
@@ -113,5 +126,8 @@ fn code_is_long_and_32_bit(state: &VcpuState) -> bool {
 
 /// Whether the base has 64 bits in a processor with long mode.
 fn has_wide_base(name: SegmentName) -> bool {
-    matches!(name, SegmentName::Fs | SegmentName::Gs | SegmentName::Ldtr | SegmentName::Tr)
+    matches!(
+        name,
+        SegmentName::Fs | SegmentName::Gs | SegmentName::Ldtr | SegmentName::Tr
+    )
 }
