@@ -363,6 +363,18 @@ defects! {
         "RSM does not make the bases of FS, GS, LDTR, TR and the descriptor tables canonical.";
     RsmKeepsUpperBases "rsm-keeps-upper-bases" SMM_RSM_022
         "RSM loads all 64 bits of the bases of CS, DS, ES and SS.";
+    EmulatorMissesDataBreakpoints "emulator-misses-data-breakpoints" DBG_DATA_001
+        "An instruction that accesses no memory but the host or the local APIC meets no data breakpoint.";
+    HostWriteIsNotStepped "host-write-is-not-stepped" EXC_STEP_001
+        "No single-step trap follows an instruction that writes where there is no memory.";
+    EmulatedPopSsIsStepped "emulated-pop-ss-is-stepped" EXC_STEP_002
+        "A single-step trap follows a POP SS whose stack is in the page of the local APIC.";
+    WrmsrTakesNonCanonical "wrmsr-takes-non-canonical" EXC_MSR_001
+        "WRMSR takes a non-canonical address.";
+    X2apicReadsAnything "x2apic-reads-anything" APIC_X2_005
+        "In x2APIC mode RDMSR of a register that cannot be read gives 0.";
+    SharedLogicalIdentifierReachesLast "shared-logical-identifier-reaches-last" APIC_ICR_003
+        "Of processors with one logical identifier only the last gets a message to it.";
     RsmOutsideSmmIgnored "rsm-outside-smm-ignored" SMM_RSM_001
         "RSM outside SMM does nothing.";
     SaveAreaAttributesShifted "save-area-attributes-shifted" SMM_SAVE_003

@@ -78,7 +78,7 @@ super::requirements! {
         "Setting a reserved bit of the 64-bit interrupt command register raises #GP."
         "Intel SDM vol. 3A, \"Reserved Bit Checking\" (x2APIC); AMD APM vol. 2, 16.11.1";
     APIC_X2_005 "APIC-X2-005" Architectural
-        "In x2APIC mode RDMSR of a register that can only be written, WRMSR of one that can only be read, a value other than 0 for the end-of-interrupt and error status registers and a set bit above the 32 of a register raise #GP."
+        "In x2APIC mode RDMSR of a register that it lacks or that can only be written, WRMSR of one that can only be read, a value other than 0 for the end-of-interrupt and error status registers and a set bit above the 32 of a register raise #GP."
         "Intel SDM vol. 3A, \"x2APIC Register Address Space\" (table) and \"Reserved Bit Checking\"; AMD APM vol. 2, 16.11.1";
     APIC_X2_004 "APIC-X2-004" Architectural
         "The way from x2APIC mode back to xAPIC mode does not exist: WRMSR raises #GP."

@@ -161,6 +161,9 @@ super::requirements! {
     EXC_IRET_012 "EXC-IRET-012" Architectural
         "IRET and RETF to 64-bit code outside privilege level 3 take a null SS, which is unusable then."
         "Intel SDM vol. 2, IRET and RET; AMD APM vol. 2, 8.9.6 and vol. 3, IRET";
+    EXC_MSR_001 "EXC-MSR-001" Architectural
+        "WRMSR of a non-canonical address to FS_BASE, GS_BASE, KERNEL_GS_BASE, LSTAR or CSTAR raises #GP(0)."
+        "Intel SDM vol. 2, WRMSR; AMD APM vol. 3, WRMSR";
     EXC_CR_003 "EXC-CR-003" Architectural
         "MOV to DR6 or DR7 with a bit above bit 31 raises #GP(0)."
         "Intel SDM vol. 2, MOV Debug Registers; AMD APM vol. 3, MOV (DRn)";

@@ -4,6 +4,7 @@
 //! table entry therefore execute INVLPG or reload CR3 before they rely on the change.
 
 use super::control::{cr0, cr4, efer, flag};
+use super::debug::Emulated;
 use super::exception::{Exception, PF, Step};
 use super::execute::EntriesAboveFault;
 use super::processor::Processor;
@@ -442,21 +443,25 @@ impl Processor<'_, '_> {
     /// The page of the local APIC lies over whatever else is there (APIC-ICR-001).
     fn read_physical(&mut self, address: u64, width: usize) -> Step<u64> {
         if self.is_apic_page(address) {
+            self.vcpu.debug.emulated = Emulated::Within;
             return self.read_apic_page(address, width);
         }
         if let Some(value) = self.memory.read(address, width, self.state().events.in_smm) {
             return Ok(value);
         }
+        self.vcpu.debug.emulated = Emulated::Within;
         self.accesses.push(access(address, width, false, 0));
         Ok(u64::MAX >> (64 - 8 * width))
     }
 
     fn write_physical(&mut self, address: u64, width: usize, value: u64) -> Step {
         if self.is_apic_page(address) {
+            self.vcpu.debug.emulated = Emulated::Within;
             return self.write_apic_page(address, width, value);
         }
         let in_smm = self.state().events.in_smm;
         if !self.memory.write(address, width, value, in_smm) {
+            self.vcpu.debug.emulated = Emulated::HostWrites;
             self.accesses
                 .push(access(address, width, true, value & u64::MAX >> (64 - 8 * width)));
         }

@@ -3,6 +3,7 @@
 use iced_x86::{FlowControl, Instruction, Mnemonic};
 
 use super::control::flag;
+use super::debug::Emulated;
 use super::exception::{Class, Event, Exception, Interruption, NMI, Source};
 use super::execute::After;
 use super::processor::{Activity, Processor};
@@ -299,6 +300,7 @@ impl Processor<'_, '_> {
         let single_steps = before.rflags & flag::TF != 0 && !self.rules.broken(Defect::SingleStepIgnored);
         self.vcpu.was_in_shadow = shadow != Shadow::None;
         self.vcpu.just_entered = false;
+        self.vcpu.debug.emulated = Emulated::Not;
         let io = self.io_instruction(instruction);
         let state = self.state_mut();
         state.events.shadow = Shadow::None;
@@ -316,7 +318,11 @@ impl Processor<'_, '_> {
                 let straight = instruction.flow_control() == FlowControl::Next
                     && !matches!(instruction.mnemonic(), Mnemonic::Hlt)
                     && !(instruction.is_string_instruction() && repeats);
-                let late = straight && !single_steps && self.rules.broken(Defect::RfClearedByBranchesOnly);
+                let emulated = self.vcpu.debug.emulated != Emulated::Not;
+                let late = straight
+                    && !single_steps
+                    && !emulated
+                    && self.rules.broken(Defect::RfClearedByBranchesOnly);
                 let between_iterations =
                     instruction.is_string_instruction() && self.state().rip == instruction.ip();
                 let lost = loads_rf
@@ -335,11 +341,13 @@ impl Processor<'_, '_> {
             }
             Err(Interruption::Model(error)) => {
                 self.vcpu.undefined_flags = undefined_flags;
+                self.vcpu.debug.emulated = Emulated::Not;
                 *self.state_mut() = before;
                 Err(error)
             }
             Err(Interruption::Exception(exception)) => {
                 self.vcpu.last_io = None;
+                self.vcpu.debug.emulated = Emulated::Not;
                 self.vcpu.debug.met = 0;
                 self.vcpu.debug.held = 0;
                 self.vcpu.debug.step_at_mov_ss = false;

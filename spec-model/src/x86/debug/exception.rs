@@ -2,7 +2,7 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::{BreakpointAfterMovSs, StaleBreakpoints, StepAtMovSs, dr6, dr7};
+use super::{BreakpointAfterMovSs, Emulated, StaleBreakpoints, StepAtMovSs, dr6, dr7};
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::outcome::Facility;
@@ -125,8 +125,15 @@ impl Processor<'_, '_> {
     pub(in crate::x86) fn note_completion(&mut self, instruction: &Instruction, stepping: bool) {
         let moved_ss = self.state().events.shadow == Shadow::MovSs;
         let was_held = std::mem::take(&mut self.vcpu.debug.held);
-        let mut causes = std::mem::take(&mut self.vcpu.debug.met) | was_held;
-        if self.is_followed_by_step(instruction, stepping) {
+        let emulated = std::mem::take(&mut self.vcpu.debug.emulated);
+        let mut met = std::mem::take(&mut self.vcpu.debug.met);
+        if emulated != Emulated::Not && self.rules.broken(Defect::EmulatorMissesDataBreakpoints) {
+            met = 0;
+        }
+        let mut causes = met | was_held;
+        let misses_step =
+            emulated == Emulated::HostWrites && self.rules.broken(Defect::HostWriteIsNotStepped);
+        if self.is_followed_by_step(instruction, stepping, emulated) && !misses_step {
             causes |= dr6::BS;
         }
         let step_at_mov_ss = std::mem::take(&mut self.vcpu.debug.step_at_mov_ss);
@@ -168,7 +175,7 @@ impl Processor<'_, '_> {
     /// if it started a MOV SS shadow (EXC-STEP-002), nor if it was a software interrupt, whose
     /// delivery has cleared TF. After SYSCALL and SYSRET it is TF as they have left it that
     /// counts (SYS-STEP-001, SYS-STEP-002).
-    fn is_followed_by_step(&self, instruction: &Instruction, stepping: bool) -> bool {
+    fn is_followed_by_step(&self, instruction: &Instruction, stepping: bool, emulated: Emulated) -> bool {
         use Mnemonic as M;
         let steps_now = self.flag(flag::TF);
         let stepping = match instruction.mnemonic() {
@@ -179,7 +186,9 @@ impl Processor<'_, '_> {
             _ => stepping,
         };
         let moved_ss = self.state().events.shadow == Shadow::MovSs;
-        stepping && (!moved_ss || self.rules.broken(Defect::SingleStepAfterMovSs))
+        let steps_at_once = self.rules.broken(Defect::SingleStepAfterMovSs)
+            || emulated != Emulated::Not && self.rules.broken(Defect::EmulatedPopSsIsStepped);
+        stepping && (!moved_ss || steps_at_once)
     }
 }
 

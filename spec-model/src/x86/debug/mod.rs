@@ -44,6 +44,20 @@ pub struct DebugState {
     pub undefined: u64,
     /// TF was set when a MOV SS completed that the next instruction follows.
     pub step_at_mov_ss: bool,
+    /// Whether the instruction under execution is one that a hypervisor has to emulate so far.
+    pub emulated: Emulated,
+}
+
+/// What a hypervisor has to emulate of an instruction. On a processor it makes no difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Emulated {
+    /// Nothing: every access went to memory.
+    #[default]
+    Not,
+    /// It read where there is no memory, or accessed the page of the local APIC.
+    Within,
+    /// It wrote where there is no memory, and the host is to make that write.
+    HostWrites,
 }
 
 impl DebugState {

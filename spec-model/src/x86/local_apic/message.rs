@@ -1,6 +1,6 @@
 //! Messages between local APICs: who gets one, and what becomes of it there.
 
-use super::{Command, DeliveryMode, LocalApic, Mode, Shorthand};
+use super::{Command, DeliveryMode, FLAT_MODEL, LocalApic, Mode, Shorthand};
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::x86::machine::Machine;
@@ -68,12 +68,28 @@ impl Machine<'_> {
                 };
                 let excluded = is_self && self.rules.broken(Defect::BroadcastExcludesSender);
                 let is_broadcast = command.destination == if command.wide { u32::MAX } else { 0xff };
-                (command.names(apic) || self.rules.broken(ignored)) && !(excluded && is_broadcast)
+                let shadowed = command.logical
+                    && self.rules.broken(Defect::SharedLogicalIdentifierReachesLast)
+                    && self.has_namesake_behind(receiver);
+                (command.names(apic) || self.rules.broken(ignored))
+                    && !(excluded && is_broadcast)
+                    && !shadowed
             }
             Shorthand::OneSelf => is_self,
             Shorthand::AllIncludingSelf => true,
             Shorthand::AllExcludingSelf => !is_self || self.rules.broken(Defect::AllButSelfIncludesSelf),
         }
+    }
+
+    /// Whether a processor with a higher index has the same logical identifier in xAPIC mode.
+    fn has_namesake_behind(&self, index: usize) -> bool {
+        let identifier = |index| {
+            let apic = self.apic(index)?;
+            (apic.mode() == Mode::XApic && apic.dfr == FLAT_MODEL).then_some(apic.ldr >> 24)
+        };
+        let own = identifier(index);
+        let behind = index + 1..self.state().vcpus.len();
+        own.is_some_and(|own| own != 0) && behind.into_iter().any(|other| identifier(other) == own)
     }
 
     fn stops_at_the_first(&self, command: Command) -> bool {

@@ -18,8 +18,10 @@ pub(in crate::x86) const IA32_APIC_BASE: u32 = 0x1b;
 mod offset {
     pub const ID: u64 = 0x20;
     pub const TPR: u64 = 0x80;
+    pub const APR: u64 = 0x90;
     pub const PPR: u64 = 0xa0;
     pub const EOI: u64 = 0xb0;
+    pub const RRD: u64 = 0xc0;
     pub const LDR: u64 = 0xd0;
     pub const DFR: u64 = 0xe0;
     pub const SVR: u64 = 0xf0;
@@ -102,7 +104,12 @@ impl Processor<'_, '_> {
         };
         match offset {
             offset::ICR => Ok(u64::from(apic.icr2) << 32 | u64::from(apic.icr)),
-            offset::EOI | offset::DFR | offset::ICR2 | offset::SELF_IPI => Err(Exception::GP0.into()),
+            offset::APR | offset::EOI | offset::RRD | offset::DFR | offset::ICR2 | offset::SELF_IPI
+                if !self.rules.broken(Defect::X2apicReadsAnything) =>
+            {
+                Err(Exception::GP0.into())
+            }
+            offset::APR | offset::EOI | offset::RRD | offset::ICR2 | offset::SELF_IPI => Ok(0),
             _ => match self.read_register(offset) {
                 Some(value) => Ok(u64::from(value)),
                 None => Err(unknown("reads", offset).into()),
