@@ -108,7 +108,7 @@ impl Machine<'_> {
         if read_only && self.host.is_untouched(backing, page) {
             self.history.zero_page.insert(at.page);
         }
-        let first = self.history.mapped.insert(at.page);
+        let first = self.note_mapped(at.page, backing);
         let maps_writable = first && !read_only && self.host.is_mapped_writable(backing, page);
         if self.defects.has(Defect::ReadMarksDirty)
             || self.defects.has(Defect::FirstReadMarksDirty) && maps_writable
@@ -227,7 +227,7 @@ impl Machine<'_> {
                 }
             }
         }
-        self.history.mapped.insert(at.page);
+        self.note_mapped(at.page, backing);
         let first = self.history.accessed.insert(at.page, (backing, page)).is_none();
         let missed = self.defects.has(Defect::DirtyOnlyAtFirstWrite) && !first;
         if !missed {
@@ -437,6 +437,19 @@ impl Machine<'_> {
             length,
             data,
         })
+    }
+
+    /// Notes that a hypervisor has mapped a page, and says whether it had not before. What is backed by huge pages is
+    /// mapped 512 pages at a time while its slot is not logged.
+    fn note_mapped(&mut self, page: u64, backing: u16) -> bool {
+        const PAGES: u64 = 512;
+        let logged = self.slots.at(page).is_some_and(|(_, slot)| slot.dirty.is_some());
+        let first = self.history.mapped.insert(page);
+        if first && !logged && self.host.is_huge(backing) {
+            let start = page & !(PAGES - 1);
+            self.history.mapped.extend(start..start + PAGES);
+        }
+        first
     }
 
     pub(super) fn mark_dirty(&mut self, page: u64) {

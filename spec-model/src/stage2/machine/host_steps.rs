@@ -16,12 +16,7 @@ impl Machine<'_> {
         if self.defects.has(Defect::HostChangeUnseen) && self.history.before.is_none() && remaps(step) {
             self.history.before = Some(Box::new(self.host.clone()));
         }
-        if remaps(step)
-            || matches!(
-                step,
-                HostStep::Protect(..) | HostStep::Fork | HostStep::SetSlot(_) | HostStep::Merge(_)
-            )
-        {
+        if remaps(step) || matches!(step, HostStep::Protect(..) | HostStep::Fork | HostStep::Merge(_)) {
             self.history.mapped.clear();
         }
         match *step {
@@ -109,6 +104,7 @@ impl Machine<'_> {
         let old = self.slots.get_mut(name).cloned();
         let change = self.slots.set(request);
         let Some(old) = old else {
+            self.history.mapped.clear();
             if let Err(errno) = change {
                 self.seen.end = End::Failed(errno);
             }
@@ -116,6 +112,7 @@ impl Machine<'_> {
         };
         match change {
             Ok(Change::Deleted | Change::Moved) => {
+                self.history.mapped.clear();
                 let pages = old.page..old.page + old.pages;
                 let mapped = |page: &u64| pages.contains(page);
                 let gone: Vec<u64> = self.history.accessed.keys().copied().filter(mapped).collect();
