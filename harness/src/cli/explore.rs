@@ -8,17 +8,19 @@ use spec_model::explore::{Exploration, Path};
 
 use super::args::ExploreArguments;
 use super::console::Progress;
-use super::default_set::DefaultSet;
+use super::coverage::{Coverage, RanTarget};
+use super::default_set::{DefaultSet, can_run_none};
 use super::exit::{Failure, Status};
 use super::session::{Event, Kind, Prepared, own_executable};
 use super::suite::Suite;
+use crate::baseline::{Command, How, RanGroup, UnsupportedMember};
 use crate::case::{Case, PointClaim};
 use crate::explore::{check, diagram::diagram, explored, replay, report};
 use crate::interrupt;
 use crate::judge::case::{judge_run, nothing_counts};
 use crate::judge::{Verdict, VerdictKind};
 use crate::provision::Cache;
-use crate::report::summary::{self, SummarizedLoss, TargetSummary};
+use crate::report::summary::{self, CaseVerdict, SummarizedLoss, TargetSummary};
 use crate::report::{Judgement, text};
 use crate::target::{Mode, Run, RunOptions};
 
@@ -31,6 +33,9 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<Status, Failure> {
     if arguments.globs.is_empty() {
         suite.cases.retain(|case| case.explore.is_some());
     }
+    let how = How::plain(Command::Explore);
+    let coverage = Coverage::new(&arguments.coverage, how, !arguments.targets.is_empty())?;
+    coverage.check_globs(|fits| suite.cases.iter().any(|case| fits(&case.name)))?;
     interrupt::catch();
     let defects = arguments.defects.iter().copied().collect();
     let mut explorer = Explorer {
@@ -40,6 +45,7 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<Status, Failure> {
         refuted: false,
         incomplete: false,
         replays: Vec::new(),
+        origins: Vec::new(),
     };
     for case in &suite.cases {
         if let Some(status) = Status::of_signal() {
@@ -47,7 +53,7 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<Status, Failure> {
         }
         explorer.case(case)?;
     }
-    explorer.replay_all(&suite)
+    explorer.replay_all(&suite, coverage)
 }
 
 struct Explorer<'a> {
@@ -58,6 +64,8 @@ struct Explorer<'a> {
     incomplete: bool,
     /// Each distinct ending of each case, as a case with its schedule.
     replays: Vec<Case>,
+    /// The case that each is of.
+    origins: Vec<String>,
 }
 
 impl Explorer<'_> {
@@ -93,12 +101,15 @@ impl Explorer<'_> {
             let mut replay = replay(case, &ending.path);
             replay.name = format!("{} [{}]", case.name, report::stops(&case.scenario, ending));
             self.replays.push(replay);
+            self.origins.push(case.name.clone());
         }
         for (point, path) in points_of(case).iter().zip(&found.sought) {
             if let Some(path) = path {
                 let mut replay = replay(case, path);
                 replay.name = format!("{} [to {}]", case.name, point.text);
                 self.replays.push(replay);
+                self.origins.push(case.name.clone());
+            self.origins.push(case.name.clone());
             }
         }
         Ok(())
@@ -132,10 +143,11 @@ impl Explorer<'_> {
     }
 
     /// Replays each distinct ending on every target and judges it like any other run.
-    fn replay_all(&mut self, suite: &Suite) -> Result<Status, Failure> {
-        let cache = Cache::open(None).map_err(Failure::incomplete)?;
+    fn replay_all(&mut self, suite: &Suite, coverage: Coverage) -> Result<Status, Failure> {
+        let cache = Cache::open(None)?;
         let targets = if self.arguments.targets.is_empty() {
-            let set = DefaultSet::of(&cache)?.for_scenarios(self.replays.iter().map(|case| &case.scenario));
+            let scenarios = self.replays.iter().map(|case| &case.scenario);
+            let set = DefaultSet::of(&cache)?.with(coverage.targets()?).for_scenarios(scenarios);
             for left_out in &set.left_out {
                 self.progress.say(&format!("{left_out}\n"))?;
             }
@@ -158,6 +170,7 @@ impl Explorer<'_> {
             // Writing to a string does not fail.
             let _ = summary::write(&mut out, &summaries);
         }
+        let held = self.hold(&mut out, &summaries, coverage)?;
         self.progress.say(&out)?;
         let default_set = self.arguments.targets.is_empty();
         let replayed = if self.replays.is_empty() {
@@ -169,7 +182,8 @@ impl Explorer<'_> {
             Status::Conforms
         } else {
             Status::of_run(&summaries)
-        };
+        }
+        .max_with(held);
         Ok(match (Status::of_signal(), replayed) {
             (Some(status), _) => status,
             // What the model itself refutes is the case's fault; with defects on, that is what shows them.
@@ -179,6 +193,58 @@ impl Explorer<'_> {
             _ if self.incomplete => Status::Incomplete,
             (_, status) => status,
         })
+    }
+
+    /// Holds what was replayed against a baseline, and writes one if that is wanted.
+    fn hold(&self, out: &mut String, summaries: &[TargetSummary], coverage: Coverage) -> Result<Status, Failure> {
+        let replayed: Vec<RanTarget> = summaries.iter().map(|summary| self.replayed(summary)).collect();
+        let all = self.arguments.globs.is_empty() && !interrupt::interrupted();
+        let mut status = coverage.tell_groups(out, &replayed, all);
+        let names: Vec<&str> = summaries.iter().map(|summary| summary.target.as_str()).collect();
+        let scenarios = || self.replays.iter().map(|case| &case.scenario);
+        coverage.tell_absent(out, &names, |name| can_run_none(name, scenarios()).is_none());
+        if !interrupt::interrupted() {
+            let (text, written) = coverage.write_groups(&replayed, all)?;
+            out.push_str(&text);
+            status = status.max_with(written);
+        }
+        Ok(status)
+    }
+
+    /// What was replayed on a target: the ways to end of each case.
+    fn replayed(&self, summary: &TargetSummary) -> RanTarget {
+        let mut groups: Vec<RanGroup> = Vec::new();
+        if summary.judged() == 0 {
+            return RanTarget {
+                name: summary.target.clone(),
+                groups,
+            };
+        }
+        for (replay, origin) in self.replays.iter().zip(&self.origins) {
+            if groups.last().is_none_or(|group| group.name != *origin) {
+                groups.push(RanGroup {
+                    name: origin.clone(),
+                    complete: !self.incomplete,
+                    ..RanGroup::default()
+                });
+            }
+            let Some(group) = groups.last_mut() else { continue };
+            group.members += 1;
+            match summary.verdicts.get(&replay.name) {
+                Some(verdict) if verdict.kind == VerdictKind::Unsupported => {
+                    group.unsupported.push(UnsupportedMember {
+                        name: replay.name.clone(),
+                        reason: verdict.unsupported.clone().unwrap_or_default(),
+                        pattern: None,
+                    });
+                }
+                verdict => group.complete &= verdict.is_some_and(CaseVerdict::is_about_the_target),
+            }
+        }
+        RanTarget {
+            name: summary.target.clone(),
+            groups,
+        }
     }
 
     fn replay_on(&mut self, target: &Prepared, suite: &Suite) -> Result<TargetSummary, Failure> {

@@ -36,6 +36,9 @@ pub use xen::{Bootable, Xen, provision_xen};
 /// Prefix of unfinished folders in the cache.
 const PART: &str = "part-";
 
+/// The environment variable that names the cache.
+const VARIABLE: &str = "CONFORM_CACHE";
+
 /// The folder in which QEMU and kernels are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
@@ -48,14 +51,30 @@ impl Cache {
     /// user's cache folder. Nothing is created yet.
     ///
     /// # Errors
-    /// If the current folder cannot be found out.
+    /// If the current folder cannot be found out, or if `$CONFORM_CACHE` names no folder: whoever
+    /// sets it means one that was filled.
     pub fn open(folder: Option<PathBuf>) -> Result<Self, ProvisionError> {
-        let variable = |name: &str| {
-            let value = std::env::var_os(name).filter(|value| !value.is_empty());
-            value.map(PathBuf::from)
-        };
+        let named = folder.is_none() && variable(VARIABLE).is_some();
+        let cache = Self::to_fill(folder)?;
+        if named && let Err(source) = fs::read_dir(&cache.folder) {
+            // One that is there and may not be read is told so where it is looked into.
+            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+                return Err(ProvisionError::NoSuchCache {
+                    folder: cache.folder,
+                    source,
+                });
+            }
+        }
+        Ok(cache)
+    }
+
+    /// The same for a command that fills it, and so creates it where it is not there.
+    ///
+    /// # Errors
+    /// If the current folder cannot be found out.
+    pub fn to_fill(folder: Option<PathBuf>) -> Result<Self, ProvisionError> {
         let chosen = folder
-            .or_else(|| variable("CONFORM_CACHE"))
+            .or_else(|| variable(VARIABLE))
             .or_else(|| workspace().map(|root| root.join(".cache/conform")))
             .or_else(|| variable("XDG_CACHE_HOME").map(|caches| caches.join("conform")))
             .or_else(|| variable("HOME").map(|home| home.join(".cache/conform")))
@@ -226,6 +245,12 @@ impl Cache {
         }
         Ok(file)
     }
+}
+
+/// An environment variable that says something.
+fn variable(name: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(name).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
 }
 
 /// Moves a finished folder to its place, over whatever is there.
