@@ -15,7 +15,7 @@ pub enum Ran {
     Yes,
     /// The target lacks something; the reason says what.
     Unsupported(String),
-    /// Nobody knows: it is broken, or the run did not get to it.
+    /// Nobody knows: it is broken, the run did not get to it, or its mode means nothing to the case.
     Unknown,
 }
 

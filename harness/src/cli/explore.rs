@@ -234,7 +234,7 @@ impl Explorer<'_> {
                 Some(verdict) if verdict.kind == VerdictKind::Unsupported => {
                     group.unsupported.push(UnsupportedMember {
                         name: replay.name.clone(),
-                        reason: verdict.unsupported.clone().unwrap_or_default(),
+                        reason: verdict.unsupported.as_ref().map(ToString::to_string).unwrap_or_default(),
                         pattern: None,
                     });
                 }

@@ -240,8 +240,8 @@ fn judge_with_possible<'d>(
 
 /// Judges the model itself, with defects on or off, and gives the run that was judged.
 ///
-/// As an implementation for which nothing counts that is written by hand, the model without
-/// defects is compared with itself, which proves nothing: it never conforms then.
+/// Where nothing counts that is written by hand, the model without defects is compared with itself, which
+/// proves nothing: it never conforms then.
 #[must_use]
 pub fn judge_own(
     case: &Case,
@@ -251,9 +251,22 @@ pub fn judge_own(
     let (mut verdict, transcript) = judge_own_uncited(case, profile, defects);
     if verdict == Verdict::Conforms && !case.is_about(profile) {
         verdict = Verdict::Unsupported(Lack::nature(nothing_counts(case, profile)));
+    } else if verdict == Verdict::Conforms && defects == DefectSet::NONE && case.expectations.is_empty() {
+        verdict = Verdict::Unsupported(Lack::suite(nothing_of_one_run(case)));
     }
     cite(case, profile, DefectSet::NONE, &mut verdict);
     (verdict, transcript)
+}
+
+/// That a case says nothing by hand that a single run could show.
+fn nothing_of_one_run(case: &Case) -> &'static str {
+    match &case.explore {
+        Some(_) => {
+            "nothing is written by hand about a single run, and the model is not judged by itself; \
+             `conform explore` judges what is written about every schedule"
+        }
+        None => "nothing is written by hand, and the model is not judged by itself",
+    }
 }
 
 /// That nothing written by hand counts for an implementation.

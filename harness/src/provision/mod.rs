@@ -56,25 +56,26 @@ impl Cache {
     pub fn open(folder: Option<PathBuf>) -> Result<Self, ProvisionError> {
         let named = folder.is_none() && variable(VARIABLE).is_some();
         let cache = Self::to_fill(folder)?;
-        if named && let Err(source) = fs::read_dir(&cache.folder) {
-            // One that is there and may not be read is told so where it is looked into.
-            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
-                return Err(ProvisionError::NoSuchCache {
+        match fs::metadata(&cache.folder) {
+            Err(source) if named && source.kind() == io::ErrorKind::NotFound => {
+                Err(ProvisionError::NoSuchCache {
                     folder: cache.folder,
                     source,
-                });
+                })
             }
+            // One that may not be read is told where it is looked into.
+            _ => Ok(cache),
         }
-        Ok(cache)
     }
 
     /// The same for a command that fills it, and so creates it where it is not there.
     ///
     /// # Errors
-    /// If the current folder cannot be found out.
+    /// If the current folder cannot be found out, or if something else is where the cache was named.
     pub fn to_fill(folder: Option<PathBuf>) -> Result<Self, ProvisionError> {
-        let chosen = folder
-            .or_else(|| variable(VARIABLE))
+        let named = folder.or_else(|| variable(VARIABLE));
+        let is_named = named.is_some();
+        let chosen = named
             .or_else(|| workspace().map(|root| root.join(".cache/conform")))
             .or_else(|| variable("XDG_CACHE_HOME").map(|caches| caches.join("conform")))
             .or_else(|| variable("HOME").map(|home| home.join(".cache/conform")))
@@ -82,6 +83,14 @@ impl Cache {
         // Commands run in other folders, so the path must not depend on the current one.
         let folder =
             std::path::absolute(&chosen).map_err(|source| ProvisionError::io("find", &chosen, source))?;
+        let is_something_else = match fs::metadata(&folder) {
+            Ok(metadata) => !metadata.is_dir(),
+            Err(error) => error.kind() == io::ErrorKind::NotADirectory,
+        };
+        if is_named && is_something_else {
+            let source = io::ErrorKind::NotADirectory.into();
+            return Err(ProvisionError::NoSuchCache { folder, source });
+        }
         Ok(Self { folder })
     }
 

@@ -10,6 +10,7 @@ use crate::cli::glob;
 use crate::cli::suite::Suite;
 use crate::judge::VerdictKind;
 use crate::report::summary::{CaseVerdict, TargetSummary};
+use crate::target::Lack;
 
 const CASES: Noun = ("case", "cases");
 
@@ -27,11 +28,10 @@ impl Coverage {
             let target = &summary.target;
             status = status.max_with(self.tell_unknown(out, target));
             status = status.max_with(self.tell_change(out, summary, there));
-            let unwanted = cases(summary).filter_map(|(case, ran)| match ran {
-                Ran::Unsupported(reason) if self.globs.iter().any(|glob| glob::matches(glob, case)) => {
-                    Some((case.to_owned(), reason))
-                }
-                _ => None,
+            let is_named = |case: &str| self.globs.iter().any(|glob| glob::matches(glob, case));
+            let unwanted = summary.verdicts.iter().filter_map(|(case, verdict)| {
+                let lack = verdict.unsupported.as_ref().filter(|_| is_named(case))?;
+                Some((case.clone(), lack.to_string()))
             });
             let unwanted: Vec<(String, String)> = unwanted.collect();
             status = status.max_with(self.tell_unwanted(out, target, CASES, &unwanted));
@@ -106,8 +106,9 @@ fn cases(summary: &TargetSummary) -> impl Iterator<Item = (&str, Ran)> {
 
 fn ran(verdict: &CaseVerdict) -> Ran {
     match (verdict.kind, &verdict.unsupported) {
-        (VerdictKind::Unsupported, reason) => Ran::Unsupported(reason.clone().unwrap_or_default()),
-        (VerdictKind::Broken, _) => Ran::Unknown,
+        // No target can lose what it could never run in this mode.
+        (_, Some(Lack::Mode { .. })) | (VerdictKind::Broken, _) => Ran::Unknown,
+        (_, Some(lack)) => Ran::Unsupported(lack.to_string()),
         _ => Ran::Yes,
     }
 }
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
     use crate::baseline::{Baseline, Command, How};
     use crate::judge::Verdict;
-    use crate::target::{Lack, Mode, RunOptions};
+    use crate::target::{Mode, RunOptions};
 
     fn summary() -> TargetSummary {
         let mut summary = TargetSummary {
@@ -176,6 +177,17 @@ mod tests {
                 "\nkvm: 1 case LOST: unsupported now, and ran by mine.yaml:\n  smm/a: KVM_CAP_X86_SMM is 0\n";
             assert_eq!(text, expected);
         }
+    }
+
+    #[test]
+    fn what_the_mode_means_nothing_to_is_not_lost() {
+        let mut summary = summary();
+        summary.count("stage2/d", &Verdict::Unsupported(Lack::mode("it has no points")));
+        let mut out = String::new();
+        let held = coverage(&["stage2/d"], &[], plain()).tell(&mut out, &[summary.clone()], None);
+        assert_eq!((held, out.as_str()), (Status::Conforms, ""));
+        let held = coverage(&[], &["stage2"], plain()).tell(&mut out, &[summary], None);
+        assert_eq!(held, Status::Deviates);
     }
 
     #[test]
