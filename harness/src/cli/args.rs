@@ -187,10 +187,14 @@ impl RunArguments {
 /// What a command takes about what must not be unsupported.
 #[derive(Debug, Args)]
 pub(super) struct CoverageArguments {
-    /// Fail where something is unsupported that ran when this baseline was written. Unless targets are named, run
-    /// on all that it has, too. The repository's own, golden/baseline.yaml, is used unless another one is given.
+    /// Fail where something is unsupported that ran when this baseline was written. Unless targets are named, it
+    /// has to have those that are here, and those that it has have to be here. The repository's own,
+    /// golden/baseline.yaml, is used unless another one is given.
     #[arg(long, value_name = "FILE")]
     pub(super) baseline: Option<PathBuf>,
+    /// Run on the targets that the baseline has, whether they are here or not, and on no others.
+    #[arg(long, conflicts_with = "targets")]
+    pub(super) baseline_targets: bool,
     /// Write down what ran on which target, for --baseline. What the file says of other targets, and of what
     /// this run was not about, stays. If something ran by the file and does not now, it is named, and
     /// the file is left as it is.

@@ -76,19 +76,6 @@ impl DefaultSet {
         Ok(set)
     }
 
-    /// The same with these targets, whether they are there or not.
-    #[must_use]
-    pub fn with(mut self, targets: Vec<TargetName>) -> Self {
-        for target in targets {
-            let name = target.to_string();
-            self.left_out.retain(|left| left.target != name);
-            if !self.targets.contains(&target) {
-                self.targets.push(target);
-            }
-        }
-        self
-    }
-
     /// Leaves out what can by its nature run none of these scenarios.
     #[must_use]
     pub fn for_scenarios<'a>(mut self, scenarios: impl Iterator<Item = &'a Scenario> + Clone) -> Self {

@@ -9,10 +9,11 @@ use spec_model::explore::{Exploration, Path};
 use super::args::ExploreArguments;
 use super::console::Progress;
 use super::coverage::{Coverage, RanTarget};
-use super::default_set::{DefaultSet, can_run_none};
+use super::default_set::can_run_none;
 use super::exit::{Failure, Status};
 use super::session::{Event, Kind, Prepared, own_executable};
 use super::suite::Suite;
+use super::target_name::TargetName;
 use crate::baseline::{Command, How, RanGroup, UnsupportedMember};
 use crate::case::{Case, PointClaim};
 use crate::explore::{check, diagram::diagram, explored, replay, report};
@@ -36,6 +37,7 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<Status, Failure> {
     let how = How::plain(Command::Explore);
     let coverage = Coverage::new(&arguments.coverage, how, !arguments.targets.is_empty())?;
     coverage.check_globs(|fits| suite.cases.iter().any(|case| fits(&case.name)))?;
+    let cache = Cache::open(None)?;
     interrupt::catch();
     let defects = arguments.defects.iter().copied().collect();
     let mut explorer = Explorer {
@@ -53,7 +55,7 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<Status, Failure> {
         }
         explorer.case(case)?;
     }
-    explorer.replay_all(&suite, coverage)
+    explorer.replay_all(&suite, &cache, coverage)
 }
 
 struct Explorer<'a> {
@@ -143,11 +145,10 @@ impl Explorer<'_> {
     }
 
     /// Replays each distinct ending on every target and judges it like any other run.
-    fn replay_all(&mut self, suite: &Suite, coverage: Coverage) -> Result<Status, Failure> {
-        let cache = Cache::open(None)?;
+    fn replay_all(&mut self, suite: &Suite, cache: &Cache, coverage: Coverage) -> Result<Status, Failure> {
         let targets = if self.arguments.targets.is_empty() {
             let scenarios = self.replays.iter().map(|case| &case.scenario);
-            let set = DefaultSet::of(&cache)?.with(coverage.targets()?).for_scenarios(scenarios);
+            let set = coverage.set(cache)?.for_scenarios(scenarios);
             for left_out in &set.left_out {
                 self.progress.say(&format!("{left_out}\n"))?;
             }
@@ -158,7 +159,7 @@ impl Explorer<'_> {
         let executable = own_executable().map_err(Failure::incomplete)?;
         let mut summaries = Vec::new();
         for name in &targets {
-            let target = Prepared::new(name, &cache, &executable);
+            let target = Prepared::new(name, cache, &executable);
             if matches!(target.kind, Kind::Model) {
                 continue;
             }
@@ -198,13 +199,13 @@ impl Explorer<'_> {
     /// Holds what was replayed against a baseline, and writes one if that is wanted.
     fn hold(&self, out: &mut String, summaries: &[TargetSummary], coverage: Coverage) -> Result<Status, Failure> {
         let replayed: Vec<RanTarget> = summaries.iter().map(|summary| self.replayed(summary)).collect();
-        let all = self.arguments.globs.is_empty() && !interrupt::interrupted();
-        let mut status = coverage.tell_groups(out, &replayed, all);
+        let mut status = coverage.tell_groups(out, &replayed);
         let names: Vec<&str> = summaries.iter().map(|summary| summary.target.as_str()).collect();
         let scenarios = || self.replays.iter().map(|case| &case.scenario);
-        coverage.tell_absent(out, &names, |name| can_run_none(name, scenarios()).is_none());
+        let can_run = |name: &TargetName| can_run_none(name, scenarios()).is_none();
+        status = status.max_with(coverage.tell_absent(out, &names, can_run));
         if !interrupt::interrupted() {
-            let (text, written) = coverage.write_groups(&replayed, all)?;
+            let (text, written) = coverage.write_groups(&replayed)?;
             out.push_str(&text);
             status = status.max_with(written);
         }
@@ -218,6 +219,7 @@ impl Explorer<'_> {
             return RanTarget {
                 name: summary.target.clone(),
                 groups,
+                all: false,
             };
         }
         for (replay, origin) in self.replays.iter().zip(&self.origins) {
@@ -244,6 +246,7 @@ impl Explorer<'_> {
         RanTarget {
             name: summary.target.clone(),
             groups,
+            all: self.arguments.globs.is_empty() && !self.incomplete,
         }
     }
 

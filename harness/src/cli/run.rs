@@ -13,7 +13,7 @@ use spec_model::transcript::Transcript;
 use super::args::RunArguments;
 use super::console::Progress;
 use super::coverage::Coverage;
-use super::default_set::{DefaultSet, LeftOut, can_run_none};
+use super::default_set::{LeftOut, can_run_none};
 use super::exit::{Failure, Status};
 use super::report_file::ReportFile;
 use super::session::{Event, Events, Kind, Prepared, own_executable};
@@ -109,7 +109,7 @@ fn targets(
     let mut left_out = Vec::new();
     if names.is_empty() {
         let scenarios = suite.cases.iter().map(|case| &case.scenario);
-        let set = DefaultSet::of(cache)?.with(coverage.targets()?).for_scenarios(scenarios);
+        let set = coverage.set(cache)?.for_scenarios(scenarios);
         names = set.targets;
         names.retain(|name| mode == Mode::Normal || *name != TargetName::Model);
         left_out = set.left_out;
@@ -361,10 +361,10 @@ impl Runner<'_> {
         let there = self.arguments.globs.is_empty().then_some(&there);
         let lost = self.coverage.tell(&mut out, summaries, there);
         let ran: Vec<&str> = summaries.iter().map(|summary| summary.target.as_str()).collect();
-        self.coverage.tell_absent(&mut out, &ran, |name| {
+        let absent = self.coverage.tell_absent(&mut out, &ran, |name| {
             can_run_none(name, cases.iter().map(|case| &case.scenario)).is_none()
         });
-        let mut status = Status::of_run(summaries).max_with(lost);
+        let mut status = Status::of_run(summaries).max_with(lost).max_with(absent);
         if !self.judges_a_hypervisor(summaries) {
             status = status.max_with(Status::Incomplete);
         }

@@ -75,9 +75,9 @@ fn ignored(name: &str, reason: &str) -> Trial {
 }
 
 /// How a run is made: what the host does with the state at every point, and what it looks at.
-type How = (Mode, Observe);
+type Saving = (Mode, Observe);
 
-fn options((mode, observe): How) -> RunOptions {
+fn options((mode, observe): Saving) -> RunOptions {
     RunOptions {
         allow_host_risk: false,
         fresh_vm: false,
@@ -119,7 +119,7 @@ fn check(
     target: &Identity,
     suite: &Suite,
     generated: &[Scenario],
-    mut run: impl FnMut(&[Scenario], How) -> Result<Vec<Run>, Failed>,
+    mut run: impl FnMut(&[Scenario], Saving) -> Result<Vec<Run>, Failed>,
 ) -> Result<(), Failed> {
     let beyond = scenarios::beyond_the_model();
     let compared: Vec<Scenario> = beyond.iter().chain(generated).cloned().collect();

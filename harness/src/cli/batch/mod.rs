@@ -22,7 +22,6 @@ use crate::batch::{Family, processor_time, report};
 use crate::cli::args::FamilyArguments;
 use crate::cli::console::Progress;
 use crate::cli::coverage::{Coverage, RanTarget};
-use crate::cli::default_set::DefaultSet;
 use crate::cli::exit::{Failure, Status};
 use crate::cli::report_file::ReportFile;
 use crate::cli::session::{Kind, Prepared, own_executable};
@@ -65,7 +64,7 @@ const fn is_whole_machine(name: &TargetName) -> bool {
 fn prepared(names: &[TargetName], coverage: &Coverage) -> Result<Vec<Prepared>, Failure> {
     let cache = Cache::open(None)?;
     let names = if names.is_empty() {
-        let mut names = DefaultSet::of(&cache)?.with(coverage.targets()?).targets;
+        let mut names = coverage.set(&cache)?.targets;
         names.retain(is_whole_machine);
         names
     } else {
@@ -345,12 +344,11 @@ impl<'a, F: Family> All<'a, F> {
         // Writing to a string does not fail.
         let _ = report::table::<F>(&mut out, &self.tallies);
         let ran: Vec<RanTarget> = self.tallies.iter().filter_map(|tally| ran(tally, scope)).collect();
-        let all = scope == Scope::All;
-        let mut status = status(&self.tallies).max_with(self.coverage.tell_groups(&mut out, &ran, all));
+        let mut status = status(&self.tallies).max_with(self.coverage.tell_groups(&mut out, &ran));
         let names: Vec<&str> = self.tallies.iter().map(|tally| tally.target.as_str()).collect();
-        self.coverage.tell_absent(&mut out, &names, is_whole_machine);
+        status = status.max_with(self.coverage.tell_absent(&mut out, &names, is_whole_machine));
         if !interrupt::interrupted() {
-            let (text, written) = self.coverage.write_groups(&ran, all)?;
+            let (text, written) = self.coverage.write_groups(&ran)?;
             out += &text;
             status = status.max_with(written);
         }
@@ -418,6 +416,7 @@ fn ran<R: Clone>(tally: &Tally<'_, R>, scope: Scope) -> Option<RanTarget> {
     Some(RanTarget {
         name: tally.target.clone(),
         groups: groups.collect(),
+        all: scope == Scope::All && is_whole,
     })
 }
 

@@ -150,6 +150,7 @@ mod tests {
             how,
             baseline: Some((PathBuf::from("mine.yaml"), known)),
             given: false,
+            only: false,
             named: true,
             write: None,
             drop: false,
@@ -184,7 +185,7 @@ mod tests {
         let mut summary = summary();
         summary.count("stage2/d", &Verdict::Unsupported(Lack::mode("it has no points")));
         let mut out = String::new();
-        let held = coverage(&["stage2/d"], &[], plain()).tell(&mut out, &[summary.clone()], None);
+        let held = coverage(&["stage2/d", "nmi/c"], &[], plain()).tell(&mut out, &[summary.clone()], None);
         assert_eq!((held, out.as_str()), (Status::Conforms, ""));
         let held = coverage(&[], &["stage2"], plain()).tell(&mut out, &[summary], None);
         assert_eq!(held, Status::Deviates);

@@ -17,6 +17,8 @@ pub(in crate::cli) struct RanTarget {
     pub(in crate::cli) name: String,
     /// The groups that were run.
     pub(in crate::cli) groups: Vec<RanGroup>,
+    /// Whether these are all that there are.
+    pub(in crate::cli) all: bool,
 }
 
 impl RanTarget {
@@ -28,14 +30,13 @@ impl RanTarget {
 }
 
 impl Coverage {
-    /// Says what is unsupported and must not be, and what the baseline does not have. With `all`, the run was
-    /// about every group that there is.
-    pub(in crate::cli) fn tell_groups(&self, out: &mut String, targets: &[RanTarget], all: bool) -> Status {
+    /// Says what is unsupported and must not be, and what the baseline does not have.
+    pub(in crate::cli) fn tell_groups(&self, out: &mut String, targets: &[RanTarget]) -> Status {
         let mut status = Status::Conforms;
-        for RanTarget { name, groups } in targets {
+        for RanTarget { name, groups, all } in targets {
             status = status.max_with(self.tell_unknown(out, name));
             if let Some((path, baseline)) = &self.baseline {
-                let change = baseline.family_change(&self.how, name, groups, all);
+                let change = baseline.family_change(&self.how, name, groups, *all);
                 if !change.new.is_empty() {
                     // Writing to a string does not fail.
                     let _ = writeln!(
@@ -66,17 +67,13 @@ impl Coverage {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(in crate::cli) fn write_groups(
-        self,
-        targets: &[RanTarget],
-        all: bool,
-    ) -> Result<(String, Status), Failure> {
+    pub(in crate::cli) fn write_groups(self, targets: &[RanTarget]) -> Result<(String, Status), Failure> {
         let Some((path, mut baseline)) = self.write else {
             return Ok((String::new(), Status::Conforms));
         };
         let mut dropped = Vec::new();
         for target in targets.iter().filter(|target| target.ran()) {
-            dropped.extend(baseline.update_family(&self.how, &target.name, &target.groups, all));
+            dropped.extend(baseline.update_family(&self.how, &target.name, &target.groups, target.all));
         }
         super::write(&path, &baseline, &dropped, self.drop)
     }
@@ -114,6 +111,7 @@ mod tests {
                 complete: true,
                 unsupported: unsupported.iter().map(member).collect(),
             }],
+            all: false,
         }
     }
 
@@ -125,13 +123,14 @@ mod tests {
             how,
             baseline: Some((PathBuf::from("mine.yaml"), known)),
             given: false,
+            only: false,
             named: true,
             write: None,
             drop: false,
             globs: globs.iter().map(ToString::to_string).collect(),
         };
         let mut out = String::new();
-        let status = coverage.tell_groups(&mut out, &[now.clone()], false);
+        let status = coverage.tell_groups(&mut out, &[now.clone()]);
         (status, out)
     }
 

@@ -10,11 +10,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::args::CoverageArguments;
+use super::default_set::DefaultSet;
 use super::exit::{Failure, Status};
 use super::glob;
 use super::suite::repository_cases;
 use super::target_name::TargetName;
 use crate::baseline::{Baseline, BaselineError, Dropped, How};
+use crate::provision::Cache;
 
 pub(super) use members::RanTarget;
 
@@ -29,8 +31,11 @@ const NAMED_DROPPED: usize = 200;
 pub(super) struct Coverage {
     how: How,
     baseline: Option<(PathBuf, Baseline)>,
-    /// The user gave the baseline: then it has to say something about each target.
+    /// The user gave the baseline: then it has to say something about each target, and if he did not name targets,
+    /// each target that it has has to be there.
     given: bool,
+    /// The targets are those of the baseline.
+    only: bool,
     /// The user named targets.
     named: bool,
     write: Option<(PathBuf, Baseline)>,
@@ -65,6 +70,7 @@ impl Coverage {
             how,
             baseline,
             given: arguments.baseline.is_some(),
+            only: arguments.baseline_targets,
             named,
             write,
             drop: arguments.drop,
@@ -86,45 +92,73 @@ impl Coverage {
         }
     }
 
-    /// Targets to run on beside those that are there: all of a baseline that was given.
+    /// What to run on where no target is named: all that is there, or the targets of the baseline.
     ///
     /// # Errors
-    /// If the baseline has a target that is none.
-    pub(super) fn targets(&self) -> Result<Vec<TargetName>, Failure> {
-        let Some((path, baseline)) = self.baseline.as_ref().filter(|_| self.given && !self.named) else {
-            return Ok(Vec::new());
+    /// If the cache cannot be looked into, or there is no baseline, or it has a target that is none.
+    pub(super) fn set(&self, cache: &Cache) -> Result<DefaultSet, Failure> {
+        if !self.only {
+            return Ok(DefaultSet::of(cache)?);
+        }
+        let Some((path, baseline)) = &self.baseline else {
+            return Err(Failure::wrong(
+                "--baseline-targets: there is no baseline here; give one with --baseline FILE",
+            ));
         };
-        let targets = baseline.targets(&self.how).into_iter();
         let parse = |name: &str| {
             name.parse()
                 .map_err(|error| Failure::wrong(format_args!("{}: {error}", path.display())))
         };
-        targets.map(parse).collect()
+        let targets: Vec<TargetName> = baseline
+            .targets(&self.how)
+            .into_iter()
+            .map(parse)
+            .collect::<Result<_, _>>()?;
+        if targets.is_empty() {
+            return Err(Failure::wrong(format_args!(
+                "{}: it has no target for this command",
+                path.display()
+            )));
+        }
+        Ok(DefaultSet {
+            targets,
+            ..DefaultSet::default()
+        })
     }
 
-    /// Names the targets of the repository's baseline that the run was not on, although it took all that is there.
-    /// `can_run` says whether a target can run any of what was chosen.
-    pub(super) fn tell_absent(&self, out: &mut String, ran: &[&str], can_run: impl Fn(&TargetName) -> bool) {
-        let Some((path, baseline)) = self.baseline.as_ref().filter(|_| !self.given && !self.named) else {
-            return;
+    /// Names the targets of the baseline that the run was not on, although it took all that is there. If the user gave
+    /// the baseline, they are missing. `can_run` says whether a target can run any of what was chosen.
+    pub(super) fn tell_absent(
+        &self,
+        out: &mut String,
+        ran: &[&str],
+        can_run: impl Fn(&TargetName) -> bool,
+    ) -> Status {
+        let Some((path, baseline)) = self.baseline.as_ref().filter(|_| !self.only && !self.named) else {
+            return Status::Conforms;
         };
         let mut known = baseline.targets(&self.how);
         known.retain(|name| name.parse().map_or(true, |name| can_run(&name)));
         let absent: Vec<&str> = known.iter().filter(|name| !ran.contains(name)).copied().collect();
         if absent.is_empty() {
-            return;
+            return Status::Conforms;
         }
         // Writing to a string does not fail.
         let _ = writeln!(
             out,
-            "\n{path} has {} targets for this, and {} of them {} not run on here: {}; `--baseline {path}` runs on \
-             all of them",
+            "\n{} has {} targets for this, and {} of them {} not run on here: {}; `--baseline-targets` runs on \
+             those that it has",
+            path.display(),
             known.len(),
             absent.len(),
             if absent.len() == 1 { "was" } else { "were" },
             absent.join(", "),
-            path = path.display(),
         );
+        if self.given {
+            Status::Incomplete
+        } else {
+            Status::Conforms
+        }
     }
 
     /// Targets about which a baseline that was given says nothing.
@@ -239,6 +273,7 @@ mod tests {
             how,
             baseline: Some((PathBuf::from("mine.yaml"), known)),
             given,
+            only: false,
             named,
             write: None,
             drop: false,
@@ -250,26 +285,34 @@ mod tests {
     fn a_target_that_is_gone_is_named() {
         let told = |given, named, can_run: bool| {
             let mut out = String::new();
-            coverage(given, named).tell_absent(&mut out, &["model", "kvm"], |_| can_run);
-            out
+            let status = coverage(given, named).tell_absent(&mut out, &["model", "kvm"], |_| can_run);
+            (status, out)
         };
-        let text = told(false, false, true);
-        assert!(
-            text.contains("mine.yaml has 2 targets for this, and 1 of them was not run on here: svm@debian:6.1;"),
-            "{text}"
-        );
+        for (given, status) in [(false, Status::Conforms), (true, Status::Incomplete)] {
+            let (told, text) = told(given, false, true);
+            assert_eq!(told, status);
+            assert!(
+                text.contains("mine.yaml has 2 targets for this, and 1 of them was not run on here: svm@debian:6.1;"),
+                "{text}"
+            );
+        }
         // One that could run nothing of it, or was not wanted, is not missing.
-        assert_eq!(told(false, false, false), "");
-        assert_eq!(told(false, true, true), "");
-        // A baseline that was given is run on in whole.
-        assert_eq!(told(true, false, true), "");
-        let names = |given, named| {
-            let targets = coverage(given, named).targets().expect("they are targets");
-            targets.iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        assert_eq!(names(true, false), ["kvm", "svm@debian:6.1"]);
-        assert!(names(true, true).is_empty());
-        assert!(names(false, false).is_empty());
+        assert_eq!(told(true, false, false), (Status::Conforms, String::new()));
+        assert_eq!(told(true, true, true), (Status::Conforms, String::new()));
+    }
+
+    #[test]
+    fn a_run_can_be_on_the_targets_of_the_baseline() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let cache = Cache::open(Some(folder.path().to_owned())).expect("it can be");
+        let mut coverage = coverage(false, false);
+        coverage.only = true;
+        let set = coverage.set(&cache).expect("they are targets");
+        let names: Vec<String> = set.targets.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["kvm", "svm@debian:6.1"]);
+        coverage.how = How::plain(Command::Gates);
+        let failure = coverage.set(&cache).expect_err("it has none for that");
+        assert_eq!(failure.status, Status::Wrong);
     }
 
     #[test]
