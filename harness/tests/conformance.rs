@@ -128,7 +128,9 @@ fn targets(cache: &Cache, baseline: &Baseline) -> Result<Chosen, String> {
         let is_there = |name: &&str| set.targets.iter().any(|target| target.to_string() == **name);
         let gone = baseline.targets(&HOW).into_iter().filter(|name| !is_there(name));
         let reason = "golden/baseline.yaml has it, and it is not here or only where it is named";
-        let gone: Vec<&str> = gone.filter(|name| left_out.iter().all(|(left, _)| left != name)).collect();
+        let gone: Vec<&str> = gone
+            .filter(|name| left_out.iter().all(|(left, _)| left != name))
+            .collect();
         left_out.extend(gone.into_iter().map(|name| (name.to_owned(), reason.to_owned())));
         return Ok(Chosen {
             targets: set.targets,
@@ -211,7 +213,11 @@ fn gone(suite: &Suite, target: &str, baseline: &Baseline) -> Vec<Trial> {
     let known = baseline.cases(&HOW, target).into_iter();
     let gone = known.filter(|known| suite.cases.iter().all(|case| case.name != *known));
     let trial = |case: &str| {
-        let fail = || Err(Failed::from("it ran by golden/baseline.yaml, and there is no such case any more"));
+        let fail = || {
+            Err(Failed::from(
+                "it ran by golden/baseline.yaml, and there is no such case any more",
+            ))
+        };
         Trial::test(format!("{target}::{case}"), fail).with_kind(target)
     };
     gone.map(trial).collect()

@@ -116,7 +116,13 @@ fn wrong_options_say_what_is_possible() {
     );
     wrong(
         "explore",
-        &["kexec/no-countdown", "--target", "model", "--fail-on-unsupported", "smm"],
+        &[
+            "kexec/no-countdown",
+            "--target",
+            "model",
+            "--fail-on-unsupported",
+            "smm",
+        ],
         "nothing that was chosen is called so",
     );
     wrong(
@@ -124,9 +130,17 @@ fn wrong_options_say_what_is_possible() {
         &with(&["--symbols", "nmi", "--write-baseline", "/nonexistent/mine.yaml"]),
         "leave --symbols out",
     );
-    wrong("run", &["nmi", "--target", "model", "--baseline-targets"], "cannot be used with");
+    wrong(
+        "run",
+        &["nmi", "--target", "model", "--baseline-targets"],
+        "cannot be used with",
+    );
     for subcommand in ["run", "explore", "sequences", "gates"] {
-        wrong(subcommand, &["--baseline", "/nonexistent/mine.yaml"], "cannot be read");
+        wrong(
+            subcommand,
+            &["--baseline", "/nonexistent/mine.yaml"],
+            "cannot be read",
+        );
     }
 }
 
@@ -136,7 +150,10 @@ fn the_model_is_in_no_baseline() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("mine.yaml");
     let name = file.to_string_lossy();
-    let (status, text) = conform("sequences", &["model", "--length", "2", "--write-baseline", &name]);
+    let (status, text) = conform(
+        "sequences",
+        &["model", "--length", "2", "--write-baseline", &name],
+    );
     assert_eq!(status, Some(0), "{text}");
     let (status, text) = conform("run", &["nmi", "--target", "model", "--write-baseline", &name]);
     assert_eq!(status, Some(0), "{text}");

@@ -85,12 +85,7 @@ fn every_case_is_judged_at_its_ends() {
             true => VerdictKind::Unsupported,
             false => VerdictKind::Conforms,
         };
-        assert_eq!(
-            verdict.kind(),
-            wanted,
-            "{}: {verdict:?}",
-            case.name
-        );
+        assert_eq!(verdict.kind(), wanted, "{}: {verdict:?}", case.name);
         let transcript = transcript.expect("it ran");
         missing += not_looked_at(&view(&case, profile), &transcript);
         for (index, seen) in transcript.observations.iter().enumerate() {

@@ -221,7 +221,8 @@ mod tests {
         assert!(baseline.ran(&migrate(), SVM, "smm/b"));
         assert!(baseline.ran(&plain(), SVM, "smm/a"));
         let text = baseline.text();
-        let entry = "\"svm@debian:6.12 --migrate\":\n  unsupported:\n    \"KVM_CAP_X86_SMM is 0\":\n      - smm/a\n";
+        let entry =
+            "\"svm@debian:6.12 --migrate\":\n  unsupported:\n    \"KVM_CAP_X86_SMM is 0\":\n      - smm/a\n";
         assert!(text.ends_with(entry), "{text}");
         assert_eq!(text.parse::<Baseline>().expect("it was written so"), baseline);
         // A new case has to run in both ways; what nobody looked at stays an exception.

@@ -119,7 +119,9 @@ impl How {
 
 /// The command of an entry, and the rest of its name.
 pub(super) fn command_of(key: &str) -> (Command, &str) {
-    let mut others = Command::ALL.into_iter().filter(|command| *command != Command::Run);
+    let mut others = Command::ALL
+        .into_iter()
+        .filter(|command| *command != Command::Run);
     let found = others.find_map(|command| Some((command, key.strip_prefix(&command.prefix())?)));
     found.unwrap_or((Command::Run, key))
 }
@@ -137,7 +139,10 @@ mod tests {
             ..RunOptions::default()
         };
         let ends = How::with(Command::Gates, ends);
-        assert_eq!(ends.key("svm@debian:6.12"), "gates svm@debian:6.12 --observe ends");
+        assert_eq!(
+            ends.key("svm@debian:6.12"),
+            "gates svm@debian:6.12 --observe ends"
+        );
         let fresh = RunOptions {
             mode: Mode::Migrate,
             fresh_vm: true,

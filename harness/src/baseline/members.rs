@@ -67,7 +67,10 @@ impl Baseline {
                 change.new.push(format!("`{name}` with {}", group.members));
                 continue;
             };
-            let lost = group.unsupported.iter().filter(|member| !before.unsupported.has(&member.name));
+            let lost = group
+                .unsupported
+                .iter()
+                .filter(|member| !before.unsupported.has(&member.name));
             change
                 .lost
                 .extend(lost.map(|member| (member.name.clone(), member.reason.clone())));
@@ -91,8 +94,16 @@ impl Baseline {
         }
         if all {
             let there = |name: &str| groups.iter().any(|group| group.name == name);
-            let gone = self.group_names(how, target).into_iter().filter(|name| !there(name));
-            let gone = gone.map(|name| (format!("group `{name}`"), "there is no such group any more".to_owned()));
+            let gone = self
+                .group_names(how, target)
+                .into_iter()
+                .filter(|name| !there(name));
+            let gone = gone.map(|name| {
+                (
+                    format!("group `{name}`"),
+                    "there is no such group any more".to_owned(),
+                )
+            });
             change.shrunk.extend(gone);
         }
         change
@@ -284,8 +295,16 @@ mod tests {
         let mut baseline = some();
         let own = [group("1", 8, &[lost])];
         baseline.update_family(&at_ends(), KVM, &own, false);
-        assert_eq!(baseline.groups_of(&at_ends().key(KVM)).map(BTreeMap::len), Some(1));
-        assert!(baseline.family_change(&at_ends(), KVM, &own, false).lost.is_empty());
+        assert_eq!(
+            baseline.groups_of(&at_ends().key(KVM)).map(BTreeMap::len),
+            Some(1)
+        );
+        assert!(
+            baseline
+                .family_change(&at_ends(), KVM, &own, false)
+                .lost
+                .is_empty()
+        );
         assert_eq!(baseline.family_change(&plain(), KVM, &own, false).lost.len(), 1);
         baseline.update_family(&at_ends(), KVM, &[group("1", 8, &[])], false);
         assert_eq!(baseline, some());

@@ -105,7 +105,11 @@ impl FromStr for Baseline {
         for (key, entry) in &entries {
             let is_run = how::command_of(key).0 == Command::Run;
             if is_run == matches!(entry, Entry::Groups(_)) {
-                let wanted = if is_run { "a list of cases" } else { "numbers of groups" };
+                let wanted = if is_run {
+                    "a list of cases"
+                } else {
+                    "numbers of groups"
+                };
                 return Err(BadBaseline(format!("`{key}` should have {wanted}")));
             }
         }

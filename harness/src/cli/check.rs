@@ -169,8 +169,11 @@ fn explore_case(case: &Case, claim: &Claim) -> Explored {
         ));
     }
     let refuted = crate::explore::check(claim, &found).into_iter();
-    let remedy = "`conform explore` shows the schedules; no target can be judged before claim or code is put right";
-    let mistakes: Vec<Mistake> = refuted.map(|refuted| mistake(refuted.to_string(), remedy)).collect();
+    let remedy =
+        "`conform explore` shows the schedules; no target can be judged before claim or code is put right";
+    let mistakes: Vec<Mistake> = refuted
+        .map(|refuted| mistake(refuted.to_string(), remedy))
+        .collect();
     if mistakes.is_empty() {
         Explored::Holds
     } else {

@@ -47,7 +47,6 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<Status, Failure> {
         refuted: false,
         incomplete: false,
         replays: Vec::new(),
-        origins: Vec::new(),
     };
     for case in &suite.cases {
         if let Some(status) = Status::of_signal() {
@@ -66,8 +65,6 @@ struct Explorer<'a> {
     incomplete: bool,
     /// Each distinct ending of each case, as a case with its schedule.
     replays: Vec<Case>,
-    /// The case that each is of.
-    origins: Vec<String>,
 }
 
 impl Explorer<'_> {
@@ -103,15 +100,12 @@ impl Explorer<'_> {
             let mut replay = replay(case, &ending.path);
             replay.name = format!("{} [{}]", case.name, report::stops(&case.scenario, ending));
             self.replays.push(replay);
-            self.origins.push(case.name.clone());
         }
         for (point, path) in points_of(case).iter().zip(&found.sought) {
             if let Some(path) = path {
                 let mut replay = replay(case, path);
                 replay.name = format!("{} [to {}]", case.name, point.text);
                 self.replays.push(replay);
-                self.origins.push(case.name.clone());
-            self.origins.push(case.name.clone());
             }
         }
         Ok(())
@@ -197,7 +191,12 @@ impl Explorer<'_> {
     }
 
     /// Holds what was replayed against a baseline, and writes one if that is wanted.
-    fn hold(&self, out: &mut String, summaries: &[TargetSummary], coverage: Coverage) -> Result<Status, Failure> {
+    fn hold(
+        &self,
+        out: &mut String,
+        summaries: &[TargetSummary],
+        coverage: Coverage,
+    ) -> Result<Status, Failure> {
         let replayed: Vec<RanTarget> = summaries.iter().map(|summary| self.replayed(summary)).collect();
         let mut status = coverage.tell_groups(out, &replayed);
         let names: Vec<&str> = summaries.iter().map(|summary| summary.target.as_str()).collect();
@@ -212,41 +211,14 @@ impl Explorer<'_> {
         Ok(status)
     }
 
-    /// What was replayed on a target: the ways to end of each case.
+    /// What was replayed on a target.
     fn replayed(&self, summary: &TargetSummary) -> RanTarget {
-        let mut groups: Vec<RanGroup> = Vec::new();
-        if summary.judged() == 0 {
-            return RanTarget {
-                name: summary.target.clone(),
-                groups,
-                all: false,
-            };
-        }
-        for (replay, origin) in self.replays.iter().zip(&self.origins) {
-            if groups.last().is_none_or(|group| group.name != *origin) {
-                groups.push(RanGroup {
-                    name: origin.clone(),
-                    complete: !self.incomplete,
-                    ..RanGroup::default()
-                });
-            }
-            let Some(group) = groups.last_mut() else { continue };
-            group.members += 1;
-            match summary.verdicts.get(&replay.name) {
-                Some(verdict) if verdict.kind == VerdictKind::Unsupported => {
-                    group.unsupported.push(UnsupportedMember {
-                        name: replay.name.clone(),
-                        reason: verdict.unsupported.as_ref().map(ToString::to_string).unwrap_or_default(),
-                        pattern: None,
-                    });
-                }
-                verdict => group.complete &= verdict.is_some_and(CaseVerdict::is_about_the_target),
-            }
-        }
+        let is_there = summary.judged() > 0;
+        let names = self.replays.iter().map(|replay| replay.name.as_str());
         RanTarget {
             name: summary.target.clone(),
-            groups,
-            all: self.arguments.globs.is_empty() && !self.incomplete,
+            groups: groups(names.filter(|_| is_there), summary, !self.incomplete),
+            all: is_there && self.arguments.globs.is_empty() && !self.incomplete,
         }
     }
 
@@ -323,6 +295,40 @@ impl Explorer<'_> {
     }
 }
 
+/// The replays of each case, by their names, and what came of them. `complete` says that these are all ways to end.
+fn groups<'a>(
+    names: impl Iterator<Item = &'a str>,
+    summary: &TargetSummary,
+    complete: bool,
+) -> Vec<RanGroup> {
+    let mut groups: Vec<RanGroup> = Vec::new();
+    for name in names {
+        // A replay is called by its case, and how it ends behind that.
+        let case = name.split(' ').next().unwrap_or(name);
+        if groups.last().is_none_or(|group| group.name != case) {
+            groups.push(RanGroup {
+                name: case.to_owned(),
+                complete,
+                ..RanGroup::default()
+            });
+        }
+        let Some(group) = groups.last_mut() else { continue };
+        group.members += 1;
+        match summary.verdicts.get(name) {
+            Some(CaseVerdict {
+                unsupported: Some(lack),
+                ..
+            }) => group.unsupported.push(UnsupportedMember {
+                name: name.to_owned(),
+                reason: lack.to_string(),
+                pattern: None,
+            }),
+            verdict => group.complete &= verdict.is_some_and(CaseVerdict::is_about_the_target),
+        }
+    }
+    groups
+}
+
 /// The points that a case claims something about.
 fn points_of(case: &Case) -> &[PointClaim] {
     case.explore.as_ref().map_or(&[], |claim| &claim.points)
@@ -340,4 +346,48 @@ fn described(case: &Case, target: &str, verdict: Verdict<'_>) -> String {
     // Writing to a string does not fail.
     let _ = text::write(&mut out, &judgement);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Lack;
+
+    #[test]
+    fn the_replays_of_a_case_are_a_group() {
+        let names = [
+            "s3/a [0:x]",
+            "s3/a [to y, vcpu 1]",
+            "s3/b [0:x]",
+            "s3/c [0:x]",
+            "s3/c [0:z]",
+        ];
+        let mut summary = TargetSummary::default();
+        for (name, verdict) in [
+            (names[0], Verdict::Conforms),
+            (names[1], Verdict::Unsupported(Lack::suite("no APIC"))),
+            (names[2], Verdict::KnownDeviation(Vec::new())),
+            (names[3], Verdict::Broken("it hangs".to_owned())),
+        ] {
+            summary.count(name, &verdict);
+        }
+        let groups = groups(names.into_iter(), &summary, true);
+        let seen: Vec<(&str, usize, bool, usize)> = groups
+            .iter()
+            .map(|group| {
+                (
+                    group.name.as_str(),
+                    group.members,
+                    group.complete,
+                    group.unsupported.len(),
+                )
+            })
+            .collect();
+        // Of the last one a replay is broken, and another has no verdict.
+        assert_eq!(
+            seen,
+            [("s3/a", 2, true, 1), ("s3/b", 1, true, 0), ("s3/c", 2, false, 0)]
+        );
+        assert_eq!(groups[0].unsupported[0].name, "s3/a [to y, vcpu 1]");
+    }
 }

@@ -139,7 +139,8 @@ impl Plan<Payload> for Sequences<'_> {
     }
 
     fn has(&self, fits: &dyn Fn(&str) -> bool) -> bool {
-        (1..=self.length).any(|length| of_length(&self.symbols, length).any(|sequence| fits(&Payload::name(&sequence))))
+        (1..=self.length)
+            .any(|length| of_length(&self.symbols, length).any(|sequence| fits(&Payload::name(&sequence))))
     }
 
     fn expected(

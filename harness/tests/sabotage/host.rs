@@ -125,24 +125,34 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 /// Damage in the cache: it is found before anything is said of KVM.
 fn caches() -> Vec<Row> {
     let damaged = |name: &str, says: &'static [&'static str], damage: fn(&Copy)| {
-        row(&format!("host::{name}"), true, expected(INCOMPLETE, says), move || {
-            let copy = Copy::new();
-            damage(&copy);
-            let mut conform = Conform::run(&["nmi/wakes-hlt", "--target", &target()]);
-            conform.env("CONFORM_CACHE", copy.folder.path());
-            conform.finish()
-        })
+        row(
+            &format!("host::{name}"),
+            true,
+            expected(INCOMPLETE, says),
+            move || {
+                let copy = Copy::new();
+                damage(&copy);
+                let mut conform = Conform::run(&["nmi/wakes-hlt", "--target", &target()]);
+                conform.env("CONFORM_CACHE", copy.folder.path());
+                conform.finish()
+            },
+        )
     };
     let by_default = |name: &str, says: &'static [&'static str], damage: fn(&Copy)| {
-        row(&format!("host::{name}"), true, expected(INCOMPLETE, says), move || {
-            let copy = Copy::new();
-            damage(&copy);
-            let mut conform = Conform::run(&["nmi/wakes-hlt"]);
-            conform.env("CONFORM_CACHE", copy.folder.path());
-            // No emulator is installed, either.
-            conform.env("PATH", "/nonexistent");
-            conform.finish()
-        })
+        row(
+            &format!("host::{name}"),
+            true,
+            expected(INCOMPLETE, says),
+            move || {
+                let copy = Copy::new();
+                damage(&copy);
+                let mut conform = Conform::run(&["nmi/wakes-hlt"]);
+                conform.env("CONFORM_CACHE", copy.folder.path());
+                // No emulator is installed, either.
+                conform.env("PATH", "/nonexistent");
+                conform.finish()
+            },
+        )
     };
     vec![
         damaged("kernel-half", &["vmlinuz"], |copy| copy.change("vmlinuz", half)),

@@ -80,12 +80,23 @@ fn capabilities() -> Vec<Row> {
             NO_NMI,
             &["gates", "--groups", "bits"],
         ),
-        hidden("smm-when-migrated", smm, NO_SMM, &["run", "nmi/in-smm-is-latched", "nmi/wakes-hlt", "--migrate"]),
+        hidden(
+            "smm-when-migrated",
+            smm,
+            NO_SMM,
+            &["run", "nmi/in-smm-is-latched", "nmi/wakes-hlt", "--migrate"],
+        ),
         hidden(
             "smm-observed-at-the-ends",
             smm,
             NO_SMM,
-            &["run", "nmi/in-smm-is-latched", "nmi/wakes-hlt", "--observe", "ends"],
+            &[
+                "run",
+                "nmi/in-smm-is-latched",
+                "nmi/wakes-hlt",
+                "--observe",
+                "ends",
+            ],
         ),
         hidden(
             "smm-in-new-machines",
@@ -128,7 +139,10 @@ fn kernels() -> Vec<Row> {
         gone(
             "kernel-of-a-given-baseline",
             &["run", "nmi/wakes-hlt", "--baseline", "golden/baseline.yaml"],
-            &["targets for this", "were not run on here: svm-npt0@debian:6.12, svm@debian:5.10"],
+            &[
+                "targets for this",
+                "were not run on here: svm-npt0@debian:6.12, svm@debian:5.10",
+            ],
         ),
     ]
 }
@@ -136,13 +150,18 @@ fn kernels() -> Vec<Row> {
 /// `CONFORM_CACHE` names nothing, or no folder: without it, nothing would be left but what needs no cache.
 fn caches() -> Vec<Row> {
     let wrong = |name: String, words: &'static [&'static str], cache: fn(&Path) -> std::path::PathBuf| {
-        row(&format!("lost::{name}"), false, lost(WRONG, &["CONFORM_CACHE names"]), move || {
-            let folder = tempfile::tempdir().expect("a temporary folder");
-            let mut conform = Conform::new(program());
-            conform.command.args(words);
-            conform.env("CONFORM_CACHE", cache(folder.path()));
-            conform.finish()
-        })
+        row(
+            &format!("lost::{name}"),
+            false,
+            lost(WRONG, &["CONFORM_CACHE names"]),
+            move || {
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let mut conform = Conform::new(program());
+                conform.command.args(words);
+                conform.env("CONFORM_CACHE", cache(folder.path()));
+                conform.finish()
+            },
+        )
     };
     let absent = |folder: &Path| folder.join("absent");
     let file = |folder: &Path| {
@@ -164,7 +183,11 @@ fn caches() -> Vec<Row> {
         .map(|words| wrong(format!("cache-not-there-for-{}", name(words)), words, absent))
         .collect();
     rows.push(wrong("cache-is-a-file".to_owned(), &["run", "nmi"], file));
-    rows.push(wrong("cache-is-a-file-to-be-filled".to_owned(), &["run", "nmi", "--provision"], file));
+    rows.push(wrong(
+        "cache-is-a-file-to-be-filled".to_owned(),
+        &["run", "nmi", "--provision"],
+        file,
+    ));
     rows
 }
 

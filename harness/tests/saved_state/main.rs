@@ -16,8 +16,8 @@ use std::sync::Arc;
 use harness::baseline::{Baseline, Command, How};
 use harness::case::Case;
 use harness::cli::suite::Suite;
-use harness::judge::{Verdict, VerdictKind};
 use harness::judge::case::judge_run;
+use harness::judge::{Verdict, VerdictKind};
 use harness::report::{Judgement, text};
 use harness::target::kvm::Kvm;
 use harness::target::{Event, Identity, Lack, Mode, Run, RunOptions, Target};
@@ -207,7 +207,12 @@ fn lost(
     };
     let how = How::with(Command::Run, options((mode, Observe::Points)));
     let ran = !matches!(lack, Lack::Mode { .. }) && baseline.ran(&how, &target.name, &case.name);
-    ran.then(|| format!("{} ran by golden/baseline.yaml, and is unsupported now: {lack}\n", case.name))
+    ran.then(|| {
+        format!(
+            "{} ran by golden/baseline.yaml, and is unsupported now: {lack}\n",
+            case.name
+        )
+    })
 }
 
 /// What the run would have shown with nobody looking at the state before its end.

@@ -343,7 +343,11 @@ impl<'a, F: Family> All<'a, F> {
         let mut out = String::new();
         // Writing to a string does not fail.
         let _ = report::table::<F>(&mut out, &self.tallies);
-        let ran: Vec<RanTarget> = self.tallies.iter().filter_map(|tally| ran(tally, scope)).collect();
+        let ran: Vec<RanTarget> = self
+            .tallies
+            .iter()
+            .filter_map(|tally| ran(tally, scope))
+            .collect();
         let mut status = status(&self.tallies).max_with(self.coverage.tell_groups(&mut out, &ran));
         let names: Vec<&str> = self.tallies.iter().map(|tally| tally.target.as_str()).collect();
         status = status.max_with(self.coverage.tell_absent(&mut out, &names, is_whole_machine));

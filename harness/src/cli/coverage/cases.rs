@@ -54,7 +54,9 @@ impl Coverage {
             let known = baseline.cases(&self.how, target).into_iter();
             let gone = known.filter(|case| !there.contains(case));
             let reason = format!("{GONE}; --write-baseline with --drop forgets it");
-            change.lost.extend(gone.map(|case| (case.to_owned(), reason.clone())));
+            change
+                .lost
+                .extend(gone.map(|case| (case.to_owned(), reason.clone())));
         }
         if !change.new.is_empty() {
             let count = change.new.len();
@@ -205,7 +207,8 @@ mod tests {
     fn a_case_that_is_gone_is_lost() {
         let there = ["smm/a", "smm/b", "nmi/c"].into();
         let mut out = String::new();
-        let status = coverage(&["smm/gone", "nmi/c"], &[], plain()).tell(&mut out, &[summary()], Some(&there));
+        let status =
+            coverage(&["smm/gone", "nmi/c"], &[], plain()).tell(&mut out, &[summary()], Some(&there));
         assert_eq!(status, Status::Deviates);
         assert!(out.contains("smm/gone: there is no such case any more"), "{out}");
     }

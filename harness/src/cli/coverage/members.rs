@@ -54,7 +54,8 @@ impl Coverage {
                 }
             }
             let members = groups.iter().flat_map(|group| &group.unsupported);
-            let unwanted = members.filter(|member| self.globs.iter().any(|glob| glob::matches(glob, &member.name)));
+            let unwanted =
+                members.filter(|member| self.globs.iter().any(|glob| glob::matches(glob, &member.name)));
             let unwanted: Vec<(String, String)> = unwanted
                 .map(|member| (member.name.clone(), member.reason.clone()))
                 .collect();
@@ -141,7 +142,10 @@ mod tests {
         let expected = "\nkvm: 1 scenario LOST: unsupported now, and ran by mine.yaml:\n  \
                         sequences/smi: KVM_CAP_X86_SMM is 0\n";
         assert_eq!(text, expected);
-        assert_eq!(told(&[], &ran(&["sequences/sti"])), (Status::Conforms, String::new()));
+        assert_eq!(
+            told(&[], &ran(&["sequences/sti"])),
+            (Status::Conforms, String::new())
+        );
     }
 
     #[test]
@@ -155,7 +159,10 @@ mod tests {
 
     #[test]
     fn a_glob_is_the_short_form() {
-        for (glob, status) in [("sequences/st*", Status::Deviates), ("sequences/nmi", Status::Conforms)] {
+        for (glob, status) in [
+            ("sequences/st*", Status::Deviates),
+            ("sequences/nmi", Status::Conforms),
+        ] {
             assert_eq!(told(&[glob], &ran(&["sequences/sti"])).0, status, "{glob}");
         }
     }

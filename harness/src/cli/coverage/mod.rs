@@ -179,16 +179,35 @@ impl Coverage {
     }
 
     /// Tells what is unsupported against a glob.
-    fn tell_unwanted(&self, out: &mut String, target: &str, noun: Noun, unwanted: &[(String, String)]) -> Status {
+    fn tell_unwanted(
+        &self,
+        out: &mut String,
+        target: &str,
+        noun: Noun,
+        unwanted: &[(String, String)],
+    ) -> Status {
         if unwanted.is_empty() {
             return Status::Conforms;
         }
-        list(out, target, noun, "unsupported, against --fail-on-unsupported", unwanted);
+        list(
+            out,
+            target,
+            noun,
+            "unsupported, against --fail-on-unsupported",
+            unwanted,
+        );
         Status::Deviates
     }
 
     /// Tells what ran and does not any more.
-    fn tell_lost(&self, out: &mut String, path: &Path, target: &str, noun: Noun, lost: &[(String, String)]) -> Status {
+    fn tell_lost(
+        &self,
+        out: &mut String,
+        path: &Path,
+        target: &str,
+        noun: Noun,
+        lost: &[(String, String)],
+    ) -> Status {
         if lost.is_empty() {
             return Status::Conforms;
         }
@@ -199,13 +218,22 @@ impl Coverage {
 }
 
 /// Writes a new baseline, unless it forgets something that it must not. Gives back what to say.
-fn write(path: &Path, baseline: &Baseline, dropped: &[Dropped], may_drop: bool) -> Result<(String, Status), Failure> {
+fn write(
+    path: &Path,
+    baseline: &Baseline,
+    dropped: &[Dropped],
+    may_drop: bool,
+) -> Result<(String, Status), Failure> {
     let mut out = String::new();
     let count = dropped.len();
     // Writing to a string does not fail.
     let _ = match (count, may_drop) {
         (0, _) => Ok(()),
-        (_, true) => writeln!(out, "\n{}: {count} dropped, which ran and do not now:", path.display()),
+        (_, true) => writeln!(
+            out,
+            "\n{}: {count} dropped, which ran and do not now:",
+            path.display()
+        ),
         (_, false) => writeln!(
             out,
             "\n{}: NOT WRITTEN, since it would drop {count}, which ran and do not now; with --drop it does:",
@@ -292,7 +320,9 @@ mod tests {
             let (told, text) = told(given, false, true);
             assert_eq!(told, status);
             assert!(
-                text.contains("mine.yaml has 2 targets for this, and 1 of them was not run on here: svm@debian:6.1;"),
+                text.contains(
+                    "mine.yaml has 2 targets for this, and 1 of them was not run on here: svm@debian:6.1;"
+                ),
                 "{text}"
             );
         }
@@ -324,7 +354,10 @@ mod tests {
         };
         let (status, text) = told(true, "svm@debian:7.2");
         assert_eq!(status, Status::Incomplete);
-        assert!(text.contains("mine.yaml says nothing about `svm@debian:7.2`"), "{text}");
+        assert!(
+            text.contains("mine.yaml says nothing about `svm@debian:7.2`"),
+            "{text}"
+        );
         for (given, target) in [(true, "model"), (true, "kvm"), (false, "svm@debian:7.2")] {
             assert_eq!(told(given, target), (Status::Conforms, String::new()));
         }
