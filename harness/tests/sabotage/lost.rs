@@ -59,13 +59,13 @@ fn capabilities() -> Vec<Row> {
             "smm-during-sequences",
             lost(RED, &["LOST", "sequences/smi: ", "KVM_CAP_X86_SMM"]),
             NO_SMM,
-            &["sequences", "--length", "2"],
+            &["sequences", "--length", "1"],
         ),
         hidden(
             "smm-during-sequences-observed-at-the-ends",
             smm,
             NO_SMM,
-            &["sequences", "--length", "2", "--observe", "ends"],
+            &["sequences", "--length", "1", "--observe", "ends"],
         ),
         hidden(
             "local-apic-during-explore",
