@@ -287,13 +287,13 @@ mod tests {
     fn an_update_tells_what_it_drops_and_keeps_what_the_run_was_not_about() {
         let mut baseline = some();
         let lost = member("sequences/nmi", None);
-        let dropped = baseline.update_family(&plain(), KVM, &[group("1", 8, &[lost.clone()])], false);
+        let own = [group("1", 8, &[lost])];
+        let dropped = baseline.update_family(&plain(), KVM, &own, false);
         assert_eq!(dropped.len(), 1);
         assert_eq!(dropped[0].name, "sequences/nmi");
         assert!(baseline.group(&plain(), KVM, "2").is_some());
         // With options only what differs is written down.
         let mut baseline = some();
-        let own = [group("1", 8, &[lost])];
         baseline.update_family(&at_ends(), KVM, &own, false);
         assert_eq!(
             baseline.groups_of(&at_ends().key(KVM)).map(BTreeMap::len),

@@ -198,8 +198,16 @@ fn files() -> Vec<Row> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("mine.yaml");
         let write = |sabotage: &str| -> Finished {
-            let mut conform = Conform::run(&["apic", "nmi/wakes-hlt", "--target", "kvm", "--write-baseline"]);
-            conform.command.arg(&file);
+            let file = file.to_string_lossy();
+            let words = [
+                "apic",
+                "nmi/wakes-hlt",
+                "--target",
+                "kvm",
+                "--write-baseline",
+                &*file,
+            ];
+            let mut conform = Conform::run(&words);
             conform.sabotaged(sabotage);
             conform.finish()
         };

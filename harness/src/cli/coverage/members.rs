@@ -131,7 +131,7 @@ mod tests {
             globs: globs.iter().map(ToString::to_string).collect(),
         };
         let mut out = String::new();
-        let status = coverage.tell_groups(&mut out, &[now.clone()]);
+        let status = coverage.tell_groups(&mut out, std::slice::from_ref(now));
         (status, out)
     }
 
