@@ -30,7 +30,10 @@ fn the_repository_has_what_readme_says() {
         "arm64-vhe@debian:6.1",
         "arm64-vhe@debian:6.12",
         "explore svm@debian:6.12",
+        "sequences svm@debian:5.10",
+        "sequences svm@debian:6.1",
         "sequences svm@debian:6.12",
+        "sequences svm@debian:7.2",
         "gates svm@debian:5.10",
     ] {
         assert!(golden.contains(&format!("\n\"{entry}\":\n")), "{entry}");
