@@ -1,7 +1,8 @@
 //! The conformance test: one trial per case and target, named `<target>::<area>/<case>`.
 //!
 //! Targets are the model, the local KVM device and every provisioned kernel, or those that
-//! the environment variable CONFORM_TARGETS lists. What cannot run is an ignored trial with
+//! the environment variable CONFORM_TARGETS lists, where `baseline` stands for all that golden/baseline.yaml
+//! has. A case that ran by that file and cannot run now fails, as does one that is gone. What else cannot run is an ignored trial with
 //! the reason in its name. Since cargo-nextest counts a trial that ignores itself while
 //! running as passed, this is decided before the list of trials is built, and so every
 //! scenario that is wanted has run by then: on the local device that takes milliseconds each,
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use harness::baseline::Baseline;
+use harness::baseline::{Baseline, Command, How};
 use harness::case::Case;
 use harness::cli::default_set::DefaultSet;
 use harness::cli::session::{Kind, Prepared};
@@ -39,6 +40,10 @@ use wanted::Wanted;
 
 /// Names targets, separated by commas. A target that is named and cannot be used fails.
 const TARGETS: &str = "CONFORM_TARGETS";
+/// The name for all targets of the baseline.
+const BASELINE: &str = "baseline";
+/// What the trials are held against.
+const HOW: How = How::plain(Command::Run);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -57,14 +62,14 @@ fn trials(wanted: &Wanted) -> Result<Vec<Trial>, String> {
         Suite::load_folders(&[root.with_file_name("cases")]).map_err(|failure| failure.to_string())?;
     let suite = Arc::new(suite);
     let cache = Cache::open(None).map_err(|error| error.to_string())?;
+    let baseline = Baseline::load(&root.with_file_name("golden").join("baseline.yaml"))
+        .map_err(|error| error.to_string())?;
+    let baseline = Arc::new(baseline);
     let Chosen {
         targets,
         named,
         left_out,
-    } = targets(&cache)?;
-    let baseline = Baseline::load(&root.with_file_name("golden").join("baseline.yaml"))
-        .map_err(|error| error.to_string())?;
-    let baseline = Arc::new(baseline);
+    } = targets(&cache, &baseline)?;
     let executable = PathBuf::from(env!("CARGO_BIN_EXE_conform"));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
     let run = match wanted.run_id() {
@@ -112,7 +117,7 @@ struct Chosen {
     left_out: Vec<(String, String)>,
 }
 
-fn targets(cache: &Cache) -> Result<Chosen, String> {
+fn targets(cache: &Cache, baseline: &Baseline) -> Result<Chosen, String> {
     let Ok(named) = std::env::var(TARGETS) else {
         let set = DefaultSet::of(cache).map_err(|error| error.to_string())?;
         let mut left_out: Vec<(String, String)> = set
@@ -120,12 +125,13 @@ fn targets(cache: &Cache) -> Result<Chosen, String> {
             .into_iter()
             .map(|left| (left.target, left.reason))
             .collect();
-        let is_arm64 = |name: &TargetName| matches!(name, TargetName::Arm64(_) | TargetName::Arm64Vhe(_));
-        if !set.targets.iter().any(is_arm64) {
-            let reason =
-                "no kernel for arm64 is provisioned: `conform provision arm64:debian:6.12` does that";
-            left_out.push(("arm64@debian:6.12".to_owned(), reason.to_owned()));
-        }
+        let is_there = |name: &&str| set.targets.iter().any(|target| target.to_string() == **name);
+        let gone = baseline.targets(&HOW).into_iter().filter(|name| !is_there(name));
+        let reason = "golden/baseline.yaml has it, and it is not here or only where it is named";
+        let gone: Vec<&str> = gone
+            .filter(|name| left_out.iter().all(|(left, _)| left != name))
+            .collect();
+        left_out.extend(gone.into_iter().map(|name| (name.to_owned(), reason.to_owned())));
         return Ok(Chosen {
             targets: set.targets,
             named: false,
@@ -133,6 +139,10 @@ fn targets(cache: &Cache) -> Result<Chosen, String> {
         });
     };
     let names = named.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let names = names.flat_map(|name| match name {
+        BASELINE => baseline.targets(&HOW),
+        name => vec![name],
+    });
     let parse = |name: &str| name.parse().map_err(|error| format!("{TARGETS}: {error}"));
     Ok(Chosen {
         targets: names.map(parse).collect::<Result<_, String>>()?,
@@ -143,6 +153,11 @@ fn targets(cache: &Cache) -> Result<Chosen, String> {
 
 fn model(suite: &Arc<Suite>) -> Vec<Trial> {
     let trial = |(index, case): (usize, &Case)| {
+        // Nothing of it can be seen in one run: tests/explore.rs follows all schedules.
+        let ignored = match judge_own(case, case.own_profile(), DefectSet::NONE).0 {
+            Verdict::Unsupported(lack) if case.expectations.is_empty() => Some(lack.to_string()),
+            _ => None,
+        };
         let suite = Arc::clone(suite);
         let run = move || {
             let case = &suite.cases[index];
@@ -157,7 +172,7 @@ fn model(suite: &Arc<Suite>) -> Vec<Trial> {
             }
             Ok(())
         };
-        Trial::test(format!("model::{}", case.name), run).with_kind("model")
+        ignorable(format!("model::{}", case.name), "model".to_owned(), ignored, run)
     };
     suite.cases.iter().enumerate().map(trial).collect()
 }
@@ -176,7 +191,7 @@ fn kvm(suite: &Arc<Suite>, identity: &Identity, results: &Results, baseline: &Ar
             Run::Done(_) | Run::Died(_) | Run::Broken(_) => None,
         };
         if let Some(reason) = &ignored
-            && baseline.ran(&identity.name, &case.name)
+            && baseline.ran(&HOW, &identity.name, &case.name)
         {
             let message = format!("it ran by golden/baseline.yaml, and is unsupported now: {reason}");
             let lost = move || Err(Failed::from(message));
@@ -189,7 +204,23 @@ fn kvm(suite: &Arc<Suite>, identity: &Identity, results: &Results, baseline: &Ar
     };
     let mut trials: Vec<Trial> = suite.cases.iter().enumerate().map(trial).collect();
     trials.push(troubles(&identity.name, results));
+    trials.extend(gone(suite, &identity.name, baseline));
     trials
+}
+
+/// Cases that ran by the baseline and that there are no more.
+fn gone(suite: &Suite, target: &str, baseline: &Baseline) -> Vec<Trial> {
+    let known = baseline.cases(&HOW, target).into_iter();
+    let gone = known.filter(|known| suite.cases.iter().all(|case| case.name != *known));
+    let trial = |case: &str| {
+        let fail = || {
+            Err(Failed::from(
+                "it ran by golden/baseline.yaml, and there is no such case any more",
+            ))
+        };
+        Trial::test(format!("{target}::{case}"), fail).with_kind(target)
+    };
+    gone.map(trial).collect()
 }
 
 /// What no case accounts for.

@@ -174,6 +174,8 @@ pub struct Entry<'a> {
     groups: Vec<Counted<'a>>,
     known_deviations: &'a std::collections::BTreeMap<String, usize>,
     unsupported: &'a std::collections::BTreeMap<String, usize>,
+    /// The names of those that are.
+    unsupported_members: Vec<&'a str>,
     identity: Option<&'a Identity>,
     complaints: &'a [Complaint],
     boots_lost: &'a [SummarizedLoss],
@@ -222,6 +224,10 @@ impl<'a> Entry<'a> {
             groups: groups.collect(),
             known_deviations: &tally.known,
             unsupported: &tally.unsupported,
+            unsupported_members: tally
+                .all_unsupported_members()
+                .map(|member| member.name.as_str())
+                .collect(),
             identity: tally.identity.as_ref(),
             complaints: &tally.complaints,
             boots_lost: &tally.boots_lost,

@@ -9,6 +9,7 @@ use super::digest::Behaviour;
 use super::expected::{Allowed, Expected};
 use super::item::Seen;
 use super::{BadPayload, Family};
+use crate::baseline::UnsupportedMember;
 use crate::case::Expectations;
 use crate::deviation::{Applicable, Deviation};
 use crate::judge::case::{cite, judge_run_uncited, profile};
@@ -82,6 +83,8 @@ pub struct Tally<'d, R> {
     pub known: BTreeMap<String, usize>,
     /// Why scenarios are unsupported, and how many each.
     pub unsupported: BTreeMap<String, usize>,
+    /// The scenarios that are, each with the index of its group.
+    lacking: Vec<(usize, UnsupportedMember)>,
     /// What the target said that it is.
     pub identity: Option<Identity>,
     /// What its kernel complained of while no scenario ran.
@@ -116,6 +119,7 @@ impl<'d, R: Clone> Tally<'d, R> {
             not_shown: 0,
             known: BTreeMap::new(),
             unsupported: BTreeMap::new(),
+            lacking: Vec::new(),
             identity: None,
             complaints: Vec::new(),
             boots_lost: Vec::new(),
@@ -135,9 +139,21 @@ impl<'d, R: Clone> Tally<'d, R> {
     }
 
     /// Counts one that the target cannot run.
-    pub fn count_unsupported(&mut self, group: usize, reason: &str) {
+    pub fn count_unsupported(&mut self, group: usize, member: UnsupportedMember) {
         self.count(group, VerdictKind::Unsupported, None);
-        *self.unsupported.entry(reason.to_owned()).or_insert(0) += 1;
+        *self.unsupported.entry(member.reason.clone()).or_insert(0) += 1;
+        self.lacking.push((group, member));
+    }
+
+    /// Those of a group that the target cannot run.
+    pub fn unsupported_members(&self, group: usize) -> impl Iterator<Item = &UnsupportedMember> {
+        let of_group = self.lacking.iter().filter(move |(index, _)| *index == group);
+        of_group.map(|(_, member)| member)
+    }
+
+    /// All that the target cannot run.
+    pub fn all_unsupported_members(&self) -> impl Iterator<Item = &UnsupportedMember> {
+        self.lacking.iter().map(|(_, member)| member)
     }
 
     /// Keeps one to be shown, unless one that differs in the same way is kept already or there
@@ -331,7 +347,12 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
                     &ran,
                 );
                 if let Verdict::Unsupported(lack) = &verdict {
-                    tally.count_unsupported(group, &lack.group());
+                    let member = UnsupportedMember {
+                        name: F::name(&expected.row),
+                        reason: lack.group(),
+                        pattern: None,
+                    };
+                    tally.count_unsupported(group, member);
                     return Ok(());
                 }
                 tally.count(group, verdict.kind(), behaviour);

@@ -10,7 +10,7 @@ use spec_model::scenario::Observe;
 use super::layout::LayoutArguments;
 use super::target_name::TargetName;
 use crate::provision::Bootable;
-use crate::target::Mode;
+use crate::target::{Mode, RunOptions};
 
 /// Runs conformance cases on the reference model and on real KVM.
 ///
@@ -115,17 +115,8 @@ pub(super) struct RunArguments {
     /// Write the whole report there, as JSON lines.
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// Fail where a case is unsupported that ran when this baseline was written. The repository's
-    /// own, golden/baseline.yaml, is used unless another one is given.
-    #[arg(long, value_name = "FILE")]
-    pub(super) baseline: Option<PathBuf>,
-    /// Write down which cases ran on which target, for --baseline. What the file says of other
-    /// cases and targets stays.
-    #[arg(long, value_name = "FILE")]
-    pub(super) write_baseline: Option<PathBuf>,
-    /// Fail where one of these cases is unsupported, on whatever target. Repeatable.
-    #[arg(long, value_name = "GLOB")]
-    pub(super) fail_on_unsupported: Vec<String>,
+    #[command(flatten)]
+    pub(super) coverage: CoverageArguments,
     /// A new virtual machine for every case, rather than one that is reset.
     #[arg(long)]
     pub(super) fresh_vm: bool,
@@ -173,6 +164,16 @@ pub(super) struct RunArguments {
 }
 
 impl RunArguments {
+    /// How the cases are run.
+    pub(super) fn options(&self) -> RunOptions {
+        RunOptions {
+            fresh_vm: self.fresh_vm,
+            mode: self.mode(),
+            observe: self.observe,
+            allow_host_risk: self.allow_host_risk,
+        }
+    }
+
     /// What the host does at every point.
     pub(super) fn mode(&self) -> Mode {
         match (self.migrate, self.userspace_rewrite) {
@@ -181,6 +182,31 @@ impl RunArguments {
             _ => Mode::Normal,
         }
     }
+}
+
+/// What a command takes about what must not be unsupported.
+#[derive(Debug, Args)]
+pub(super) struct CoverageArguments {
+    /// Fail where something is unsupported that ran when this baseline was written. Unless targets are named, it
+    /// has to have those that are here, and those that it has have to be here. The repository's own,
+    /// golden/baseline.yaml, is used unless another one is given.
+    #[arg(long, value_name = "FILE")]
+    pub(super) baseline: Option<PathBuf>,
+    /// Run on the targets that the baseline has, whether they are here or not, and on no others.
+    #[arg(long, conflicts_with = "targets")]
+    pub(super) baseline_targets: bool,
+    /// Write down what ran on which target, for --baseline. What the file says of other targets, and of what
+    /// this run was not about, stays. If something ran by the file and does not now, it is named, and
+    /// the file is left as it is.
+    #[arg(long, value_name = "FILE")]
+    pub(super) write_baseline: Option<PathBuf>,
+    /// Let --write-baseline forget what does not run any more.
+    #[arg(long, requires = "write_baseline")]
+    pub(super) drop: bool,
+    /// Fail where one of these is unsupported, on whatever target: cases, or scenarios as they are called in
+    /// reports. Repeatable.
+    #[arg(long, value_name = "GLOB")]
+    pub(super) fail_on_unsupported: Vec<String>,
 }
 
 /// What `conform explore` takes.
@@ -192,6 +218,8 @@ pub(super) struct ExploreArguments {
     /// The default is the local device and every kernel that is provisioned.
     #[arg(long = "target", short, value_name = "T")]
     pub(super) targets: Vec<TargetName>,
+    #[command(flatten)]
+    pub(super) coverage: CoverageArguments,
     /// Give up after this many distinct states.
     #[arg(long, value_name = "N", default_value_t = 2_000_000)]
     pub(super) states: usize,
@@ -251,6 +279,8 @@ pub(super) struct FamilyArguments {
     /// Write the counts there, as JSON lines.
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) coverage: CoverageArguments,
     /// Save the first ones of each way to deviate there as case files, for `conform run FILE`.
     #[arg(long, value_name = "DIR")]
     pub(super) save: Option<PathBuf>,

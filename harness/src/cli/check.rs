@@ -1,19 +1,25 @@
 //! `conform check`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use spec_model::defect::DefectSet;
 use spec_model::requirement::Requirement;
 
 use super::console::print;
 use super::exit::{Failure, Status};
 use super::suite::{DEVIATIONS, Suite, repository_cases, shortest};
-use crate::case::Case;
+use crate::case::{Case, Claim, Mistake, Position};
 use crate::coverage::{Proof, proofs};
 use crate::deviation;
+use crate::explore::explored;
 use crate::judge;
 
 /// File of a folder of cases that lists what they name in `checks` and do not prove.
 const UNPROVEN: &str = "unproven.txt";
+/// Distinct states after which the schedules of a case are not followed any further. Every case of the
+/// repository has fewer.
+const MOST_STATES: usize = 100_000;
 
 pub(super) fn check(path: Option<&Path>) -> Result<Status, Failure> {
     let path = match path {
@@ -45,6 +51,7 @@ fn folder(path: &Path) -> Result<String, Failure> {
     }
     let suite = Suite::load_folders(&[path.to_owned()])?;
     run_on_model(&suite.cases)?;
+    explore_on_model(&suite.cases)?;
     check_claims(&suite.cases, path)?;
     let cases = counted(suite.cases.len(), "case");
     Ok(format!(
@@ -63,6 +70,7 @@ fn file(path: &Path) -> Result<String, Failure> {
     }
     let case = Case::load(path).map_err(|mistakes| failure(&mistakes))?;
     run_on_model(std::slice::from_ref(&case))?;
+    explore_on_model(std::slice::from_ref(&case))?;
     let above = full.parent().and_then(Path::parent).unwrap_or(Path::new("."));
     check_claims(std::slice::from_ref(&case), above)?;
     Ok("1 case".to_owned())
@@ -84,6 +92,103 @@ fn run_on_model(cases: &[Case]) -> Result<(), Failure> {
     } else {
         Err(failure(&mistakes))
     }
+}
+
+/// Follows the schedules of cases that claim something about all of them, as far as that is quick. The
+/// processors share the work.
+fn explore_on_model(cases: &[Case]) -> Result<(), Failure> {
+    let claiming: Vec<(&Case, &Claim)> = cases
+        .iter()
+        .filter_map(|case| Some((case, case.explore.as_ref()?)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut found: Vec<(usize, Explored)> = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some((case, claim)) = claiming.get(index) else {
+                return found;
+            };
+            found.push((index, explore_case(case, claim)));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut found: Vec<(usize, Explored)> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let joined = running.into_iter().map(|thread| thread.join());
+        joined
+            .flat_map(|found| found.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    found.sort_unstable_by_key(|(index, _)| *index);
+    let mut mistakes = Vec::new();
+    for (_, explored) in found {
+        match explored {
+            Explored::Holds => {}
+            Explored::TooLong(note) => print(&format!("{note}\n"))?,
+            Explored::Mistakes(of_case) => mistakes.extend(of_case),
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(failure(&mistakes))
+    }
+}
+
+/// What came of following all schedules of a case.
+enum Explored {
+    /// What the case claims holds.
+    Holds,
+    /// There are more states than are followed here.
+    TooLong(String),
+    /// It does not hold, or the model cannot run the case.
+    Mistakes(Vec<Mistake>),
+}
+
+fn explore_case(case: &Case, claim: &Claim) -> Explored {
+    let mistake = |what: String, remedy: &str| Mistake {
+        file: case.file.clone(),
+        at: place_of_claim(case),
+        what,
+        remedy: remedy.to_owned(),
+    };
+    let found = match explored(case, case.own_profile(), DefectSet::NONE, MOST_STATES) {
+        Ok(found) => found,
+        Err(error) => {
+            let remedy = "correct the machine, the host's actions or the code";
+            return Explored::Mistakes(vec![mistake(error.to_string(), remedy)]);
+        }
+    };
+    if !found.complete {
+        return Explored::TooLong(format!(
+            "{}: there are more than {MOST_STATES} states, so that its claim was not looked at: `conform explore \
+             {}` follows all of them",
+            case.file.display(),
+            case.name
+        ));
+    }
+    let refuted = crate::explore::check(claim, &found).into_iter();
+    let remedy =
+        "`conform explore` shows the schedules; no target can be judged before claim or code is put right";
+    let mistakes: Vec<Mistake> = refuted
+        .map(|refuted| mistake(refuted.to_string(), remedy))
+        .collect();
+    if mistakes.is_empty() {
+        Explored::Holds
+    } else {
+        Explored::Mistakes(mistakes)
+    }
+}
+
+/// Where a case claims something about all schedules.
+fn place_of_claim(case: &Case) -> Position {
+    let text = std::fs::read_to_string(&case.file).unwrap_or_default();
+    let line = text.lines().position(|line| line.starts_with("explore:"));
+    line.map_or(Position::START, |line| Position {
+        line: line + 1,
+        column: 1,
+    })
 }
 
 /// Refuses cases that notice nothing of what they say they check when it is broken, unless the

@@ -81,17 +81,12 @@ impl DefaultSet {
     pub fn for_scenarios<'a>(mut self, scenarios: impl Iterator<Item = &'a Scenario> + Clone) -> Self {
         let mut left_out = Vec::new();
         self.targets.retain(|name| {
-            let mut scenarios = scenarios.clone();
-            let Some(reason) = scenarios.next().and_then(|first| by_nature(name, first)) else {
-                return true;
-            };
-            let can_run = scenarios.any(|scenario| by_nature(name, scenario).is_none());
-            if !can_run {
-                left_out.push(LeftOut {
-                    target: name.to_string(),
-                    reason,
-                });
-            }
+            let reason = can_run_none(name, scenarios.clone());
+            let can_run = reason.is_none();
+            left_out.extend(reason.map(|reason| LeftOut {
+                target: name.to_string(),
+                reason,
+            }));
             can_run
         });
         self.left_out.extend(left_out);
@@ -104,6 +99,17 @@ impl DefaultSet {
             reason: reason.to_owned(),
         });
     }
+}
+
+/// Why a kind of target can by its nature run none of these scenarios, if that is so.
+pub(super) fn can_run_none<'a>(
+    name: &TargetName,
+    mut scenarios: impl Iterator<Item = &'a Scenario>,
+) -> Option<String> {
+    let reason = by_nature(name, scenarios.next()?)?;
+    scenarios
+        .all(|scenario| by_nature(name, scenario).is_some())
+        .then_some(reason)
 }
 
 /// Why a kind of target can never run a scenario, whatever machine, kernel or version it is.

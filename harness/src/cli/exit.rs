@@ -147,6 +147,9 @@ impl Failure {
 
 impl From<ProvisionError> for Failure {
     fn from(error: ProvisionError) -> Self {
+        if matches!(error, ProvisionError::NoSuchCache { .. }) {
+            return Self::wrong(error);
+        }
         let mut failure = Self::incomplete(&error);
         if let (ProvisionError::Interrupted, Some(status)) = (&error, Status::of_signal()) {
             failure.status = status;

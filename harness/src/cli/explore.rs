@@ -8,17 +8,20 @@ use spec_model::explore::{Exploration, Path};
 
 use super::args::ExploreArguments;
 use super::console::Progress;
-use super::default_set::DefaultSet;
+use super::coverage::{Coverage, RanTarget};
+use super::default_set::can_run_none;
 use super::exit::{Failure, Status};
 use super::session::{Event, Kind, Prepared, own_executable};
 use super::suite::Suite;
+use super::target_name::TargetName;
+use crate::baseline::{Command, How, RanGroup, UnsupportedMember};
 use crate::case::{Case, PointClaim};
 use crate::explore::{check, diagram::diagram, explored, replay, report};
 use crate::interrupt;
 use crate::judge::case::{judge_run, nothing_counts};
 use crate::judge::{Verdict, VerdictKind};
 use crate::provision::Cache;
-use crate::report::summary::{self, SummarizedLoss, TargetSummary};
+use crate::report::summary::{self, CaseVerdict, SummarizedLoss, TargetSummary};
 use crate::report::{Judgement, text};
 use crate::target::{Mode, Run, RunOptions};
 
@@ -31,6 +34,10 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<Status, Failure> {
     if arguments.globs.is_empty() {
         suite.cases.retain(|case| case.explore.is_some());
     }
+    let how = How::plain(Command::Explore);
+    let coverage = Coverage::new(&arguments.coverage, how, !arguments.targets.is_empty())?;
+    coverage.check_globs(|fits| suite.cases.iter().any(|case| fits(&case.name)))?;
+    let cache = Cache::open(None)?;
     interrupt::catch();
     let defects = arguments.defects.iter().copied().collect();
     let mut explorer = Explorer {
@@ -47,7 +54,7 @@ pub(super) fn explore(arguments: &ExploreArguments) -> Result<Status, Failure> {
         }
         explorer.case(case)?;
     }
-    explorer.replay_all(&suite)
+    explorer.replay_all(&suite, &cache, coverage)
 }
 
 struct Explorer<'a> {
@@ -132,10 +139,10 @@ impl Explorer<'_> {
     }
 
     /// Replays each distinct ending on every target and judges it like any other run.
-    fn replay_all(&mut self, suite: &Suite) -> Result<Status, Failure> {
-        let cache = Cache::open(None).map_err(Failure::incomplete)?;
+    fn replay_all(&mut self, suite: &Suite, cache: &Cache, coverage: Coverage) -> Result<Status, Failure> {
         let targets = if self.arguments.targets.is_empty() {
-            let set = DefaultSet::of(&cache)?.for_scenarios(self.replays.iter().map(|case| &case.scenario));
+            let scenarios = self.replays.iter().map(|case| &case.scenario);
+            let set = coverage.set(cache)?.for_scenarios(scenarios);
             for left_out in &set.left_out {
                 self.progress.say(&format!("{left_out}\n"))?;
             }
@@ -146,7 +153,7 @@ impl Explorer<'_> {
         let executable = own_executable().map_err(Failure::incomplete)?;
         let mut summaries = Vec::new();
         for name in &targets {
-            let target = Prepared::new(name, &cache, &executable);
+            let target = Prepared::new(name, cache, &executable);
             if matches!(target.kind, Kind::Model) {
                 continue;
             }
@@ -158,6 +165,7 @@ impl Explorer<'_> {
             // Writing to a string does not fail.
             let _ = summary::write(&mut out, &summaries);
         }
+        let held = self.hold(&mut out, &summaries, coverage)?;
         self.progress.say(&out)?;
         let default_set = self.arguments.targets.is_empty();
         let replayed = if self.replays.is_empty() {
@@ -169,7 +177,8 @@ impl Explorer<'_> {
             Status::Conforms
         } else {
             Status::of_run(&summaries)
-        };
+        }
+        .max_with(held);
         Ok(match (Status::of_signal(), replayed) {
             (Some(status), _) => status,
             // What the model itself refutes is the case's fault; with defects on, that is what shows them.
@@ -179,6 +188,38 @@ impl Explorer<'_> {
             _ if self.incomplete => Status::Incomplete,
             (_, status) => status,
         })
+    }
+
+    /// Holds what was replayed against a baseline, and writes one if that is wanted.
+    fn hold(
+        &self,
+        out: &mut String,
+        summaries: &[TargetSummary],
+        coverage: Coverage,
+    ) -> Result<Status, Failure> {
+        let replayed: Vec<RanTarget> = summaries.iter().map(|summary| self.replayed(summary)).collect();
+        let mut status = coverage.tell_groups(out, &replayed);
+        let names: Vec<&str> = summaries.iter().map(|summary| summary.target.as_str()).collect();
+        let scenarios = || self.replays.iter().map(|case| &case.scenario);
+        let can_run = |name: &TargetName| can_run_none(name, scenarios()).is_none();
+        status = status.max_with(coverage.tell_absent(out, &names, can_run));
+        if !interrupt::interrupted() {
+            let (text, written) = coverage.write_groups(&replayed)?;
+            out.push_str(&text);
+            status = status.max_with(written);
+        }
+        Ok(status)
+    }
+
+    /// What was replayed on a target.
+    fn replayed(&self, summary: &TargetSummary) -> RanTarget {
+        let is_there = summary.judged() > 0;
+        let names = self.replays.iter().map(|replay| replay.name.as_str());
+        RanTarget {
+            name: summary.target.clone(),
+            groups: groups(names.filter(|_| is_there), summary, !self.incomplete),
+            all: is_there && self.arguments.globs.is_empty() && !self.incomplete,
+        }
     }
 
     fn replay_on(&mut self, target: &Prepared, suite: &Suite) -> Result<TargetSummary, Failure> {
@@ -254,6 +295,40 @@ impl Explorer<'_> {
     }
 }
 
+/// The replays of each case, by their names, and what came of them. `complete` says that these are all ways to end.
+fn groups<'a>(
+    names: impl Iterator<Item = &'a str>,
+    summary: &TargetSummary,
+    complete: bool,
+) -> Vec<RanGroup> {
+    let mut groups: Vec<RanGroup> = Vec::new();
+    for name in names {
+        // A replay is called by its case, and how it ends behind that.
+        let case = name.split(' ').next().unwrap_or(name);
+        if groups.last().is_none_or(|group| group.name != case) {
+            groups.push(RanGroup {
+                name: case.to_owned(),
+                complete,
+                ..RanGroup::default()
+            });
+        }
+        let Some(group) = groups.last_mut() else { continue };
+        group.members += 1;
+        match summary.verdicts.get(name) {
+            Some(CaseVerdict {
+                unsupported: Some(lack),
+                ..
+            }) => group.unsupported.push(UnsupportedMember {
+                name: name.to_owned(),
+                reason: lack.to_string(),
+                pattern: None,
+            }),
+            verdict => group.complete &= verdict.is_some_and(CaseVerdict::is_about_the_target),
+        }
+    }
+    groups
+}
+
 /// The points that a case claims something about.
 fn points_of(case: &Case) -> &[PointClaim] {
     case.explore.as_ref().map_or(&[], |claim| &claim.points)
@@ -271,4 +346,48 @@ fn described(case: &Case, target: &str, verdict: Verdict<'_>) -> String {
     // Writing to a string does not fail.
     let _ = text::write(&mut out, &judgement);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Lack;
+
+    #[test]
+    fn the_replays_of_a_case_are_a_group() {
+        let names = [
+            "s3/a [0:x]",
+            "s3/a [to y, vcpu 1]",
+            "s3/b [0:x]",
+            "s3/c [0:x]",
+            "s3/c [0:z]",
+        ];
+        let mut summary = TargetSummary::default();
+        for (name, verdict) in [
+            (names[0], Verdict::Conforms),
+            (names[1], Verdict::Unsupported(Lack::suite("no APIC"))),
+            (names[2], Verdict::KnownDeviation(Vec::new())),
+            (names[3], Verdict::Broken("it hangs".to_owned())),
+        ] {
+            summary.count(name, &verdict);
+        }
+        let groups = groups(names.into_iter(), &summary, true);
+        let seen: Vec<(&str, usize, bool, usize)> = groups
+            .iter()
+            .map(|group| {
+                (
+                    group.name.as_str(),
+                    group.members,
+                    group.complete,
+                    group.unsupported.len(),
+                )
+            })
+            .collect();
+        // Of the last one a replay is broken, and another has no verdict.
+        assert_eq!(
+            seen,
+            [("s3/a", 2, true, 1), ("s3/b", 1, true, 0), ("s3/c", 2, false, 0)]
+        );
+        assert_eq!(groups[0].unsupported[0].name, "s3/a [to y, vcpu 1]");
+    }
 }

@@ -7,11 +7,12 @@ use spec_model::defect::DefectSet;
 use spec_model::profile::Profile;
 use spec_model::transcript::Stop;
 
+use crate::baseline::Command;
 use crate::batch::Family as _;
 use crate::batch::expected::{Expected, allowed};
 use crate::batch::tally::Tally;
 use crate::cli::args::{FamilyArguments, GatesArguments};
-use crate::cli::batch::{All, Plan, all_of, case_file, deviation_name};
+use crate::cli::batch::{All, Plan, Scope, all_of, case_file, deviation_name};
 use crate::cli::console::print;
 use crate::cli::exit::{Failure, Status};
 use crate::cli::suite::Suite;
@@ -40,8 +41,12 @@ pub(super) fn gates(arguments: &GatesArguments) -> Result<Status, Failure> {
     let plan = Gates {
         payload: &payload,
         rows,
+        scope: match arguments.groups.as_slice() {
+            [] => Scope::All,
+            _ => Scope::Groups,
+        },
     };
-    let all = All::new(&arguments.family, &payload, &suite.deviations);
+    let all = All::new(Command::Gates, &arguments.family, &payload, &suite.deviations)?;
     all.run(&plan, |all| model(all, &plan, arguments.family.profile))
 }
 
@@ -79,6 +84,7 @@ fn rows(groups: &[String]) -> Result<Vec<(usize, Row)>, Failure> {
 struct Gates<'a> {
     payload: &'a Payload,
     rows: Vec<(usize, Row)>,
+    scope: Scope,
 }
 
 impl Plan<Payload> for Gates<'_> {
@@ -88,6 +94,14 @@ impl Plan<Payload> for Gates<'_> {
 
     fn wanted(&self) -> usize {
         self.rows.len()
+    }
+
+    fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    fn has(&self, fits: &dyn Fn(&str) -> bool) -> bool {
+        self.rows.iter().any(|(_, row)| fits(&Payload::name(row)))
     }
 
     fn expected(

@@ -4,7 +4,8 @@
 ///
 /// `*` stands for any characters but `/`, `**` for any characters, `?` for one. A pattern
 /// that is the beginning of a name up to a `/` fits too: `smm` means `smm/**`.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+#[must_use]
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let pattern = pattern.trim_end_matches('/');
     let below = name
         .match_indices('/')

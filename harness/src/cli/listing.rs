@@ -16,7 +16,7 @@ use crate::target::{Backend, Identity};
 const WIDTH: usize = 21;
 
 pub(super) fn targets() -> Result<Status, Failure> {
-    let cache = Cache::open(None).map_err(Failure::incomplete)?;
+    let cache = Cache::open(None)?;
     cache.is_readable()?;
     let executable = own_executable().map_err(Failure::incomplete)?;
     let mut names = vec![TargetName::Model, TargetName::Kvm];

@@ -11,7 +11,7 @@ mod exit;
 mod explain;
 mod explore;
 mod gates;
-mod glob;
+pub(crate) mod glob;
 mod layout;
 mod listing;
 mod probe;

@@ -14,7 +14,7 @@ use crate::target::booted::Booted;
 use crate::target::probe::Probe;
 
 pub(super) fn probe(names: &[TargetName]) -> Result<Status, Failure> {
-    let cache = Cache::open(None).map_err(Failure::incomplete)?;
+    let cache = Cache::open(None)?;
     let executable = own_executable().map_err(Failure::incomplete)?;
     let mut names = names.to_vec();
     if names.is_empty() {

@@ -31,7 +31,7 @@ pub(super) fn provision(wanted: &[Bootable]) -> Result<Status, Failure> {
     if wanted.is_empty() {
         kernels.push(DEFAULT_KERNEL.parse().map_err(Failure::wrong)?);
     }
-    let cache = Cache::open(None).map_err(Failure::incomplete)?;
+    let cache = Cache::to_fill(None)?;
     // The steps take minutes on a slow line, so they are printed in a pipe too.
     let mut progress = |step: &str| drop(writeln!(std::io::stderr(), "{step}"));
     interrupt::catch();

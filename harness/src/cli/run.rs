@@ -1,5 +1,6 @@
 //! `conform run`.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Instant;
 
@@ -12,13 +13,14 @@ use spec_model::transcript::Transcript;
 use super::args::RunArguments;
 use super::console::Progress;
 use super::coverage::Coverage;
-use super::default_set::{DefaultSet, LeftOut};
+use super::default_set::{LeftOut, can_run_none};
 use super::exit::{Failure, Status};
 use super::report_file::ReportFile;
 use super::session::{Event, Events, Kind, Prepared, own_executable};
 use super::shuffle::shuffle;
 use super::suite::Suite;
 use super::target_name::TargetName;
+use crate::baseline::{Command, How};
 use crate::case::Case;
 use crate::interrupt;
 use crate::judge::case::{judge_own, judge_run, profile, view};
@@ -27,7 +29,7 @@ use crate::provision::{Cache, KernelName, provision, provision_xen};
 use crate::report::json::{TargetEntry, write_case, write_footer, write_header, write_identity};
 use crate::report::summary::{self, SummarizedLoss, TargetSummary};
 use crate::report::{Judgement, conclusion, text, trace as trace_report};
-use crate::target::{Identity, Mode, Ran, Run, RunOptions};
+use crate::target::{Identity, Mode, Ran, Run};
 
 /// What `--provision` fetches when no target is named.
 const DEFAULT_KERNEL: &str = "debian:6.12";
@@ -44,10 +46,16 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Status, Failure> {
     if let Some(seed) = arguments.shuffle {
         shuffle(&mut suite.cases, seed);
     }
-    let coverage = Coverage::new(arguments, &suite)?;
-    let cache = Cache::open(None).map_err(Failure::incomplete)?;
+    let how = How::with(Command::Run, arguments.options());
+    let coverage = Coverage::new(&arguments.coverage, how, !arguments.targets.is_empty())?;
+    coverage.check_globs(|fits| suite.cases.iter().any(|case| fits(&case.name)))?;
+    let cache = if arguments.provision {
+        Cache::to_fill(None)?
+    } else {
+        Cache::open(None)?
+    };
     interrupt::catch();
-    let Targets { targets, left_out } = targets(arguments, &suite, &cache)?;
+    let Targets { targets, left_out } = targets(arguments, &suite, &cache, &coverage)?;
     let mut runner = Runner {
         arguments,
         suite: &suite,
@@ -75,7 +83,12 @@ struct Targets {
 }
 
 /// The targets of this run, made ready.
-fn targets(arguments: &RunArguments, suite: &Suite, cache: &Cache) -> Result<Targets, Failure> {
+fn targets(
+    arguments: &RunArguments,
+    suite: &Suite,
+    cache: &Cache,
+    coverage: &Coverage,
+) -> Result<Targets, Failure> {
     let mut names = arguments.targets.clone();
     let mode = arguments.mode();
     if mode != Mode::Normal && names.contains(&TargetName::Model) {
@@ -95,7 +108,8 @@ fn targets(arguments: &RunArguments, suite: &Suite, cache: &Cache) -> Result<Tar
     }
     let mut left_out = Vec::new();
     if names.is_empty() {
-        let set = DefaultSet::of(cache)?.for_scenarios(suite.cases.iter().map(|case| &case.scenario));
+        let scenarios = suite.cases.iter().map(|case| &case.scenario);
+        let set = coverage.set(cache)?.for_scenarios(scenarios);
         names = set.targets;
         names.retain(|name| mode == Mode::Normal || *name != TargetName::Model);
         left_out = set.left_out;
@@ -200,12 +214,7 @@ impl Runner<'_> {
     ) -> Result<(), Failure> {
         let suite = self.suite;
         let scenarios: Vec<Scenario> = suite.cases.iter().map(|case| case.scenario.clone()).collect();
-        let options = RunOptions {
-            fresh_vm: self.arguments.fresh_vm,
-            mode: self.arguments.mode(),
-            observe: self.arguments.observe,
-            allow_host_risk: self.arguments.allow_host_risk,
-        };
+        let options = self.arguments.options();
         self.progress.show(&format!("{}: starting", summary.target));
         let events = target.start(scenarios, options);
         while let Some(event) = next(&events) {
@@ -347,8 +356,15 @@ impl Runner<'_> {
             out += &format!("{left_out}\n");
         }
         let _ = summary::write_details(&mut out, summaries);
-        let lost = self.coverage.tell(&mut out, summaries, self.arguments.mode());
-        let mut status = Status::of_run(summaries).max_with(lost);
+        let cases = &self.suite.cases;
+        let there: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        let there = self.arguments.globs.is_empty().then_some(&there);
+        let lost = self.coverage.tell(&mut out, summaries, there);
+        let ran: Vec<&str> = summaries.iter().map(|summary| summary.target.as_str()).collect();
+        let absent = self.coverage.tell_absent(&mut out, &ran, |name| {
+            can_run_none(name, cases.iter().map(|case| &case.scenario)).is_none()
+        });
+        let mut status = Status::of_run(summaries).max_with(lost).max_with(absent);
         if !self.judges_a_hypervisor(summaries) {
             status = status.max_with(Status::Incomplete);
         }
@@ -364,6 +380,12 @@ impl Runner<'_> {
             out += &format!("{problem}\n");
             status = status.max_with(Status::Incomplete);
         }
+        // A baseline of a run that was cut short would forget what it did not get to.
+        if !interrupt::interrupted() {
+            let (text, written) = self.coverage.write(self.suite, summaries)?;
+            out += &text;
+            status = status.max_with(written);
+        }
         let status = Status::of_signal().unwrap_or(status);
         out += match status {
             Status::Interrupted | Status::Terminated => {
@@ -373,11 +395,6 @@ impl Runner<'_> {
             _ => "",
         };
         self.progress.say(&out)?;
-        // A baseline of a run that was cut short would forget what it did not get to.
-        if !interrupt::interrupted() {
-            self.coverage
-                .write(self.suite, summaries, self.arguments.mode())?;
-        }
         Ok(status)
     }
 

@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, HashSet};
 use spec_model::defect::DefectSet;
 use spec_model::profile::Profile;
 
+use crate::baseline::{Command, UnsupportedMember};
+use crate::batch::Family as _;
 use crate::batch::tally::Tally;
 use crate::cli::args::SequencesArguments;
-use crate::cli::batch::{All, Plan, all_of, case_file, deviation_name};
+use crate::cli::batch::{All, Plan, Scope, all_of, case_file, deviation_name};
 use crate::cli::console::print;
 use crate::cli::exit::{Failure, Status};
 use crate::cli::suite::Suite;
 use crate::deviation::Deviation;
 use crate::interrupt;
 use crate::sequences::expected::{self, Expected};
-use crate::sequences::symbol::{Symbol, count, lengths, parse};
+use crate::sequences::symbol::{Symbol, count, lengths, of_length, parse};
 use crate::sequences::{LONGEST, Payload};
 use crate::sequences::{alone, report};
 use crate::target::Identity;
@@ -27,6 +29,8 @@ const PROBE: usize = 3;
 /// Why sequences with an SMI do not run on a target without SMM.
 const NO_SMM: &str =
     "KVM_CAP_X86_SMM is 0, and the sequence has an SMI; a KVM with CONFIG_KVM_SMM=y can run it";
+/// The names of all of them.
+const WITH_SMI: &str = "sequences/*smi*";
 
 pub(super) fn sequences(arguments: &SequencesArguments) -> Result<Status, Failure> {
     let payload = Payload::new().map_err(Failure::incomplete)?;
@@ -36,6 +40,7 @@ pub(super) fn sequences(arguments: &SequencesArguments) -> Result<Status, Failur
     }
     let symbols = symbols(arguments)?;
     check_length(arguments)?;
+    check_baseline(arguments)?;
     let mut suite = Suite::load_if_any(&[])?;
     if arguments.family.no_deviations {
         suite.deviations.clear();
@@ -45,7 +50,7 @@ pub(super) fn sequences(arguments: &SequencesArguments) -> Result<Status, Failur
         symbols: symbols.clone(),
         length: arguments.length.unwrap_or(LENGTH),
     };
-    let all = All::new(&arguments.family, &payload, &suite.deviations);
+    let all = All::new(Command::Sequences, &arguments.family, &payload, &suite.deviations)?;
     all.run(&plan, |all| model(all, arguments, &symbols))
 }
 
@@ -92,6 +97,17 @@ fn check_length(arguments: &SequencesArguments) -> Result<(), Failure> {
     }
 }
 
+/// A baseline has the numbers of all sequences of a length.
+fn check_baseline(arguments: &SequencesArguments) -> Result<(), Failure> {
+    let coverage = &arguments.family.coverage;
+    if arguments.symbols.is_some() && coverage.write_baseline.is_some() {
+        return Err(Failure::wrong(
+            "--write-baseline is about sequences of all events: leave --symbols out",
+        ));
+    }
+    Ok(())
+}
+
 /// Prints a sequence as a case file.
 fn print_case(payload: &Payload, text: &str, profile: &'static Profile) -> Result<Status, Failure> {
     let sequence = parse(text).map_err(Failure::wrong)?;
@@ -113,6 +129,20 @@ impl Plan<Payload> for Sequences<'_> {
         count(self.symbols.len(), self.length)
     }
 
+    /// There is always a length more.
+    fn scope(&self) -> Scope {
+        if self.symbols.len() == Symbol::ALL.len() {
+            Scope::Groups
+        } else {
+            Scope::Parts
+        }
+    }
+
+    fn has(&self, fits: &dyn Fn(&str) -> bool) -> bool {
+        (1..=self.length)
+            .any(|length| of_length(&self.symbols, length).any(|sequence| fits(&Payload::name(&sequence))))
+    }
+
     fn expected(
         &self,
         tally: &mut Tally<'_, Vec<Symbol>>,
@@ -122,9 +152,14 @@ impl Plan<Payload> for Sequences<'_> {
     ) -> Result<Vec<Expected>, Failure> {
         let symbols = self.possible(identity);
         for length in 1..=self.length {
-            let of = |symbols: usize| count(symbols, length) - count(symbols, length - 1);
-            for _ in of(symbols.len())..of(self.symbols.len()) {
-                tally.count_unsupported(length - 1, NO_SMM);
+            let all = of_length(&self.symbols, length);
+            for sequence in all.filter(|sequence| !sequence.iter().all(|symbol| symbols.contains(symbol))) {
+                let member = UnsupportedMember {
+                    name: Payload::name(&sequence),
+                    reason: NO_SMM.to_owned(),
+                    pattern: Some(WITH_SMI),
+                };
+                tally.count_unsupported(length - 1, member);
             }
         }
         expected::expected(self.payload, profile, base, deviations, &symbols, self.length)

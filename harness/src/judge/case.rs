@@ -240,8 +240,8 @@ fn judge_with_possible<'d>(
 
 /// Judges the model itself, with defects on or off, and gives the run that was judged.
 ///
-/// As an implementation for which nothing counts that is written by hand, the model without
-/// defects is compared with itself, which proves nothing: it never conforms then.
+/// Where nothing counts that is written by hand, the model without defects is compared with itself, which
+/// proves nothing: it never conforms then.
 #[must_use]
 pub fn judge_own(
     case: &Case,
@@ -249,19 +249,33 @@ pub fn judge_own(
     defects: DefectSet,
 ) -> (Verdict<'static>, Option<Transcript>) {
     let (mut verdict, transcript) = judge_own_uncited(case, profile, defects);
-    if !case.is_about(profile) {
-        verdict = match verdict {
-            Verdict::Conforms => Verdict::Unsupported(Lack::nature(nothing_counts(case, profile))),
-            // An image of RSM about which another vendor's manual says nothing, for instance.
-            Verdict::Broken(reason) => Verdict::Unsupported(Lack::nature(format!(
-                "{}; {reason}",
-                nothing_counts(case, profile)
-            ))),
-            other => other,
-        };
-    }
+    verdict = match verdict {
+        Verdict::Conforms if !case.is_about(profile) => {
+            Verdict::Unsupported(Lack::nature(nothing_counts(case, profile)))
+        }
+        // An image of RSM about which another vendor's manual says nothing, for instance.
+        Verdict::Broken(reason) if !case.is_about(profile) => Verdict::Unsupported(Lack::nature(format!(
+            "{}; {reason}",
+            nothing_counts(case, profile)
+        ))),
+        Verdict::Conforms if defects == DefectSet::NONE && case.expectations.is_empty() => {
+            Verdict::Unsupported(Lack::suite(nothing_of_one_run(case)))
+        }
+        other => other,
+    };
     cite(case, profile, DefectSet::NONE, &mut verdict);
     (verdict, transcript)
+}
+
+/// That a case says nothing by hand that a single run could show.
+fn nothing_of_one_run(case: &Case) -> &'static str {
+    match &case.explore {
+        Some(_) => {
+            "nothing is written by hand about a single run, and the model is not judged by itself; \
+             `conform explore` judges what is written about every schedule"
+        }
+        None => "nothing is written by hand, and the model is not judged by itself",
+    }
 }
 
 /// That nothing written by hand counts for an implementation.

@@ -104,6 +104,17 @@ pub enum ProvisionError {
         /// The last lines of its error output.
         stderr: String,
     },
+    /// The cache that the user named is not there.
+    #[error(
+        "CONFORM_CACHE names {folder}, which cannot be used as a cache: {source}; unset it, name the folder that \
+         was filled, or fill this one with `conform provision`"
+    )]
+    NoSuchCache {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The file system of the cache is full.
     #[error(
         "there is too little space for the cache in {folder}: {free} MiB are free, and at least {needed} \

@@ -36,6 +36,9 @@ pub use xen::{Bootable, Xen, provision_xen};
 /// Prefix of unfinished folders in the cache.
 const PART: &str = "part-";
 
+/// The environment variable that names the cache.
+const VARIABLE: &str = "CONFORM_CACHE";
+
 /// The folder in which QEMU and kernels are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
@@ -48,14 +51,31 @@ impl Cache {
     /// user's cache folder. Nothing is created yet.
     ///
     /// # Errors
-    /// If the current folder cannot be found out.
+    /// If the current folder cannot be found out, or if `$CONFORM_CACHE` names no folder: whoever
+    /// sets it means one that was filled.
     pub fn open(folder: Option<PathBuf>) -> Result<Self, ProvisionError> {
-        let variable = |name: &str| {
-            let value = std::env::var_os(name).filter(|value| !value.is_empty());
-            value.map(PathBuf::from)
-        };
-        let chosen = folder
-            .or_else(|| variable("CONFORM_CACHE"))
+        let named = folder.is_none() && variable(VARIABLE).is_some();
+        let cache = Self::to_fill(folder)?;
+        match fs::metadata(&cache.folder) {
+            Err(source) if named && source.kind() == io::ErrorKind::NotFound => {
+                Err(ProvisionError::NoSuchCache {
+                    folder: cache.folder,
+                    source,
+                })
+            }
+            // One that may not be read is told where it is looked into.
+            _ => Ok(cache),
+        }
+    }
+
+    /// The same for a command that fills it, and so creates it where it is not there.
+    ///
+    /// # Errors
+    /// If the current folder cannot be found out, or if something else is where the cache was named.
+    pub fn to_fill(folder: Option<PathBuf>) -> Result<Self, ProvisionError> {
+        let named = folder.or_else(|| variable(VARIABLE));
+        let is_named = named.is_some();
+        let chosen = named
             .or_else(|| workspace().map(|root| root.join(".cache/conform")))
             .or_else(|| variable("XDG_CACHE_HOME").map(|caches| caches.join("conform")))
             .or_else(|| variable("HOME").map(|home| home.join(".cache/conform")))
@@ -63,6 +83,14 @@ impl Cache {
         // Commands run in other folders, so the path must not depend on the current one.
         let folder =
             std::path::absolute(&chosen).map_err(|source| ProvisionError::io("find", &chosen, source))?;
+        let is_something_else = match fs::metadata(&folder) {
+            Ok(metadata) => !metadata.is_dir(),
+            Err(error) => error.kind() == io::ErrorKind::NotADirectory,
+        };
+        if is_named && is_something_else {
+            let source = io::ErrorKind::NotADirectory.into();
+            return Err(ProvisionError::NoSuchCache { folder, source });
+        }
         Ok(Self { folder })
     }
 
@@ -226,6 +254,12 @@ impl Cache {
         }
         Ok(file)
     }
+}
+
+/// An environment variable that says something.
+fn variable(name: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(name).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
 }
 
 /// Moves a finished folder to its place, over whatever is there.

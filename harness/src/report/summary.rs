@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::text;
 use crate::deviation::Deviation;
 use crate::judge::{Against, Verdict, VerdictKind};
-use crate::target::Identity;
 use crate::target::complaint::Complaint;
+use crate::target::{Identity, Lack};
 
 /// Name of the target that is no hypervisor.
 const MODEL: &str = "model";
@@ -59,7 +59,7 @@ pub struct CaseVerdict {
     /// The kind of verdict.
     pub kind: VerdictKind,
     /// Why it is unsupported, if it is.
-    pub unsupported: Option<String>,
+    pub unsupported: Option<Lack>,
 }
 
 impl CaseVerdict {
@@ -103,7 +103,7 @@ impl TargetSummary {
     pub fn count(&mut self, case: &str, verdict: &Verdict<'_>) {
         *self.counts.entry(verdict.kind()).or_insert(0) += 1;
         let unsupported = match verdict {
-            Verdict::Unsupported(lack) => Some(lack.to_string()),
+            Verdict::Unsupported(lack) => Some(lack.clone()),
             _ => None,
         };
         let kind = verdict.kind();

@@ -106,6 +106,20 @@ pub fn lengths(longest: usize) -> Vec<String> {
     (1..=longest).map(|length| length.to_string()).collect()
 }
 
+/// Every sequence of so many events out of `symbols`, in the order of those.
+pub fn of_length(symbols: &[Symbol], length: usize) -> impl Iterator<Item = Vec<Symbol>> {
+    let number = count(symbols.len(), length) - count(symbols.len(), length.saturating_sub(1));
+    (0..number).map(move |mut number| {
+        let mut sequence = Vec::with_capacity(length);
+        for _ in 0..length {
+            sequence.extend(symbols.get(number % symbols.len()));
+            number /= symbols.len();
+        }
+        sequence.reverse();
+        sequence
+    })
+}
+
 /// Number of sequences of 1 to `length` events out of `symbols`.
 #[must_use]
 pub fn count(symbols: usize, length: usize) -> usize {
@@ -132,5 +146,15 @@ mod tests {
     fn sequences_are_counted() {
         assert_eq!(count(8, 5), 37_448);
         assert_eq!(count(8, 7), 2_396_744);
+    }
+
+    #[test]
+    fn every_sequence_of_a_length_comes_once() {
+        for length in 1..=3 {
+            let all: Vec<Vec<Symbol>> = of_length(&Symbol::ALL, length).collect();
+            assert_eq!(all.len(), count(8, length) - count(8, length - 1));
+            assert!(all.iter().all(|sequence| sequence.len() == length));
+            assert!(all.is_sorted_by(|one, two| one < two), "{all:?}");
+        }
     }
 }

@@ -56,6 +56,13 @@ pub enum Lack {
         /// Why.
         text: String,
     },
+    /// What the host does at every point in this mode means nothing to the scenario, on whatever target of
+    /// this kind.
+    #[error("{text}")]
+    Mode {
+        /// Why.
+        text: String,
+    },
     /// This suite cannot do it there.
     #[error("{text}")]
     Suite {
@@ -75,6 +82,12 @@ impl Lack {
     #[must_use]
     pub fn emulator(text: impl Into<String>) -> Self {
         Self::Emulator { text: text.into() }
+    }
+
+    /// The mode means nothing to the scenario.
+    #[must_use]
+    pub fn mode(text: impl Into<String>) -> Self {
+        Self::Mode { text: text.into() }
     }
 
     /// This suite cannot do it there.
@@ -103,6 +116,7 @@ impl Lack {
             Self::HostRisk { .. } => "host-risk",
             Self::Host { .. } => "host",
             Self::Emulator { .. } => "emulator",
+            Self::Mode { .. } => "mode",
             Self::Suite { .. } => "suite",
         }
     }
@@ -119,6 +133,7 @@ impl Lack {
             | Self::HostRisk { text }
             | Self::Host { text }
             | Self::Emulator { text }
+            | Self::Mode { text }
             | Self::Suite { text } => format!("{kind}: {text}"),
         }
     }

@@ -20,15 +20,15 @@ pub fn rows() -> Vec<Row> {
         .collect()
 }
 
-/// A row about what `conform` finds on its host; `needs_kernel` if it boots one.
-fn row(
+/// A row about what is neither KVM nor the kernel; `needs_kernel` if it boots one.
+pub fn row(
     name: &str,
     needs_kernel: bool,
     expected: Expected,
     run: impl Fn() -> Finished + Send + Sync + 'static,
 ) -> Row {
     Row {
-        name: format!("host::{name}"),
+        name: name.to_owned(),
         wanted: expected.to_text(),
         run: Box::new(move || judge(expected, &run())),
         not_run: if needs_kernel { booted::no_kernel() } else { None },
@@ -57,12 +57,12 @@ const fn lost(says: &'static [&'static str]) -> Expected {
 }
 
 /// A copy of the cache with the kernel that is booted and nothing else; QEMU is linked.
-struct Copy {
+pub struct Copy {
     folder: tempfile::TempDir,
 }
 
 impl Copy {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let cache = Cache::open(None).expect("checked before");
         let kernel = kernel_folder();
@@ -76,12 +76,18 @@ impl Copy {
         Self { folder }
     }
 
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder of kernels in it.
+    pub fn kernels(&self) -> PathBuf {
+        self.folder().join("kernels")
+    }
+
     fn file(&self, name: &str) -> PathBuf {
-        self.folder
-            .path()
-            .join("kernels")
-            .join(kernel_folder())
-            .join(name)
+        self.kernels().join(kernel_folder()).join(name)
     }
 
     /// Changes what a file holds.
@@ -119,24 +125,34 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 /// Damage in the cache: it is found before anything is said of KVM.
 fn caches() -> Vec<Row> {
     let damaged = |name: &str, says: &'static [&'static str], damage: fn(&Copy)| {
-        row(name, true, expected(INCOMPLETE, says), move || {
-            let copy = Copy::new();
-            damage(&copy);
-            let mut conform = Conform::run(&["nmi/wakes-hlt", "--target", &target()]);
-            conform.env("CONFORM_CACHE", copy.folder.path());
-            conform.finish()
-        })
+        row(
+            &format!("host::{name}"),
+            true,
+            expected(INCOMPLETE, says),
+            move || {
+                let copy = Copy::new();
+                damage(&copy);
+                let mut conform = Conform::run(&["nmi/wakes-hlt", "--target", &target()]);
+                conform.env("CONFORM_CACHE", copy.folder.path());
+                conform.finish()
+            },
+        )
     };
     let by_default = |name: &str, says: &'static [&'static str], damage: fn(&Copy)| {
-        row(name, true, expected(INCOMPLETE, says), move || {
-            let copy = Copy::new();
-            damage(&copy);
-            let mut conform = Conform::run(&["nmi/wakes-hlt"]);
-            conform.env("CONFORM_CACHE", copy.folder.path());
-            // No emulator is installed, either.
-            conform.env("PATH", "/nonexistent");
-            conform.finish()
-        })
+        row(
+            &format!("host::{name}"),
+            true,
+            expected(INCOMPLETE, says),
+            move || {
+                let copy = Copy::new();
+                damage(&copy);
+                let mut conform = Conform::run(&["nmi/wakes-hlt"]);
+                conform.env("CONFORM_CACHE", copy.folder.path());
+                // No emulator is installed, either.
+                conform.env("PATH", "/nonexistent");
+                conform.finish()
+            },
+        )
     };
     vec![
         damaged("kernel-half", &["vmlinuz"], |copy| copy.change("vmlinuz", half)),
@@ -196,7 +212,7 @@ fn caches() -> Vec<Row> {
 
 /// Three cases in a booted kernel, with something wrong with the emulator.
 fn emulated(name: &str, expected: Expected, change: impl Fn(&mut Plan) + Send + Sync + 'static) -> Row {
-    row(name, true, expected, move || {
+    row(&format!("host::{name}"), true, expected, move || {
         let mut conform = Conform::run(&THREE);
         // `vm=N` counts virtual machines.
         conform.command.args(["--fresh-vm", "--target", &target()]);
@@ -237,7 +253,7 @@ fn emulators() -> Vec<Row> {
         frame("result-lost", Damage::Lost, 3, &[]),
         frame("result-twice", Damage::Doubled, 3, &[]),
         row(
-            "nested-paging-not-off",
+            "host::nested-paging-not-off",
             true,
             expected(INCOMPLETE, &["nested paging"]),
             || {
@@ -305,7 +321,7 @@ fn surroundings() -> Vec<Row> {
     let empty = || tempfile::tempdir().expect("a temporary folder");
     vec![
         row(
-            "no-kvm-at-all",
+            "host::no-kvm-at-all",
             false,
             expected(INCOMPLETE, &["kvm", "/dev/kvm may not be opened"]),
             move || {
@@ -319,7 +335,7 @@ fn surroundings() -> Vec<Row> {
             },
         ),
         row(
-            "no-kvm-beside-the-model",
+            "host::no-kvm-beside-the-model",
             false,
             expected(INCOMPLETE, &["there is no /dev/kvm"]),
             || {
@@ -329,7 +345,7 @@ fn surroundings() -> Vec<Row> {
             },
         ),
         row(
-            "every-case-refused-beside-the-model",
+            "host::every-case-refused-beside-the-model",
             false,
             expected(NOT_GREEN, &["KVM_SET_SREGS"]),
             || {
@@ -339,7 +355,7 @@ fn surroundings() -> Vec<Row> {
             },
         ),
         row(
-            "report-on-a-full-disk",
+            "host::report-on-a-full-disk",
             false,
             expected(INCOMPLETE, &["target", "model"]),
             || {
@@ -350,7 +366,7 @@ fn surroundings() -> Vec<Row> {
                 conform.finish()
             },
         ),
-        row("no-network", false, expected(INCOMPLETE, &[]), move || {
+        row("host::no-network", false, expected(INCOMPLETE, &[]), move || {
             let cache = empty();
             let mut conform = Conform::run(&["nmi", "--provision"]);
             conform.env("CONFORM_CACHE", cache.path());
@@ -366,7 +382,7 @@ fn surroundings() -> Vec<Row> {
 /// The README's first command, without `--provision`, by a user who may not open the device.
 fn ordinary_user() -> Row {
     let mut row = row(
-        "ordinary-user",
+        "host::ordinary-user",
         false,
         expected(INCOMPLETE, &["/dev/kvm may not be opened"]),
         || {

@@ -20,6 +20,7 @@ mod control;
 mod emulator;
 mod host;
 mod local;
+mod lost;
 mod outcome;
 mod print;
 mod table;
@@ -39,10 +40,16 @@ fn main() -> ExitCode {
         arguments.remove(place);
     }
     let arguments = Arguments::from_iter(arguments);
-    let rows: Vec<Row> = [control::rows(), local::rows(), booted::rows(), host::rows()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let rows: Vec<Row> = [
+        control::rows(),
+        local::rows(),
+        booted::rows(),
+        host::rows(),
+        lost::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if table.is_some() {
         return print::table(rows, arguments.filter.as_deref().unwrap_or_default());
     }

@@ -13,13 +13,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use harness::baseline::{Baseline, Command, How};
 use harness::case::Case;
 use harness::cli::suite::Suite;
-use harness::judge::VerdictKind;
 use harness::judge::case::judge_run;
+use harness::judge::{Verdict, VerdictKind};
 use harness::report::{Judgement, text};
 use harness::target::kvm::Kvm;
-use harness::target::{Event, Identity, Mode, Run, RunOptions, Target};
+use harness::target::{Event, Identity, Lack, Mode, Run, RunOptions, Target};
 use libtest_mimic::{Arguments, Failed, Trial};
 use spec_model::defect::DefectSet;
 use spec_model::scenario::{Observe, Scenario};
@@ -74,9 +75,9 @@ fn ignored(name: &str, reason: &str) -> Trial {
 }
 
 /// How a run is made: what the host does with the state at every point, and what it looks at.
-type How = (Mode, Observe);
+type Saving = (Mode, Observe);
 
-fn options((mode, observe): How) -> RunOptions {
+fn options((mode, observe): Saving) -> RunOptions {
     RunOptions {
         allow_host_risk: false,
         fresh_vm: false,
@@ -118,7 +119,7 @@ fn check(
     target: &Identity,
     suite: &Suite,
     generated: &[Scenario],
-    mut run: impl FnMut(&[Scenario], How) -> Result<Vec<Run>, Failed>,
+    mut run: impl FnMut(&[Scenario], Saving) -> Result<Vec<Run>, Failed>,
 ) -> Result<(), Failed> {
     let beyond = scenarios::beyond_the_model();
     let compared: Vec<Scenario> = beyond.iter().chain(generated).cloned().collect();
@@ -147,6 +148,8 @@ fn check(
 
 /// Every case conforms or shows a known deviation.
 fn judge(target: &Identity, mode: Mode, suite: &Suite, cases: &[&Case], runs: &[Run]) -> Result<(), Failed> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/baseline.yaml");
+    let baseline = &Baseline::load(&golden)?;
     let (mut judged, mut failures) = (0, String::new());
     for (case, run) in cases.iter().zip(runs) {
         let verdict = judge_run(
@@ -159,7 +162,11 @@ fn judge(target: &Identity, mode: Mode, suite: &Suite, cases: &[&Case], runs: &[
         );
         match verdict.kind() {
             VerdictKind::Conforms | VerdictKind::KnownDeviation => judged += 1,
-            VerdictKind::Unsupported => {}
+            VerdictKind::Unsupported => {
+                if let Some(lost) = lost(target, mode, case, &verdict, baseline) {
+                    failures += &lost;
+                }
+            }
             VerdictKind::Deviates | VerdictKind::UnexpectedlyConforms | VerdictKind::Broken => {
                 let judgement = Judgement {
                     case: &case.name,
@@ -185,6 +192,27 @@ fn judge(target: &Identity, mode: Mode, suite: &Suite, cases: &[&Case], runs: &[
     } else {
         Err(failures.into())
     }
+}
+
+/// That a case is unsupported which ran by the baseline, unless its mode means nothing to it.
+fn lost(
+    target: &Identity,
+    mode: Mode,
+    case: &Case,
+    verdict: &Verdict<'_>,
+    baseline: &Baseline,
+) -> Option<String> {
+    let Verdict::Unsupported(lack) = verdict else {
+        return None;
+    };
+    let how = How::with(Command::Run, options((mode, Observe::Points)));
+    let ran = !matches!(lack, Lack::Mode { .. }) && baseline.ran(&how, &target.name, &case.name);
+    ran.then(|| {
+        format!(
+            "{} ran by golden/baseline.yaml, and is unsupported now: {lack}\n",
+            case.name
+        )
+    })
 }
 
 /// What the run would have shown with nobody looking at the state before its end.

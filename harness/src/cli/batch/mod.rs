@@ -14,13 +14,14 @@ use spec_model::profile::Profile;
 use spec_model::run::outcomes;
 use spec_model::scenario::Observe;
 
+use crate::baseline::{Command, How, RanGroup};
 use crate::batch::expected::Expected;
 use crate::batch::item::Item;
 use crate::batch::tally::{Judge, Tally};
 use crate::batch::{Family, processor_time, report};
 use crate::cli::args::FamilyArguments;
 use crate::cli::console::Progress;
-use crate::cli::default_set::DefaultSet;
+use crate::cli::coverage::{Coverage, RanTarget};
 use crate::cli::exit::{Failure, Status};
 use crate::cli::report_file::ReportFile;
 use crate::cli::session::{Kind, Prepared, own_executable};
@@ -33,7 +34,7 @@ use crate::judge::stop;
 use crate::provision::Cache;
 use crate::report::summary::SummarizedLoss;
 use crate::target::booted::Report;
-use crate::target::{Identity, Mode};
+use crate::target::{Identity, Mode, RunOptions};
 
 /// Deviating scenarios that are printed as case files.
 const PRINTED: usize = 3;
@@ -51,18 +52,20 @@ pub(super) struct Wanted<'a> {
     pub(super) defects: DefectSet,
 }
 
+/// Whether a target can have the events of whole x86 machines, of which the families are.
+const fn is_whole_machine(name: &TargetName) -> bool {
+    !matches!(
+        name,
+        TargetName::XenPv | TargetName::Arm64(_) | TargetName::Arm64Vhe(_)
+    )
+}
+
 /// The targets of the user, or all there are.
-pub(super) fn prepared(names: &[TargetName]) -> Result<Vec<Prepared>, Failure> {
-    let cache = Cache::open(None).map_err(Failure::incomplete)?;
+fn prepared(names: &[TargetName], coverage: &Coverage) -> Result<Vec<Prepared>, Failure> {
+    let cache = Cache::open(None)?;
     let names = if names.is_empty() {
-        // The families are of events of whole x86 machines.
-        let mut names = DefaultSet::of(&cache)?.targets;
-        names.retain(|name| {
-            !matches!(
-                name,
-                TargetName::XenPv | TargetName::Arm64(_) | TargetName::Arm64Vhe(_)
-            )
-        });
+        let mut names = coverage.set(&cache)?.targets;
+        names.retain(is_whole_machine);
         names
     } else {
         names.to_vec()
@@ -79,6 +82,12 @@ pub(super) trait Plan<F: Family> {
 
     /// Scenarios that were asked for, on a KVM.
     fn wanted(&self) -> usize;
+
+    /// How much of the family was asked for.
+    fn scope(&self) -> Scope;
+
+    /// Whether one of those that were asked for has a name that fits.
+    fn has(&self, fits: &dyn Fn(&str) -> bool) -> bool;
 
     /// What is allowed on a target with these deviations. What it cannot run is counted.
     fn expected(
@@ -99,19 +108,45 @@ pub(super) trait Plan<F: Family> {
     ) -> Result<BTreeMap<String, usize>, Failure>;
 }
 
+/// How much of a family is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Every group that there is.
+    All,
+    /// Some groups, each of them whole.
+    Groups,
+    /// Parts of groups.
+    Parts,
+}
+
 /// Runs a family on one target after the other.
 pub(super) struct All<'a, F: Family> {
     pub(super) wanted: Wanted<'a>,
     pub(super) payload: &'a F,
     pub(super) deviations: &'a [Deviation],
+    coverage: Coverage,
     pub(super) progress: Progress,
     pub(super) tallies: Vec<Tally<'a, F::Row>>,
 }
 
 impl<'a, F: Family> All<'a, F> {
     /// Nothing has been run yet.
-    pub(super) fn new(arguments: &'a FamilyArguments, payload: &'a F, deviations: &'a [Deviation]) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// If a baseline cannot be read.
+    pub(super) fn new(
+        command: Command,
+        arguments: &'a FamilyArguments,
+        payload: &'a F,
+        deviations: &'a [Deviation],
+    ) -> Result<Self, Failure> {
+        let options = RunOptions {
+            observe: arguments.observe,
+            ..RunOptions::default()
+        };
+        let named = !arguments.targets.is_empty();
+        Ok(Self {
+            coverage: Coverage::new(&arguments.coverage, How::with(command, options), named)?,
             wanted: Wanted {
                 targets: &arguments.targets,
                 json: arguments.json.as_ref(),
@@ -124,7 +159,7 @@ impl<'a, F: Family> All<'a, F> {
             deviations,
             progress: Progress::new(),
             tallies: Vec::new(),
-        }
+        })
     }
 
     /// On the targets that are wanted; `model` does what the target `model` does.
@@ -133,8 +168,9 @@ impl<'a, F: Family> All<'a, F> {
         plan: &impl Plan<F>,
         mut model: impl FnMut(&mut Self) -> Result<(), Failure>,
     ) -> Result<Status, Failure> {
+        self.coverage.check_globs(|fits| plan.has(fits))?;
         interrupt::catch();
-        for target in &prepared(self.wanted.targets)? {
+        for target in &prepared(self.wanted.targets, &self.coverage)? {
             if interrupt::interrupted() {
                 break;
             }
@@ -145,7 +181,7 @@ impl<'a, F: Family> All<'a, F> {
                 Kind::Kvm(identity) | Kind::Booted { identity, .. } => self.target(plan, target, identity)?,
             }
         }
-        self.finish()
+        self.finish(plan.scope())
     }
 
     fn unusable(&mut self, plan: &impl Plan<F>, target: &Prepared, reason: &str) {
@@ -303,12 +339,24 @@ impl<'a, F: Family> All<'a, F> {
         Ok(self.progress.say(&out)?)
     }
 
-    fn finish(mut self) -> Result<Status, Failure> {
+    fn finish(mut self, scope: Scope) -> Result<Status, Failure> {
         let mut out = String::new();
         // Writing to a string does not fail.
         let _ = report::table::<F>(&mut out, &self.tallies);
+        let ran: Vec<RanTarget> = self
+            .tallies
+            .iter()
+            .filter_map(|tally| ran(tally, scope))
+            .collect();
+        let mut status = status(&self.tallies).max_with(self.coverage.tell_groups(&mut out, &ran));
+        let names: Vec<&str> = self.tallies.iter().map(|tally| tally.target.as_str()).collect();
+        status = status.max_with(self.coverage.tell_absent(&mut out, &names, is_whole_machine));
+        if !interrupt::interrupted() {
+            let (text, written) = self.coverage.write_groups(&ran)?;
+            out += &text;
+            status = status.max_with(written);
+        }
         self.progress.say(&out)?;
-        let mut status = status(&self.tallies);
         let judged = |tally: &Tally<'_, F::Row>| tally.target != "model" && tally.judged() > 0;
         if self.wanted.targets.is_empty() && !self.tallies.iter().any(judged) {
             self.progress.say("no hypervisor was judged\n")?;
@@ -353,6 +401,27 @@ pub(super) fn case_file<F: Family>(
         text += &format!("observe: {}\n", case.scenario.observe.name());
     }
     Ok(text)
+}
+
+/// What ran on a hypervisor; none for the model.
+fn ran<R: Clone>(tally: &Tally<'_, R>, scope: Scope) -> Option<RanTarget> {
+    if tally.target == "model" {
+        return None;
+    }
+    let is_whole = scope != Scope::Parts && tally.judged() == tally.wanted;
+    let asked_for = tally.groups.iter().enumerate();
+    let asked_for = asked_for.filter(|(_, group)| group.judged() > 0);
+    let groups = asked_for.map(|(index, group)| RanGroup {
+        name: group.name.clone(),
+        members: group.judged(),
+        complete: is_whole && group.of(VerdictKind::Broken) == 0,
+        unsupported: tally.unsupported_members(index).cloned().collect(),
+    });
+    Some(RanTarget {
+        name: tally.target.clone(),
+        groups: groups.collect(),
+        all: scope == Scope::All && is_whole,
+    })
 }
 
 /// As for `conform run`.

@@ -186,7 +186,8 @@ impl From<Failure> for Run {
             Failure::CodeOnlySmram => Lack::Nature { text },
             Failure::HostRisk | Failure::HostSetting => Lack::HostRisk { text },
             Failure::NoMerging | Failure::PageSize(_) | Failure::NoHugePages => Lack::Host { text },
-            Failure::NoSavedStage2 | Failure::NoGuestCode(_) => Lack::Suite { text },
+            Failure::NoSavedStage2 => Lack::Mode { text },
+            Failure::NoGuestCode(_) => Lack::Suite { text },
             Failure::State(faults) => return Self::Done(Transcript::of_state_faults(faults)),
             Failure::Backing { .. }
             | Failure::BadScenario(_)

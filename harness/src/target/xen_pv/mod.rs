@@ -77,7 +77,7 @@ impl XenPvTarget {
         }
         if options.mode != Mode::Normal {
             let reason = "the state of a guest of Xen cannot be read and put back through the KVM API";
-            return Some(Run::Unsupported(Lack::nature(reason)));
+            return Some(Run::Unsupported(Lack::mode(reason)));
         }
         if let Some(reason) = scenario::unsupported(scenario) {
             return Some(Run::Unsupported(Lack::suite(reason)));
