@@ -35,6 +35,7 @@ fn the_repository_has_what_readme_says() {
         "sequences svm@debian:6.12",
         "sequences svm@debian:7.2",
         "gates svm@debian:5.10",
+        "gates svm@debian:6.12",
     ] {
         assert!(golden.contains(&format!("\n\"{entry}\":\n")), "{entry}");
     }

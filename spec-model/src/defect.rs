@@ -803,6 +803,8 @@ defects! {
         "A walk that writes a page table does not mark it in the dirty log.";
     AnyProcessRuns "any-process-runs" S2_HOST_010
         "A child process can run the virtual machine of its parent.";
+    TableFrameIgnored "table-frame-ignored" S2_WALK_001
+        "A page-table entry leads to its own address, whatever its frame.";
     FirstReadMarksDirty "first-read-marks-dirty" S2_DIRTY_001
         "A read through which a page is mapped that the host's process can write marks it in the dirty log.";
     UnreachableMemoryIsMmio "unreachable-memory-is-mmio" S2_HOST_005

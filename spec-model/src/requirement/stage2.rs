@@ -99,7 +99,7 @@ super::requirements! {
         "In a virtual machine with a dirty ring and without its bitmap KVM_GET_DIRTY_LOG fails with ENXIO."
         "KVM API, KVM_CAP_DIRTY_LOG_RING and KVM_CAP_DIRTY_LOG_RING_WITH_BITMAP";
     S2_WALK_001 "S2-WALK-001" Architectural
-        "A walk of page tables sets the accessed bit of an entry, and one for a write its dirty bit, and marks the table's page in the dirty log if it changes it."
+        "A walk of page tables leads where the entries say, sets the accessed bit of an entry, and one for a write its dirty bit, and marks the table's page in the dirty log if it changes it."
         "Intel SDM vol. 3A, \"Accessed and Dirty Flags\"; AMD APM vol. 2, 5.4.2; KVM API, KVM_GET_DIRTY_LOG";
     S2_WALK_002 "S2-WALK-002" KvmPolicy
         "A page table in a read-only slot can be used, and a walk that should change it leaves it as it is."

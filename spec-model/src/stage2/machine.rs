@@ -53,7 +53,7 @@ pub(crate) fn run(
         pending: None,
         seen: StepSeen::default(),
         step: None,
-        at_exit_failed: None,
+        error: None,
         history: History::default(),
         defects,
         choices,
@@ -129,8 +129,8 @@ struct Machine<'a> {
     seen: StepSeen,
     /// The current step, if it is the guest's.
     step: Option<GuestStep>,
-    /// The scenario is wrong in what the host does at an access.
-    at_exit_failed: Option<ModelError>,
+    /// The scenario is wrong in what the host does at an access, or the model does not know what comes of it.
+    error: Option<ModelError>,
     history: History,
     defects: DefectSet,
     choices: &'a mut Choices,
@@ -204,7 +204,7 @@ impl Machine<'_> {
             }
             Operation::Retry | Operation::Arm64(_) => Ok(()),
         };
-        match self.at_exit_failed.take() {
+        match self.error.take() {
             Some(error) => Err(error),
             None => Ok(ended),
         }

@@ -68,7 +68,7 @@ impl Machine<'_> {
     }
 
     pub(super) fn read_piece(&mut self, at: GuestAddress, length: u8) -> Result<u64, Stop> {
-        self.walk(at, false)?;
+        let at = self.walk(at, false)?;
         let There::Memory {
             backing,
             page,
@@ -171,7 +171,7 @@ impl Machine<'_> {
     /// does not depend on what was accessed before. S2-DIRTY-001: a write marks its page in the log
     /// of the slot, S2-DIRTY-006: if it was made.
     pub(super) fn write_piece(&mut self, at: GuestAddress, length: u8, value: u64) -> Result<(), Stop> {
-        self.walk(at, true)?;
+        let at = self.walk(at, true)?;
         let exit = MemoryExit {
             write: true,
             at,
@@ -305,10 +305,10 @@ impl Machine<'_> {
         let mut bytes = [0; code::LONGEST];
         let length = code::length(Architecture::X86);
         for (byte, index) in bytes.iter_mut().zip(0..).take(length) {
-            let at = at.plus(index);
-            if let Err(end) = self.walk(at, false) {
-                return Ok(Err(end));
-            }
+            let at = match self.walk(at.plus(index), false) {
+                Ok(at) => at,
+                Err(end) => return self.error.take().map_or(Ok(Err(end)), Err),
+            };
             let There::Memory {
                 backing,
                 page,
@@ -393,10 +393,10 @@ impl Machine<'_> {
         let so_far = std::mem::take(&mut self.seen);
         for host in &step.at_exit {
             if let Err(error) = self.host_step(host) {
-                self.at_exit_failed = Some(error);
+                self.error = Some(error);
             } else if self.seen != StepSeen::default() {
                 let what = "what the host does at an access must succeed and read nothing";
-                self.at_exit_failed = Some(ModelError::BadScenario(what.to_owned()));
+                self.error = Some(ModelError::BadScenario(what.to_owned()));
             }
         }
         self.seen = so_far;

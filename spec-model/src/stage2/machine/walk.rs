@@ -2,20 +2,22 @@
 
 use super::super::host::Owner;
 use super::super::scenario::{GuestAddress, HostAddress};
-use super::super::tables::{ACCESSED, DIRTY, entry_offset};
+use super::super::tables::{ACCESSED, DIRTY, Leads, entry_offset, leads_to};
 use super::super::transcript::End;
 use super::{EMULATION, Machine, Stop, There};
 use crate::defect::Defect;
+use crate::error::ModelError;
 use crate::stage2::errno::EFAULT;
 
 impl Machine<'_> {
-    /// Walks the tables for an access, if the guest uses any.
+    /// Walks the tables for an access, if the guest uses any, and gives the guest-physical address that they lead to.
+    /// The guest has no handlers: a page fault shuts it down.
     ///
     /// S2-WALK-001: the walk sets the accessed bit of the entry, and for a write its dirty bit. S2-WALK-002: a
     /// table in a read-only slot is used as it is and stays so.
-    pub(super) fn walk(&mut self, at: GuestAddress, write: bool) -> Result<(), Stop> {
+    pub(super) fn walk(&mut self, at: GuestAddress, write: bool) -> Result<GuestAddress, Stop> {
         let Some(tables) = self.tables else {
-            return Ok(());
+            return Ok(at);
         };
         let There::Memory {
             slot,
@@ -42,10 +44,20 @@ impl Machine<'_> {
         }
         let bits = if write { ACCESSED | DIRTY } else { ACCESSED };
         let old = u32::from_le_bytes(old);
+        let to = match leads_to(old, at) {
+            _ if self.defects.has(Defect::TableFrameIgnored) => at,
+            Leads::To(to) => to,
+            Leads::Nowhere => return Err(End::Shutdown),
+            Leads::Further => {
+                let what = format!("the entry {old:#x} of a page directory, which names a page table");
+                self.error = Some(ModelError::NotModelled(what));
+                return Err(End::Shutdown);
+            }
+        };
         let new = old | bits;
         let untouchable = read_only && !self.defects.has(Defect::WalkWritesReadOnlyTable);
         if new == old || untouchable || self.defects.has(Defect::WalkSetsNothing) {
-            return Ok(());
+            return Ok(to);
         }
         for (byte, offset) in new.to_le_bytes().into_iter().zip(first..) {
             let place = HostAddress {
@@ -59,6 +71,6 @@ impl Machine<'_> {
         if !read_only && !self.defects.has(Defect::WalkNotLogged) {
             self.mark_dirty_in(slot, tables.page);
         }
-        Ok(())
+        Ok(to)
     }
 }

@@ -111,7 +111,7 @@ impl Machine<'_> {
         if let Some(what) = guest.unknown {
             return Err(ModelError::BadScenario(what));
         }
-        match self.at_exit_failed.take() {
+        match self.error.take() {
             Some(error) => Err(error),
             None => Ok(ended),
         }
