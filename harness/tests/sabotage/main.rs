@@ -17,6 +17,8 @@ mod provisioned;
 mod booted;
 mod conform;
 mod control;
+mod copies;
+mod drawn;
 mod emulator;
 mod host;
 mod local;
@@ -39,10 +41,16 @@ fn main() -> ExitCode {
         arguments.remove(place);
     }
     let arguments = Arguments::from_iter(arguments);
-    let rows: Vec<Row> = [control::rows(), local::rows(), booted::rows(), host::rows()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let rows: Vec<Row> = [
+        control::rows(),
+        local::rows(),
+        drawn::rows(),
+        booted::rows(),
+        host::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if table.is_some() {
         return print::table(rows, arguments.filter.as_deref().unwrap_or_default());
     }
