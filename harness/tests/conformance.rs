@@ -188,6 +188,17 @@ fn kvm(suite: &Arc<Suite>, identity: &Identity, results: &Results, baseline: &Ar
                 not_about(case, identity).map(|lack| lack.to_string())
             }
             Run::Unsupported(lack) => Some(lack.to_string()),
+            Run::GaveUp(..) => match judge_run(
+                case,
+                identity,
+                Mode::Normal,
+                &suite.deviations,
+                DefectSet::NONE,
+                &ran,
+            ) {
+                Verdict::Unsupported(lack) => Some(lack.to_string()),
+                _ => None,
+            },
             Run::Done(_) | Run::Died(_) | Run::Broken(_) => None,
         };
         if let Some(reason) = &ignored

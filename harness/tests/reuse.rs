@@ -215,6 +215,7 @@ fn agree(
             (Run::Done(_), Run::Done(_)) if is_stuck(fresh) && is_stuck(reused) => stuck += 1,
             (Run::Done(one), Run::Done(two)) if one == two => identical += 1,
             (Run::Unsupported(one), Run::Unsupported(two)) if one == two => unsupported += 1,
+            (Run::GaveUp(..), Run::GaveUp(..)) if fresh == reused => unsupported += 1,
             (Run::Broken(_), Run::Broken(_)) => broken += 1,
             _ => {
                 let difference = describe(fresh, reused);
@@ -302,6 +303,7 @@ fn kind(run: &Run) -> String {
     match run {
         Run::Done(_) => "ran".to_owned(),
         Run::Unsupported(reason) => format!("is unsupported ({reason})"),
+        Run::GaveUp(reason, _) => format!("gave up ({reason})"),
         Run::Died(death) => format!("ended the kernel ({})", death.console),
         Run::Broken(reason) => format!("is broken ({reason})"),
     }

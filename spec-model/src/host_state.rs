@@ -1,5 +1,5 @@
 //! What the host makes of a processor's state: the calls of the KVM API that set it and read it, and
-//! how they can go wrong.
+//! how they can go wrong; beside them those that make memory slots and complete an instruction.
 //!
 //! A hypervisor keeps what it is given, and refuses what no processor can be in. Both are rules
 //! (STATE-009 to STATE-018), so that a target which breaks one differs like any other.
@@ -19,7 +19,7 @@ pub const EINVAL: i32 = 22;
 
 macro_rules! host_calls {
     ($($variant:ident $name:literal;)*) => {
-        /// A call of the KVM API for one processor.
+        /// A call of the KVM API for one processor, or for the memory of all.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum HostCall {
             $(#[doc = $name] $variant,)*
@@ -69,6 +69,7 @@ host_calls! {
     SetMce "KVM_X86_SET_MCE";
     GetOneReg "KVM_GET_ONE_REG";
     SetOneReg "KVM_SET_ONE_REG";
+    SetUserMemoryRegion "KVM_SET_USER_MEMORY_REGION";
 }
 
 /// State that was not taken, or does not read back as it was set.
@@ -110,6 +111,23 @@ pub enum Fault {
         /// What was read.
         read: u64,
     },
+    /// KVM_RUN that was to complete an OUT and let nothing else run (`immediate_exit`) did something else
+    /// than that and EINTR.
+    NotCompleted {
+        /// What it came to.
+        exit: String,
+    },
+    /// A memory slot that KVM has made, as it says, is not there, or one that it has deleted is.
+    Slot {
+        /// The address space.
+        space: u32,
+        /// Guest-physical address of its first byte.
+        address: u64,
+        /// Its size in bytes.
+        size: u64,
+        /// Whether it was made, and not deleted.
+        made: bool,
+    },
 }
 
 impl StateFault {
@@ -123,12 +141,20 @@ impl StateFault {
         }
     }
 
-    /// The rule that is broken if this should not have happened (STATE-009 to STATE-015).
+    /// The rule that is broken if this should not have happened (of a processor's state STATE-009 to
+    /// STATE-015).
     #[must_use]
     pub fn requirement(&self) -> &'static Requirement {
         match &self.what {
+            Fault::Refused {
+                call: HostCall::SetUserMemoryRegion,
+                ..
+            } => &requirement::S2_SLOT_007,
             Fault::Refused { .. } | Fault::MsrRefused { .. } => &requirement::STATE_015,
             Fault::NotKept { field, .. } => round_trip(field),
+            Fault::NotCompleted { .. } => &requirement::S2_MMIO_002,
+            Fault::Slot { made: true, .. } => &requirement::S2_SLOT_007,
+            Fault::Slot { made: false, .. } => &requirement::S2_SLOT_004,
         }
     }
 }

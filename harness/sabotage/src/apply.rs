@@ -40,7 +40,8 @@ fn chosen(fd: c_int, request: u32, argument: u64) -> Option<(String, Effect)> {
         if sabotage.request != request || sabotage.vm.is_some_and(|vm| number != Some(vm)) {
             continue;
         }
-        if matches!(sabotage.effect, Effect::Hide(capability) if capability != argument) {
+        if matches!(sabotage.effect, Effect::Hide(capability) | Effect::Claim(capability) if capability != argument)
+        {
             continue;
         }
         sabotage.calls += 1;
@@ -75,7 +76,7 @@ pub(crate) unsafe fn call(fd: c_int, request: u32, argument: *mut c_void) -> c_i
     };
     let of_any_call = matches!(
         effect,
-        Effect::Fail(_) | Effect::Lie | Effect::Warn | Effect::Panic | Effect::Exit
+        Effect::Fail(_) | Effect::Lie | Effect::Count | Effect::Warn | Effect::Panic | Effect::Exit
     );
     if request == abi::KVM_RUN && !of_any_call {
         return run_broken(fd, &text, &effect);
@@ -134,6 +135,14 @@ pub(crate) unsafe fn call(fd: c_int, request: u32, argument: *mut c_void) -> c_i
         Effect::Hide(_) => {
             applied(&text);
             0
+        }
+        Effect::Claim(_) => {
+            applied(&text);
+            1
+        }
+        Effect::Count => {
+            applied(&text);
+            through(fd)
         }
         Effect::Flip(place, bit) if abi::is_getter(request) || request == abi::KVM_GET_MSRS => {
             let result = through(fd);

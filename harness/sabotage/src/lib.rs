@@ -20,7 +20,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use machines::Machines;
 use spec::Sabotage;
 
-/// Says what to break.
+/// Says what to break; `@FILE` if that is written in a file.
 pub const SABOTAGE: &str = "CONFORM_SABOTAGE";
 /// Names the file that gets a line for each time that something was broken.
 pub const LOG: &str = "CONFORM_SABOTAGE_LOG";
@@ -32,7 +32,13 @@ struct Library {
 }
 
 static LIBRARY: LazyLock<Mutex<Library>> = LazyLock::new(|| {
-    let text = std::env::var(SABOTAGE).unwrap_or_default();
+    let mut text = std::env::var(SABOTAGE).unwrap_or_default();
+    if let Some(path) = text.strip_prefix('@') {
+        text = std::fs::read_to_string(path).unwrap_or_else(|error| {
+            eprintln!("{SABOTAGE}={text}: {error}");
+            std::process::abort()
+        });
+    }
     let sabotages = spec::parse(&text).unwrap_or_else(|error| {
         // A sabotage that does not happen would count as one that was not noticed.
         eprintln!("{SABOTAGE}={text}: {error}");

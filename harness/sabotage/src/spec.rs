@@ -6,7 +6,7 @@
 //! | word | effect |
 //! |---|---|
 //! | `fail=EINVAL` | it fails with that error and does nothing |
-//! | `lie` | it succeeds and does nothing |
+//! | `lie` | it succeeds and does nothing; of KVM_RUN: it gives 0, and the exit before is still there |
 //! | `twice` | it is done twice |
 //! | `again` | it is done, and once more after the next KVM_RUN of that vCPU |
 //! | `late` | it is done after the next KVM_RUN of that vCPU |
@@ -17,11 +17,13 @@
 //! | `behind` | a getter gives what was right when it was called last |
 //! | `cached` | a getter gives what was set last |
 //! | `hide=95` | an extension is absent (number of the capability) |
+//! | `claim=117` | an extension is there, with the value 1 |
+//! | `count` | nothing; each call is noted as if something had been broken |
 //! | `empty`, `full` | a dirty log without and with all pages |
 //! | `port`, `data`, `address` | the exit of a port or memory access has bit 0 of that inverted |
 //! | `reason=10` | the reason of an exit is another one |
-//! | `skip` | KVM_RUN that is to complete an instruction does not |
-//! | `on` | KVM_RUN that is to complete an instruction goes on in the guest |
+//! | `skip` | KVM_RUN with `immediate_exit`, which is to complete an instruction, does nothing and gives EINTR |
+//! | `on` | KVM_RUN with `immediate_exit`, which is to complete an instruction, goes on in the guest |
 //! | `forget` | what the guest wrote to memory is undone, page by page |
 //! | `forget-page` | the same for the first page only |
 //! | `scribble` | a byte of guest memory changes that the guest did not write |
@@ -68,6 +70,8 @@ pub(crate) enum Effect {
     Behind,
     Cached,
     Hide(u64),
+    Claim(u64),
+    Count,
     DirtyLog { full: bool },
     Port,
     Data,
@@ -166,6 +170,8 @@ fn effect(request: u32, word: &str) -> Option<Effect> {
         "behind" if abi::is_getter(request) => Effect::Behind,
         "cached" => abi::setter_of(request).map(|_| Effect::Cached)?,
         "hide" if request == 0xae03 => Effect::Hide(value.parse().ok()?),
+        "claim" if request == 0xae03 => Effect::Claim(value.parse().ok()?),
+        "count" => Effect::Count,
         "empty" if is_dirty_log => Effect::DirtyLog { full: false },
         "full" if is_dirty_log => Effect::DirtyLog { full: true },
         "port" if is_run => Effect::Port,

@@ -329,7 +329,7 @@ impl<'d, F: Family> Judge<'_, 'd, F> {
             }
             Seen::Other(run) => {
                 let behaviour = match &*run {
-                    Run::Done(transcript) => Some(Behaviour::of(transcript)),
+                    Run::Done(transcript) | Run::GaveUp(_, transcript) => Some(Behaviour::of(transcript)),
                     Run::Unsupported(_) | Run::Died(_) | Run::Broken(_) => None,
                 };
                 let ran = Ran {

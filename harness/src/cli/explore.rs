@@ -273,7 +273,7 @@ impl Explorer<'_> {
                 continue;
             };
             let verdict = match (&summary.identity, &ran.run) {
-                (None, Run::Done(_) | Run::Died(_) | Run::Broken(_)) => {
+                (None, Run::Done(_) | Run::GaveUp(..) | Run::Died(_) | Run::Broken(_)) => {
                     Verdict::Broken("a result came before the target said what it is".to_owned())
                 }
                 (said, _) => {

@@ -225,7 +225,7 @@ impl Runner<'_> {
                 continue;
             };
             let verdict = match (&summary.identity, &ran.run) {
-                (None, Run::Done(_) | Run::Died(_) | Run::Broken(_)) => {
+                (None, Run::Done(_) | Run::GaveUp(..) | Run::Died(_) | Run::Broken(_)) => {
                     Verdict::Broken("a result came before the target said what it is".to_owned())
                 }
                 // That it lacks something may be known without starting it.
@@ -236,7 +236,7 @@ impl Runner<'_> {
                 }
             };
             let transcript = match &ran.run {
-                Run::Done(transcript) => Some(transcript),
+                Run::Done(transcript) | Run::GaveUp(_, transcript) => Some(transcript),
                 Run::Unsupported(_) | Run::Died(_) | Run::Broken(_) => None,
             };
             if let (Some(transcript), Some(profile)) = (transcript, profile(identity.backend)) {

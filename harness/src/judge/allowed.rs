@@ -54,10 +54,7 @@ impl<'d> AllowedOutcomes<'d> {
         applicable: &[&'d Deviation],
     ) -> Result<Self, ModelError> {
         let pure = model(base)?;
-        let with = |deviations: &[&'d Deviation]| {
-            let defects = deviations.iter().flat_map(|deviation| &deviation.defects);
-            defects.fold(base, |set, defect| set.with(*defect))
-        };
+        let with = |deviations: &[&'d Deviation]| with_deviations(base, deviations);
         let all = with(applicable);
         if all == base {
             return Ok(Self {
@@ -85,6 +82,12 @@ impl<'d> AllowedOutcomes<'d> {
         let deviating = Some(Deviating { outcomes, deviations });
         Ok(Self { pure, deviating })
     }
+}
+
+/// Defects, and those of known deviations.
+pub(super) fn with_deviations(base: DefectSet, deviations: &[&Deviation]) -> DefectSet {
+    let defects = deviations.iter().flat_map(|deviation| &deviation.defects);
+    defects.fold(base, |set, defect| set.with(*defect))
 }
 
 /// Whether two sets of outcomes allow the same, in whatever order and by whatever choices.

@@ -3,11 +3,17 @@
 //! That is all there is where the model cannot run a case, for instance because of an instruction
 //! outside its set. A verdict of this kind always says so.
 
+use spec_model::defect::DefectSet;
 use spec_model::error::ModelError;
+use spec_model::profile::Profile;
+use spec_model::run::outcomes;
 use spec_model::transcript::Transcript;
 
-use super::verdict::{Against, Verdict, never_reached};
+use super::allowed::{same_outcomes, with_deviations};
+use super::nearest::nearest;
+use super::verdict::{Against, Verdict, never_reached, unexcused};
 use super::{CaseView, expected, host_state};
+use crate::deviation::Deviation;
 
 /// The model cannot run the case, in a sentence.
 pub(super) fn model_failed(error: &ModelError) -> String {
@@ -56,4 +62,37 @@ pub(super) fn judge(case: &CaseView<'_>, error: &ModelError, seen: &Transcript) 
         return Verdict::Broken(format!("{reason}; and line {line}: the target {what}"));
     }
     Verdict::ConformsByHand(error.to_string())
+}
+
+/// The known deviations that a run shows which does not come to what is expected by hand: with all
+/// `deviations` on the model can run the case, the run is exactly what it does, and it fails every
+/// expectation that the run fails. An expectation alone cannot tell a known deviation from another one.
+pub(super) fn known<'d>(
+    case: &CaseView<'_>,
+    profile: &'static Profile,
+    base: DefectSet,
+    deviations: &[&'d Deviation],
+    seen: &Transcript,
+) -> Option<Vec<&'d Deviation>> {
+    let model =
+        |deviations: &[&Deviation]| outcomes(case.scenario, profile, with_deviations(base, deviations));
+    let with_all = model(deviations).ok()?;
+    let nearest = nearest(case, &with_all, seen).filter(|nearest| nearest.matches())?;
+    if !unexcused(case, nearest.outcome, expected::check(case, seen).differences).is_empty() {
+        return None;
+    }
+    let matters = |one: &&'d Deviation| {
+        let others: Vec<_> = deviations
+            .iter()
+            .copied()
+            .filter(|other| !std::ptr::eq(*other, *one))
+            .collect();
+        !model(&others).is_ok_and(|without| same_outcomes(&without, &with_all))
+    };
+    let shown: Vec<_> = deviations.iter().copied().filter(matters).collect();
+    Some(if shown.is_empty() {
+        deviations.to_vec()
+    } else {
+        shown
+    })
 }

@@ -9,9 +9,11 @@ use spec_model::profile::{KVM_ARM64, KVM_PVM, KVM_SVM, KVM_VMX, Profile, XEN_PV}
 use spec_model::run::outcomes;
 use spec_model::transcript::Transcript;
 
+use super::allowed::with_deviations;
 use super::by_hand::{self, model_failed};
 use super::complaint::with_complaints;
 use super::difference::{Difference, Subject};
+use super::gave_up;
 use super::rules::{DecidingRules, of_subject};
 use super::verdict::{disagreement, transcript_of};
 use super::{Against, AllowedOutcomes, CaseView, Cited, Verdict, judge, judge_model, layout};
@@ -124,13 +126,24 @@ fn judge_guest<'d>(
     if let Some(reason) = not_about(case, target) {
         return Verdict::Unsupported(reason);
     }
-    let done = transcript_of(run);
     let Some(profile) = profile(target.backend) else {
+        let done = transcript_of(run);
         let unknown = "the model has no profile for this KVM backend";
         return done.map_or_else(|verdict| verdict, |_| Verdict::Unsupported(Lack::suite(unknown)));
     };
     let view = view(case, profile);
     let pure = outcomes(&case.scenario, profile, DefectSet::NONE);
+    let off_the_way;
+    let run = match run {
+        Run::GaveUp(_, seen)
+            if pure.is_ok() && !gave_up_on_its_way(&view, profile, applicable, defects, seen) =>
+        {
+            off_the_way = Run::Done(seen.clone());
+            &off_the_way
+        }
+        _ => run,
+    };
+    let done = transcript_of(run);
     // Whatever the target did, it has nothing to do with a case that is wrong.
     if let Ok(pure) = &pure
         && let Some(disagreement) = disagreement(&view, pure)
@@ -146,25 +159,73 @@ fn judge_guest<'d>(
     };
     let pure = match pure {
         Ok(pure) => pure,
-        Err(error) => return by_hand::judge(&view, &error, seen),
+        Err(error) => {
+            return match by_hand::judge(&view, &error, seen) {
+                Verdict::Deviates { differences, against } => {
+                    let mut sets = sets_of(applicable).into_iter();
+                    let known = sets.find_map(|set| by_hand::known(&view, profile, defects, &set, seen));
+                    known.map_or(
+                        Verdict::Deviates { differences, against },
+                        Verdict::KnownDeviation,
+                    )
+                }
+                other => other,
+            };
+        }
     };
     let known = RefCell::new(Some(pure));
     let model = |wanted| match known.take().filter(|_| wanted == DefectSet::NONE) {
         Some(pure) => Ok(pure),
         None => outcomes(&case.scenario, profile, wanted),
     };
-    let with = |deviations: &[&'d Deviation]| match AllowedOutcomes::with_model(model, defects, deviations) {
-        Ok(allowed) => judge(&view, &allowed, run),
-        Err(error) => Verdict::Broken(format!(
-            "{}; that is with defects or known deviations on",
-            model_failed(&error)
-        )),
+    let with = |deviations: &[&'d Deviation]| {
+        let allowed = AllowedOutcomes::with_model(&model, defects, deviations).or_else(|error| {
+            // Where the deviations lead to something that the model does not know, it cannot say what
+            // comes of them; what the manuals say it can.
+            if error.is_gap() && !deviations.is_empty() {
+                AllowedOutcomes::with_model(&model, defects, &[])
+            } else {
+                Err(error)
+            }
+        });
+        match allowed {
+            Ok(allowed) => judge(&view, &allowed, run),
+            Err(error) => Verdict::Broken(format!("{}; that is with defects on", model_failed(&error))),
+        }
     };
     let verdict = with(&applicable.certain);
     if applicable.possible.is_empty() || verdict == Verdict::Conforms {
         return verdict;
     }
     judge_with_possible(verdict, applicable, with)
+}
+
+/// The deviations that may be on together: those that are certain, each of the possible ones beside
+/// them, and all.
+fn sets_of<'d>(applicable: &Applicable<'d>) -> Vec<Vec<&'d Deviation>> {
+    let beside = |possible: &[&'d Deviation]| [&applicable.certain[..], possible].concat();
+    let mut sets = vec![applicable.certain.clone()];
+    sets.extend(applicable.possible.iter().map(|one| beside(&[*one])));
+    sets.push(beside(&applicable.possible));
+    sets
+}
+
+/// Whether the model comes to what a target gave up on, as it is or with known deviations.
+fn gave_up_on_its_way(
+    view: &CaseView<'_>,
+    profile: &'static Profile,
+    applicable: &Applicable<'_>,
+    defects: DefectSet,
+    seen: &Transcript,
+) -> bool {
+    let mut sets = vec![defects];
+    for deviations in sets_of(applicable) {
+        let set = with_deviations(defects, &deviations);
+        if !sets.contains(&set) {
+            sets.push(set);
+        }
+    }
+    gave_up::is_on_the_way(view, profile, &sets, seen)
 }
 
 /// Looks for the requirements of the differences of a verdict: those of what differs there. It
@@ -176,10 +237,7 @@ pub fn cite(case: &Case, profile: &'static Profile, defects: DefectSet, verdict:
     let view = view(case, profile);
     let base = match against {
         Against::Pure => Some(defects),
-        Against::WithDeviations(deviations) => {
-            let more = deviations.iter().flat_map(|deviation| &deviation.defects);
-            Some(more.fold(defects, |set, defect| set.with(*defect)))
-        }
+        Against::WithDeviations(deviations) => Some(with_deviations(defects, deviations)),
         Against::ByHand(_) => None,
     };
     let rules = base.map(|base| DecidingRules::new(&view, profile, base));

@@ -94,6 +94,35 @@ fn describe(fault: &StateFault) -> (Subject, Value, Value) {
             };
             (subject, Value::number(*set, bits), Value::number(*read, bits))
         }
+        Fault::NotCompleted { exit } => (
+            Subject::HostCall {
+                name: "KVM_RUN with immediate_exit, to complete an OUT".to_owned(),
+                vcpu,
+            },
+            Value::Text("EINTR".to_owned()),
+            Value::Text(exit.clone()),
+        ),
+        Fault::Slot {
+            space,
+            address,
+            size,
+            made,
+        } => {
+            let (done, there, seen) = if *made {
+                ("made", "it is there", "another one can be made in its place")
+            } else {
+                ("deleted", "it is gone", "it can be deleted once more")
+            };
+            let name = format!(
+                "KVM_SET_USER_MEMORY_REGION, by which a slot of {size:#x} bytes at {address:#x} in address space \
+                 {space} is {done}"
+            );
+            (
+                Subject::HostCall { name, vcpu },
+                Value::Text(there.to_owned()),
+                Value::Text(seen.to_owned()),
+            )
+        }
     }
 }
 

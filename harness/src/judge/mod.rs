@@ -27,6 +27,7 @@ mod compare;
 pub mod complaint;
 pub mod difference;
 mod expected;
+mod gave_up;
 mod host_state;
 mod levelled;
 mod memory;

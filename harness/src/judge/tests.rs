@@ -2,6 +2,7 @@
 
 mod blame;
 mod checked;
+mod gaps;
 mod host_state;
 mod typed;
 mod verdicts;

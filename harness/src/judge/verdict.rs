@@ -113,7 +113,7 @@ impl Verdict<'_> {
 pub(super) fn transcript_of(run: &Run) -> Result<&Transcript, Verdict<'static>> {
     match run {
         Run::Done(transcript) => Ok(transcript),
-        Run::Unsupported(reason) => Err(Verdict::Unsupported(reason.clone())),
+        Run::Unsupported(reason) | Run::GaveUp(reason, _) => Err(Verdict::Unsupported(reason.clone())),
         Run::Broken(reason) => Err(Verdict::Broken(reason.clone())),
         // See `complaint`.
         Run::Died(death) => Err(Verdict::Broken(format!("the kernel {}", death.how.name()))),
@@ -329,7 +329,11 @@ fn merge(mut differences: Vec<Difference>, expectations: Vec<Difference>) -> Vec
 
 /// Failed expectations that the model with deviations does not fail as well. A deviation
 /// excuses what it brings about, and nothing else.
-fn unexcused(case: &CaseView<'_>, known: &Outcome, expectations: Vec<Difference>) -> Vec<Difference> {
+pub(super) fn unexcused(
+    case: &CaseView<'_>,
+    known: &Outcome,
+    expectations: Vec<Difference>,
+) -> Vec<Difference> {
     let excused = failed_numbers(case, &known.transcript);
     let remains = |difference: &Difference| !excused.contains(&(difference.source, difference.place.clone()));
     expectations.into_iter().filter(remains).collect()

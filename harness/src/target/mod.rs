@@ -168,6 +168,9 @@ pub enum Run {
     Done(Transcript),
     /// The target lacks something that the scenario needs.
     Unsupported(Lack),
+    /// It gave up on something that it is listed to lack. What was seen until then, the stop at which it
+    /// gave up included, says whether the scenario had to come there.
+    GaveUp(Lack, Transcript),
     /// The kernel died of it.
     Died(Death),
     /// The target or the harness failed; the reason says how.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -39,6 +40,8 @@ pub struct Plan {
     pub notes: Option<PathBuf>,
     /// An argument of the kernel that is taken away.
     pub without: Option<String>,
+    /// A program that becomes another one when the emulator is first asked for anything.
+    pub replaces: Option<PathBuf>,
     /// What becomes of the frames.
     pub frames: Option<(Damage, usize)>,
     /// It only says this and ends with this status.
@@ -115,6 +118,9 @@ impl Plan {
             None => Command::new(&self.program),
         };
         command.args(&self.arguments).envs(&self.variables);
+        if let Some(program) = &self.replaces {
+            replace(program)?;
+        }
         if asks_version {
             return Err(command.args(arguments).exec());
         }
@@ -174,6 +180,15 @@ fn add_to_archive(archive: &Path, library: &Path) -> std::io::Result<()> {
     let mut writer = entry.write(file, size);
     writer.write_all(&library)?;
     newc::trailer(writer.finish()?)?.flush()
+}
+
+/// Puts a program that only fails in the place of another one, as a build does: under the same name
+/// there is another file then.
+fn replace(program: &Path) -> std::io::Result<()> {
+    let other = program.with_extension("new");
+    fs::write(&other, "#!/bin/sh\nexit 66\n")?;
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755))?;
+    fs::rename(other, program)
 }
 
 /// Starts the emulator and passes its frames on, but for one.

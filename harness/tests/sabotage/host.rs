@@ -8,7 +8,7 @@ use harness::provision::Cache;
 use super::booted::{self, target, use_emulator};
 use super::conform::{Conform, Finished, library, program};
 use super::emulator::{Damage, Plan};
-use super::outcome::{Expected, INCOMPLETE, NOT_GREEN, Outcome, RED, Row};
+use super::outcome::{Expected, GREEN, INCOMPLETE, NOT_GREEN, Outcome, RED, Row};
 
 /// Three cases that conform in a booted kernel, in the order in which they run there.
 const THREE: [&str; 3] = ["nmi/in-smm-is-latched", "nmi/wakes-hlt", "smm/entry-keeps-cr3"];
@@ -376,7 +376,37 @@ fn surroundings() -> Vec<Row> {
             conform.finish()
         }),
         ordinary_user(),
+        program_replaced(),
     ]
+}
+
+/// The program is built anew while it runs: what it puts into the kernel is itself, and not what has its
+/// name by then. This is a control row: nothing may come of it.
+fn program_replaced() -> Row {
+    row(
+        "program-replaced",
+        true,
+        expected(GREEN, &["1 hypervisor was judged"]),
+        || {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let copy = folder.path().join("conform");
+            fs::copy(program(), &copy).expect("a copy of the program");
+            let mut conform = Conform::new(&copy);
+            conform.command.args(["run", THREE[1], "--target", &target()]);
+            let plan = Plan {
+                replaces: Some(copy.clone()),
+                ..Plan::new().expect("checked before")
+            };
+            let _path = use_emulator(&mut conform, &plan);
+            let mut finished = conform.finish();
+            let now = fs::read(&copy).unwrap_or_default();
+            if !now.starts_with(b"#!") {
+                finished.status = None;
+                finished.text += "\nthe program was not replaced\n";
+            }
+            finished
+        },
+    )
 }
 
 /// The README's first command, without `--provision`, by a user who may not open the device.

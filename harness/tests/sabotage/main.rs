@@ -17,6 +17,8 @@ mod provisioned;
 mod booted;
 mod conform;
 mod control;
+mod copies;
+mod drawn;
 mod emulator;
 mod host;
 mod local;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     let rows: Vec<Row> = [
         control::rows(),
         local::rows(),
+        drawn::rows(),
         booted::rows(),
         host::rows(),
         lost::rows(),

@@ -241,7 +241,8 @@ fn same(
                 let last = one.observations.last().map(|last| last.stop);
                 identical += usize::from(matches!(last, Some(Stop::Halted(_))));
             }
-            (Run::Unsupported(one), Run::Unsupported(two)) if one == two => {}
+            (Run::Unsupported(one), Run::Unsupported(two)) | (Run::GaveUp(one, _), Run::GaveUp(two, _))
+                if one == two => {}
             _ => {
                 return Err(
                     format!("{}: without {plain:#x?}\nwith {name} {saved:#x?}", scenario.name).into(),

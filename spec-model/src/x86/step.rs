@@ -58,7 +58,7 @@ impl Processor<'_, '_> {
     pub fn latch_smi(&mut self) -> Result<(), ModelError> {
         if !self.rules.profile.smm {
             let message = format!("{} has no system-management mode", self.rules.profile.name);
-            return Err(ModelError::BadScenario(message));
+            return Err(ModelError::NotModelled(message));
         }
         let drops = self.rules.broken(Defect::SmiDroppedInSmm);
         let events = &mut self.state_mut().events;

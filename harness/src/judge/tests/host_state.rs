@@ -108,3 +108,37 @@ fn a_refusal_that_a_person_expects_is_looked_for_at_its_point() {
     assert_eq!(failed(Some(refused(None))), 1);
     assert_eq!(failed(None), 1);
 }
+
+#[test]
+fn an_out_that_is_not_completed_and_a_slot_that_is_not_there_are_differences() {
+    let slot = |made| Fault::Slot {
+        space: 1,
+        address: 0x5_0000,
+        size: 0x2000,
+        made,
+    };
+    let not_completed = Fault::NotCompleted {
+        exit: "failed: Bad address".to_owned(),
+    };
+    let refused = Fault::Refused {
+        call: HostCall::SetUserMemoryRegion,
+        errno: EINVAL,
+    };
+    for (what, id, text) in [
+        (not_completed, "S2-MMIO-002", "failed: Bad address"),
+        (slot(true), "S2-SLOT-007", "another one can be made in its place"),
+        (slot(false), "S2-SLOT-004", "it can be deleted once more"),
+        (refused, "S2-SLOT-007", "refused (EINVAL)"),
+    ] {
+        let seen = with(StateFault {
+            vcpu: 0,
+            after: Some(1),
+            what,
+        });
+        let found = differences(transcript(), seen, &Expectations::default());
+        let [one] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert_eq!((ids(one), &one.seen), (vec![id], &Value::Text(text.to_owned())));
+    }
+}

@@ -162,6 +162,25 @@ fn describe(faults: &[StateFault]) -> String {
                 fault.vcpu
             )
         }
+        Fault::NotCompleted { exit } => {
+            format!(
+                "KVM_RUN of vCPU {} that was to complete an OUT and nothing more: {exit}",
+                fault.vcpu
+            )
+        }
+        Fault::Slot {
+            space,
+            address,
+            size,
+            made,
+        } => {
+            let what = if *made {
+                "made and is not there"
+            } else {
+                "deleted and is there"
+            };
+            format!("a slot of {size:#x} bytes at {address:#x} in address space {space} was {what}")
+        }
     };
     faults.iter().map(one).collect::<Vec<_>>().join("; ")
 }

@@ -130,7 +130,7 @@ impl Kvm {
         if ended.reusable && !options.fresh_vm {
             self.keep(machine);
         }
-        Ok(Run::Done(ended.transcript))
+        Ok(ended.run)
     }
 
     fn take(&mut self, scenario: &Scenario) -> Option<Machine> {

@@ -6,6 +6,7 @@ use spec_model::x86::save_area::{SAVE_AREA_OFFSET, SAVE_AREA_SIZE};
 use spec_model::x86::segment::SegmentName;
 use spec_model::x86::state::VcpuState;
 
+use super::super::Lack;
 use super::failure::Failure;
 use super::lacks;
 use super::session::{Session, Stopped, little_endian};
@@ -42,8 +43,8 @@ impl Session<'_> {
             let Some(last) = last.filter(|last| self.observations[*last].is_unobserved()) else {
                 continue;
             };
-            self.complete(vcpu)?;
-            let state = match self.machine.vcpu(vcpu)?.state() {
+            let completed = self.complete(vcpu);
+            let state = match completed.and_then(|()| self.machine.vcpu(vcpu)?.state()) {
                 Ok(state) => state,
                 // Another processor was its end: KVM refuses every ioctl.
                 Err(_) if self.given_up => continue,
@@ -84,7 +85,7 @@ impl Session<'_> {
             stopped,
             Stopped::InternalError(_) | Stopped::EntryFailed | Stopped::RunFailed(_)
         );
-        self.refuse_what_is_lacking(&stopped, state.as_ref())?;
+        self.lack = self.lack_behind(&stopped, state.as_ref());
         let stop = match stopped {
             Stopped::Sync(point) => Stop::Sync(point),
             Stopped::Halted => Stop::Halted(match &state {
@@ -169,20 +170,17 @@ impl Session<'_> {
             .collect()
     }
 
-    /// KVM gave up on something that its backend is listed to lack.
-    fn refuse_what_is_lacking(&self, stopped: &Stopped, state: Option<&VcpuState>) -> Result<(), Failure> {
+    /// What KVM gave up on, if its backend is listed to lack that.
+    fn lack_behind(&self, stopped: &Stopped, state: Option<&VcpuState>) -> Option<Lack> {
         let (Stopped::InternalError(error), Some(state)) = (stopped, state) else {
-            return Ok(());
+            return None;
         };
         let bytes = match error.instruction.as_slice() {
             [] => self.instruction_bytes(state),
             known => known.to_vec(),
         };
         let backend = self.device.identity.backend;
-        match lacks::of_internal_error(backend, error.suberror, state, &bytes) {
-            Some(lack) => Err(Failure::Lacks(lack)),
-            None => Ok(()),
-        }
+        lacks::of_internal_error(backend, error.suberror, state, &bytes)
     }
 
     /// The bytes at CS:RIP, with linear taken for guest-physical addresses.

@@ -1,12 +1,12 @@
 //! One run: the schedule and the stops. What is observed at each is in `observe`.
 
-use spec_model::host_state::StateFault;
+use spec_model::host_state::{Fault, StateFault};
 use spec_model::scenario::{Observe, PointId, PointKind, SYNC_PORT, Scenario};
 use spec_model::transcript::{Access, AccessSpace, Observation, Remains, Stop, Transcript};
 use spec_model::x86::exception::DB;
 use spec_model::x86::state::VcpuState;
 
-use super::super::{Mode, RunOptions};
+use super::super::{Lack, Mode, Run, RunOptions};
 use super::device::Device;
 use super::exit::{Exit, InternalError};
 use super::failure::Failure;
@@ -42,6 +42,8 @@ pub(super) struct Session<'a> {
     /// What the host set in vain.
     state_faults: Vec<StateFault>,
     pub(super) remains: Vec<Remains>,
+    /// What KVM gave up on, if its backend is listed to lack that.
+    pub(super) lack: Option<Lack>,
     pub(super) reusable: bool,
     /// Ends a KVM_RUN that sleeps; only with local APICs.
     tick: Option<Tick>,
@@ -81,7 +83,7 @@ pub(super) enum Stopped {
 
 /// What a run leaves.
 pub(super) struct Ended {
-    pub(super) transcript: Transcript,
+    pub(super) run: Run,
     /// The machine ended in a state that the next scenario can start from.
     pub(super) reusable: bool,
 }
@@ -113,6 +115,7 @@ pub(super) fn run(
         observations: Vec::new(),
         state_faults: Vec::new(),
         remains: Vec::new(),
+        lack: None,
         reusable: true,
         outstanding: vec![false; scenario.vcpus.len()],
         observe: match options.mode {
@@ -132,14 +135,18 @@ pub(super) fn run(
     session.reusable &= run.is_ok();
     session.note_faults(run)?;
     let (memory_changes, smm_memory_changes) = session.machine.memory.changes();
+    let transcript = Transcript {
+        observations: session.observations,
+        remains: session.remains,
+        memory_changes,
+        smm_memory_changes,
+        stage2: None,
+        state_faults: session.state_faults,
+    };
     Ok(Ended {
-        transcript: Transcript {
-            observations: session.observations,
-            remains: session.remains,
-            memory_changes,
-            smm_memory_changes,
-            stage2: None,
-            state_faults: session.state_faults,
+        run: match session.lack {
+            Some(lack) => Run::GaveUp(lack, transcript),
+            None => Run::Done(transcript),
         },
         reusable: session.reusable,
     })
@@ -157,6 +164,9 @@ impl Session<'_> {
                 },
             };
             let stop = self.observe(vcpu, stopped)?;
+            if self.lack.is_some() {
+                return Ok(());
+            }
             if self.observations.len() as u64 >= u64::from(self.scenario.limits.observations) {
                 if let Some(last) = self.observations.last_mut() {
                     last.stop = Stop::LimitReached;
@@ -252,7 +262,13 @@ impl Session<'_> {
         }
         match self.machine.vcpu(vcpu)?.complete() {
             None => Ok(()),
-            Some(exit) => Err(unexpected(vcpu, &format!("{exit:?} completing an OUT"))),
+            Some(exit) => {
+                let exit = match exit {
+                    Exit::Failed(errno) => format!("failed: {}", std::io::Error::from_raw_os_error(errno)),
+                    other => format!("{other:?}"),
+                };
+                Err(Failure::fault(usize::from(vcpu), Fault::NotCompleted { exit }))
+            }
         }
     }
 

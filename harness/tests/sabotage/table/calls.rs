@@ -26,6 +26,13 @@ const fn hidden(
 pub const ROWS: &[Local] = &[
     local("KVM_SET_USER_MEMORY_REGION:lie", REAL, RED, &[]),
     local("KVM_SET_USER_MEMORY_REGION:lie:from=4", SLOTS, RED, &[]),
+    // SMM that is not there.
+    local(
+        "KVM_CHECK_EXTENSION:claim=117",
+        &["smm/smi-before-nmi", "nmi/wakes-hlt"],
+        RED,
+        &["KVM_SET_"],
+    ),
     local(
         "KVM_SET_USER_MEMORY_REGION:lie:only=2",
         &["stage2/delete-and-create-again"],

@@ -7,6 +7,7 @@ mod booted;
 mod calls;
 mod events;
 mod getters;
+pub mod legal;
 mod setters;
 
 /// A sabotage of the local device.
