@@ -22,6 +22,7 @@ mod host;
 mod local;
 mod outcome;
 mod print;
+mod sweep;
 mod table;
 
 use std::process::ExitCode;
@@ -39,10 +40,16 @@ fn main() -> ExitCode {
         arguments.remove(place);
     }
     let arguments = Arguments::from_iter(arguments);
-    let rows: Vec<Row> = [control::rows(), local::rows(), booted::rows(), host::rows()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let rows: Vec<Row> = [
+        control::rows(),
+        local::rows(),
+        sweep::rows(),
+        booted::rows(),
+        host::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if table.is_some() {
         return print::table(rows, arguments.filter.as_deref().unwrap_or_default());
     }

@@ -162,6 +162,15 @@ fn describe(faults: &[StateFault]) -> String {
                 fault.vcpu
             )
         }
+        Fault::Told {
+            call, member, read, ..
+        } => {
+            format!(
+                "{} of vCPU {} tells {read:#x} in {member}",
+                call.name(),
+                fault.vcpu
+            )
+        }
     };
     faults.iter().map(one).collect::<Vec<_>>().join("; ")
 }
