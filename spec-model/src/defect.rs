@@ -705,6 +705,8 @@ defects! {
         "The host can neither block nor unblock NMIs.";
     HostTaskPriorityLost "host-task-priority-lost" STATE_014
         "What the host sets the task priority of the local APIC to is lost.";
+    TaskPrioritySubclassLost "task-priority-subclass-lost" STATE_014
+        "Once a processor has run, bits 3:0 of the task priority are 0.";
     HostSystemCallsRefused "host-system-calls-refused" STATE_015
         "The host cannot set EFER.SCE.";
     HostEferUnchecked "host-efer-unchecked" STATE_016

@@ -5,8 +5,11 @@
 //! MP state.
 
 use kvm_bindings::kvm_lapic_state;
+use kvm_ioctls::VcpuFd;
+use spec_model::host_state::HostCall;
 use spec_model::x86::local_apic::{LocalApic, Mode};
 
+use super::failure::Failure;
 use super::local_apic::Activity;
 use super::told::Told;
 
@@ -63,6 +66,21 @@ pub(super) fn store(apic: &LocalApic, page: &mut kvm_lapic_state) {
             put(page, first + number * STEP, *word);
         }
     }
+}
+
+/// Sets the registers, twice: KVM reckons the processor priority with what it remembers of the vectors in
+/// service, and forgets that only then (Linux arch/x86/kvm/lapic.c, `kvm_apic_set_state`, which calls
+/// `apic_update_ppr` before `highest_isr_cache` and `isr_count` are those of the new registers). The host
+/// would read the priority of before.
+///
+/// # Errors
+/// If KVM refuses.
+pub(super) fn set(fd: &VcpuFd, vcpu: usize, page: &kvm_lapic_state) -> Result<(), Failure> {
+    for _ in 0..2 {
+        fd.set_lapic(page)
+            .map_err(Failure::host(HostCall::SetLapic, vcpu))?;
+    }
+    Ok(())
 }
 
 /// The registers from a page and IA32_APIC_BASE.
@@ -188,7 +206,7 @@ fn get(page: &kvm_lapic_state, offset: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use spec_model::host_state::{Fault, HostCall};
+    use spec_model::host_state::Fault;
 
     use super::*;
 

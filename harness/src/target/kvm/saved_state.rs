@@ -14,6 +14,7 @@ use vmm_sys_util::errno;
 
 use spec_model::host_state::{Fault, HostCall};
 
+use super::apic_page;
 use super::device::Device;
 use super::failure::Failure;
 use super::msrs::msr_list;
@@ -163,8 +164,7 @@ impl SavedVcpu {
         fd.get_kvm_run().cr8 = self.special.cr8();
         // The APIC base, with the mode of the APIC, is in the special registers.
         if let Some(lapic) = &self.lapic {
-            fd.set_lapic(lapic)
-                .map_err(Failure::host(HostCall::SetLapic, vcpu))?;
+            apic_page::set(fd, vcpu, lapic)?;
         }
         Ok(())
     }

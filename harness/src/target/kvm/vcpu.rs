@@ -7,6 +7,7 @@ use kvm_ioctls::{VcpuFd, VmFd};
 use spec_model::host_state::{Fault, HostCall, same_shadow};
 use spec_model::scenario::PROCESSOR_SIGNATURE;
 use spec_model::x86::field::Field;
+use spec_model::x86::local_apic::base;
 use spec_model::x86::state::{EventState, Shadow, VcpuState};
 
 use super::super::Backend;
@@ -209,7 +210,10 @@ impl Vcpu {
                 ("apic.3E0h", 0, timer.divide.into()),
             ]
         });
-        let base = ("apic.base", self.base_for(wanted), apic_base);
+        // Linux 5.10 makes every processor without a local APIC the bootstrap processor as soon as its
+        // special registers are set (arch/x86/kvm/lapic.c, kvm_lapic_set_base), also with what it told.
+        let open = if self.index == 0 { 0 } else { base::BSP };
+        let base = ("apic.base", self.base_for(wanted) & !open, apic_base & !open);
         // With a local APIC it is a field of the state.
         let base = wanted.apic.is_none().then_some(base);
         let all = timer.into_iter().flatten().chain(base);
@@ -407,9 +411,7 @@ impl Vcpu {
             .get_lapic()
             .map_err(Failure::host(HostCall::GetLapic, self.index))?;
         apic_page::store(apic, &mut page);
-        self.fd
-            .set_lapic(&page)
-            .map_err(Failure::host(HostCall::SetLapic, self.index))
+        apic_page::set(&self.fd, self.index, &page)
     }
 
     fn set_regs(&mut self, state: &VcpuState) -> Result<(), Failure> {
