@@ -729,6 +729,8 @@ defects! {
         "The host can neither block nor unblock NMIs.";
     HostTaskPriorityLost "host-task-priority-lost" STATE_014
         "What the host sets the task priority of the local APIC to is lost.";
+    TaskPrioritySubclassLost "task-priority-subclass-lost" STATE_014
+        "Once a processor has run, bits 3:0 of the task priority are 0.";
     HostSystemCallsRefused "host-system-calls-refused" STATE_015
         "The host cannot set EFER.SCE.";
     HostEferUnchecked "host-efer-unchecked" STATE_016
@@ -739,6 +741,12 @@ defects! {
         "The host can give a processor an illegal CR0, and the processor runs with it.";
     HostModeUnchecked "host-mode-unchecked" STATE_018
         "The host can give a processor a CR4 with reserved bits, or modes that contradict each other.";
+    HostReservedMemberTold "host-reserved-member-told" STATE_019
+        "KVM_GET_DEBUGREGS tells 1 in `flags`, which is unused.";
+    HostShutdownTold "host-shutdown-told" STATE_020
+        "KVM_GET_VCPU_EVENTS tells of a shutdown that nothing has requested.";
+    HostProcessorPriorityTold "host-processor-priority-told" STATE_021
+        "KVM_GET_LAPIC tells a processor priority that is not that of TPR and ISR.";
     ZeroPageWritable "zero-page-writable" S2_RO_004
         "Once untouched memory was read through a read-only slot, writes go to the zero page of the host.";
     ReadOnlySlotWritable "read-only-slot-writable" S2_RO_002

@@ -2,7 +2,8 @@
 //! how they can go wrong; beside them those that make memory slots and complete an instruction.
 //!
 //! A hypervisor keeps what it is given, and refuses what no processor can be in. Both are rules
-//! (STATE-009 to STATE-018), so that a target which breaks one differs like any other.
+//! (STATE-009 to STATE-018), so that a target which breaks one differs like any other. What a getter
+//! tells beside the fields of a state has rules, too (STATE-019 to STATE-021).
 
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +129,17 @@ pub enum Fault {
         /// Whether it was made, and not deleted.
         made: bool,
     },
+    /// A getter tells of a member what it cannot be.
+    Told {
+        /// The getter.
+        call: HostCall,
+        /// The member of its structure, in the words of the KVM API; of a local APIC's page the register.
+        member: String,
+        /// What it can be.
+        allowed: Vec<u64>,
+        /// What was read.
+        read: u64,
+    },
 }
 
 impl StateFault {
@@ -142,7 +154,7 @@ impl StateFault {
     }
 
     /// The rule that is broken if this should not have happened (of a processor's state STATE-009 to
-    /// STATE-015).
+    /// STATE-015 and STATE-019 to STATE-021).
     #[must_use]
     pub fn requirement(&self) -> &'static Requirement {
         match &self.what {
@@ -155,11 +167,53 @@ impl StateFault {
             Fault::NotCompleted { .. } => &requirement::S2_MMIO_002,
             Fault::Slot { made: true, .. } => &requirement::S2_SLOT_007,
             Fault::Slot { made: false, .. } => &requirement::S2_SLOT_004,
+            Fault::Told { call, member, .. } => told(*call, member),
         }
     }
 }
 
-/// The rule by which a field reads back as it was set (STATE-009 to STATE-014).
+/// The rule for a member of what a getter tells that is no field of a state (STATE-019 to STATE-021).
+fn told(call: HostCall, member: &str) -> &'static Requirement {
+    const OF_EVENTS: [&str; 4] = [
+        "exception.injected",
+        "interrupt.injected",
+        "interrupt_bitmap",
+        "triple_fault.pending",
+    ];
+    match call {
+        HostCall::GetLapic => &requirement::STATE_021,
+        _ if OF_EVENTS.contains(&member) => &requirement::STATE_020,
+        _ => &requirement::STATE_019,
+    }
+}
+
+/// What the host reads beside the fields of a state that it has set: nothing that cannot be, but with a
+/// defect (STATE-019 to STATE-021).
+pub(crate) fn told_wrongly(state: &VcpuState, rules: &Rules) -> Vec<Fault> {
+    let wrong = |call, member: &str, allowed: u64, read: u64| Fault::Told {
+        call,
+        member: member.to_owned(),
+        allowed: vec![allowed],
+        read,
+    };
+    let mut faults = Vec::new();
+    if rules.broken(Defect::HostReservedMemberTold) {
+        faults.push(wrong(HostCall::GetDebugRegs, "flags", 0, 1));
+    }
+    if rules.broken(Defect::HostShutdownTold) {
+        faults.push(wrong(HostCall::GetVcpuEvents, "triple_fault.pending", 0, 1));
+    }
+    if let Some(apic) = state.apic.as_deref()
+        && rules.broken(Defect::HostProcessorPriorityTold)
+    {
+        let right = u64::from(apic.processor_priority());
+        faults.push(wrong(HostCall::GetLapic, "0A0h", right, right ^ 0x10));
+    }
+    faults
+}
+
+/// The rule by which a field reads back as it was set (STATE-009 to STATE-014). An MSR that no state
+/// has is called `msr` with its number.
 #[must_use]
 pub fn round_trip(field: &str) -> &'static Requirement {
     let general = || FIELDS.iter().take_while(|field| !field.name.contains('.'));
@@ -168,6 +222,7 @@ pub fn round_trip(field: &str) -> &'static Requirement {
         "kernel-gs-base" | "star" | "lstar" | "cstar" | "sfmask" | "smbase" | "ssp" | "mcg.status"
         | "mc0.status" => &requirement::STATE_012,
         "smm" => &requirement::STATE_013,
+        _ if field.starts_with("msr ") => &requirement::STATE_012,
         _ if debug(field) => &requirement::STATE_011,
         _ if field.starts_with("apic.") => &requirement::STATE_014,
         _ if [

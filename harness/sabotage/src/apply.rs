@@ -456,7 +456,10 @@ unsafe fn changes_something(fd: c_int, request: u32, argument: *mut c_void) -> b
 /// Where a member lies.
 fn range(place: Place, bytes: &[u8]) -> Option<Range<usize>> {
     match place {
-        Place::Field(field) => Some(field.offset..field.offset + field.width),
+        Place::Field(field) => {
+            let end = field.offset + field.width;
+            (end <= bytes.len()).then_some(field.offset..end)
+        }
         Place::Msr(index) => {
             let entries = (MSRS..bytes.len()).step_by(MSR);
             let at = entries.into_iter().find(|at| word(bytes, *at) == Some(index))?;

@@ -12,6 +12,7 @@
 //! | `late` | it is done after the next KVM_RUN of that vCPU |
 //! | `other` | it is done on another vCPU of the virtual machine |
 //! | `flip=r15.3` | bit 3 of a member (or MSR `0xc0000082`, or register `0x80` of a local APIC) is inverted |
+//! | `flip=@20.3` | bit 3 of the byte at offset 20 of the structure is inverted |
 //! | `drop=r15` | a setter leaves a member as it is |
 //! | `frozen` | a getter gives for ever what it gave first |
 //! | `behind` | a getter gives what was right when it was called last |
@@ -191,6 +192,13 @@ fn effect(request: u32, word: &str) -> Option<Effect> {
 }
 
 fn place(request: u32, name: &str) -> Option<Place> {
+    if let Some(offset) = name.strip_prefix('@') {
+        let offset: usize = offset.parse().ok()?;
+        // A list of MSRs is as long as it is.
+        let is_list = matches!(request, abi::KVM_GET_MSRS | abi::KVM_SET_MSRS);
+        let field = Field { offset, width: 1 };
+        return (is_list || offset < abi::size(request)).then_some(Place::Field(field));
+    }
     if matches!(request, abi::KVM_GET_MSRS | abi::KVM_SET_MSRS) {
         let index = u32::from_str_radix(name.strip_prefix("0x")?, 16).ok()?;
         return Some(Place::Msr(index));
@@ -235,6 +243,9 @@ mod tests {
         assert_eq!((late.from, late.to, late.vm), (2, 2, Some(3)));
         assert_eq!(late.effect, Effect::Late);
         assert_eq!(parse(""), Ok(vec![]));
+        let byte = parse("KVM_GET_VCPU_EVENTS:flip=@20.7").expect("right");
+        let place = Place::Field(Field { offset: 20, width: 1 });
+        assert_eq!(byte[0].effect, Effect::Flip(place, 7));
     }
 
     #[test]
@@ -244,6 +255,8 @@ mod tests {
             "KVM_GET_REGS",
             "KVM_GET_REGS:flip=r16.0",
             "KVM_GET_REGS:flip=r15.64",
+            "KVM_GET_REGS:flip=@144.0",
+            "KVM_GET_REGS:flip=@8.8",
             "KVM_NMI:forget",
             "KVM_NMI:lie:from",
             "KVM_NMI:lie:after=2",

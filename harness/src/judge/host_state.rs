@@ -20,13 +20,13 @@ pub(super) fn compare(case: &CaseView<'_>, outcome: &Outcome, seen: &Transcript)
     let allowed = &outcome.transcript.state_faults;
     let mut differences = beyond(case, allowed, seen);
     for fault in allowed.iter().filter(|fault| !seen.state_faults.contains(fault)) {
-        let (subject, taken, value) = describe(fault);
+        let (subject, right, value) = describe(fault);
         differences.push(Difference {
             case: case.name.to_owned(),
             place: place(case, seen, fault.after),
             subject,
             allowed: vec![value],
-            seen: taken,
+            seen: right.into_iter().next().unwrap_or(Value::Absent),
             cited: refusal_rules(case),
             source: Source::Model,
         });
@@ -38,12 +38,12 @@ pub(super) fn compare(case: &CaseView<'_>, outcome: &Outcome, seen: &Transcript)
 pub(super) fn beyond(case: &CaseView<'_>, allowed: &[StateFault], seen: &Transcript) -> Vec<Difference> {
     let mut differences = Vec::new();
     for fault in seen.state_faults.iter().filter(|fault| !allowed.contains(fault)) {
-        let (subject, taken, value) = describe(fault);
+        let (subject, allowed, value) = describe(fault);
         differences.push(Difference {
             case: case.name.to_owned(),
             place: place(case, seen, fault.after),
             subject,
-            allowed: vec![taken],
+            allowed,
             seen: value,
             cited: Cited::one(fault.requirement()),
             source: Source::Model,
@@ -66,8 +66,8 @@ fn refusal_rules(case: &CaseView<'_>) -> Cited {
     }
 }
 
-/// What differs, its value where nothing is wrong, and its value with the fault.
-fn describe(fault: &StateFault) -> (Subject, Value, Value) {
+/// What differs, its values where nothing is wrong, and its value with the fault.
+fn describe(fault: &StateFault) -> (Subject, Vec<Value>, Value) {
     let vcpu = fault.vcpu;
     match &fault.what {
         Fault::Refused { call, errno } => (
@@ -75,7 +75,7 @@ fn describe(fault: &StateFault) -> (Subject, Value, Value) {
                 name: call.name().to_owned(),
                 vcpu,
             },
-            Value::Text(TAKEN.to_owned()),
+            vec![Value::Text(TAKEN.to_owned())],
             refused(*errno),
         ),
         Fault::MsrRefused { index, value } => (
@@ -83,7 +83,7 @@ fn describe(fault: &StateFault) -> (Subject, Value, Value) {
                 name: format!("KVM_SET_MSRS of MSR {index:#x} := {value:#x}"),
                 vcpu,
             },
-            Value::Text(TAKEN.to_owned()),
+            vec![Value::Text(TAKEN.to_owned())],
             Value::Text("refused".to_owned()),
         ),
         Fault::NotKept { field, set, read } => {
@@ -92,14 +92,31 @@ fn describe(fault: &StateFault) -> (Subject, Value, Value) {
                 name: field.clone(),
                 vcpu,
             };
-            (subject, Value::number(*set, bits), Value::number(*read, bits))
+            (
+                subject,
+                vec![Value::number(*set, bits)],
+                Value::number(*read, bits),
+            )
+        }
+        Fault::Told {
+            call,
+            member,
+            allowed,
+            read,
+        } => {
+            let subject = Subject::HostCall {
+                name: format!("{member} of {}", call.name()),
+                vcpu,
+            };
+            let allowed = allowed.iter().map(|value| Value::number(*value, 64));
+            (subject, allowed.collect(), Value::number(*read, 64))
         }
         Fault::NotCompleted { exit } => (
             Subject::HostCall {
                 name: "KVM_RUN with immediate_exit, to complete an OUT".to_owned(),
                 vcpu,
             },
-            Value::Text("EINTR".to_owned()),
+            vec![Value::Text("EINTR".to_owned())],
             Value::Text(exit.clone()),
         ),
         Fault::Slot {
@@ -119,7 +136,7 @@ fn describe(fault: &StateFault) -> (Subject, Value, Value) {
             );
             (
                 Subject::HostCall { name, vcpu },
-                Value::Text(there.to_owned()),
+                vec![Value::Text(there.to_owned())],
                 Value::Text(seen.to_owned()),
             )
         }

@@ -25,6 +25,7 @@ mod local;
 mod lost;
 mod outcome;
 mod print;
+mod sweep;
 mod table;
 
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         control::rows(),
         local::rows(),
         drawn::rows(),
+        sweep::rows(),
         booted::rows(),
         host::rows(),
         lost::rows(),

@@ -58,4 +58,13 @@ super::requirements! {
     STATE_018 "STATE-018" KvmPolicy
         "KVM_SET_SREGS refuses a CR4 with reserved bits, EFER.LMA without EFER.LME and CR0.PG or the reverse, paging in long mode without CR4.PAE, and CS.L outside long mode (EINVAL)."
         "Linux arch/x86/kvm/x86.c or regs.c, kvm_is_valid_sregs; KVM API, 4.14 KVM_SET_SREGS, names no errors";
+    STATE_019 "STATE-019" KvmPolicy
+        "What a getter tells is well formed: a member that stands for a bit is 0 or 1, undefined bits, reserved members and padding are 0, a segment that is not present is unusable, flags say which members are valid, MP states are those of the architecture, and all MSRs that were asked for are told."
+        "KVM API, 4.18 KVM_GET_MSRS (\"number of msrs successfully returned\"), 4.31 KVM_GET_VCPU_EVENTS (flags), 4.34 KVM_SET_DEBUGREGS (flags \"must be cleared\"), 4.38 KVM_GET_MP_STATE (\"possible values\"); Linux svm_get_segment and vmx_get_segment; commit 2c10b61421a2 for members that would be memory of the kernel otherwise";
+    STATE_020 "STATE-020" KvmPolicy
+        "Events that the host reads are such as have happened: while a processor is stopped no external interrupt is on its way into it, a shutdown is pending only after a machine check, and an exception that is pending is told as injected unless KVM_CAP_EXCEPTION_PAYLOAD is enabled."
+        "KVM API, 4.13 KVM_GET_SREGS (interrupt_bitmap), 4.31 KVM_GET_VCPU_EVENTS, 7.17 KVM_CAP_EXCEPTION_PAYLOAD; Linux arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_get_vcpu_events";
+    STATE_021 "STATE-021" KvmPolicy
+        "The page of a local APIC that the host reads is as the manuals have it: the processor priority is that of TPR and ISR, a stopped timer's current count is 0, the version is that of an integrated APIC with as many local vector table entries as there are, and reserved registers and bits are 0."
+        "KVM API, 4.57 KVM_GET_LAPIC (\"the same as documented in the architecture manual\"); SDM vol. 3A, \"Local APIC Version Register\", \"Task and Processor Priorities\", \"APIC Timer\"";
 }

@@ -60,6 +60,40 @@ fn a_state_that_is_not_kept_at_the_start_is_the_only_difference() {
 }
 
 #[test]
+fn what_a_getter_cannot_tell_is_a_difference_with_what_it_can() {
+    let told = |call, member: &str| StateFault {
+        vcpu: 0,
+        after: None,
+        what: Fault::Told {
+            call,
+            member: member.to_owned(),
+            allowed: vec![0, 3],
+            read: 7,
+        },
+    };
+    for (call, member, rule) in [
+        (HostCall::GetVcpuEvents, "flags", "STATE-019"),
+        (HostCall::GetSregs, "cs.padding", "STATE-019"),
+        (HostCall::GetVcpuEvents, "triple_fault.pending", "STATE-020"),
+        (HostCall::GetSregs, "interrupt_bitmap", "STATE-020"),
+        (HostCall::GetLapic, "0A0h", "STATE-021"),
+    ] {
+        let seen = Transcript::of_state_faults(vec![told(call, member)]);
+        let found = differences(transcript(), seen, &Expectations::default());
+        let [one] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert_eq!(
+            one.subject.label(),
+            format!("{member} of {} (vCPU 0)", call.name())
+        );
+        assert_eq!(one.allowed, [Value::number(0, 64), Value::number(3, 64)]);
+        assert_eq!(one.seen, Value::number(7, 64));
+        assert_eq!(ids(one), [rule]);
+    }
+}
+
+#[test]
 fn a_legal_state_that_is_refused_is_a_difference_where_it_was_set() {
     let found = differences(transcript(), with(refused(Some(0))), &Expectations::default());
     let [one] = found.as_slice() else {

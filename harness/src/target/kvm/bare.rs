@@ -14,7 +14,7 @@ use super::device::Device;
 use super::exit::{self, Exit};
 use super::failure::Failure;
 use super::machine::Machine;
-use super::state;
+use super::{events, sregs, state};
 
 /// Why the sequence does not work here.
 #[derive(Debug, thiserror::Error)]
@@ -59,13 +59,13 @@ impl BareSequence {
         let (Some(vcpu), Some(wanted)) = (machine.vcpus.pop(), scenario.vcpus.last()) else {
             return Err(BareError::Run("the scenario has no vCPU".to_owned()));
         };
-        let (fd, state_msrs, initial_msrs) = vcpu.into_parts();
+        let (fd, state_msrs, initial_msrs) = vcpu.into_parts()?;
         let apic_base = fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?.apic_base;
         Ok(Self {
             fd,
             _machine: machine,
-            events: state::events(&wanted.events, device.identity.smm),
-            sregs: state::sregs(wanted, apic_base),
+            events: events::events(&wanted.events, device.identity.smm),
+            sregs: sregs::sregs(wanted, apic_base),
             regs: state::regs(wanted),
             debug_registers: state::debug_registers(wanted),
             initial_msrs,

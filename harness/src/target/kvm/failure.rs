@@ -181,6 +181,15 @@ fn describe(faults: &[StateFault]) -> String {
             };
             format!("a slot of {size:#x} bytes at {address:#x} in address space {space} was {what}")
         }
+        Fault::Told {
+            call, member, read, ..
+        } => {
+            format!(
+                "{} of vCPU {} tells {read:#x} in {member}",
+                call.name(),
+                fault.vcpu
+            )
+        }
     };
     faults.iter().map(one).collect::<Vec<_>>().join("; ")
 }

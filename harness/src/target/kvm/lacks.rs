@@ -33,8 +33,13 @@ struct Row {
 enum What {
     /// It starts in long mode.
     LongMode,
-    /// These bits of a field read back clear although the host has set them.
-    Cleared { field: &'static str, bits: u64 },
+    /// These bits of a field read back clear although the host has set them; with that, these members of
+    /// getters may tell what they cannot tell otherwise.
+    Cleared {
+        field: &'static str,
+        bits: u64,
+        tells: &'static [&'static str],
+    },
     /// KVM_RUN ends in KVM_EXIT_INTERNAL_ERROR, suberror 1, at one of these opcodes.
     Instruction {
         opcodes: &'static [u8],
@@ -56,6 +61,7 @@ const ROWS: &[Row] = &[
         what: What::Cleared {
             field: "cr0",
             bits: PAGING,
+            tells: &["triple_fault.pending"],
         },
         text: "the PVM backend does not keep CR0.PG outside long mode: it reads back clear",
         source: "seen only, on Linux 6.18.44; pvm_set_cr0 in arch/x86/kvm/pvm/pvm.c of virt-pvm/linux stores CR0 as given",
@@ -139,12 +145,21 @@ fn of_faults(backend: Backend, faults: &[StateFault]) -> Option<Lack> {
             return None;
         };
         rows(backend).find(|row| match row.what {
-            What::Cleared { field: name, bits } => name == field && set & bits != 0 && *read == set & !bits,
+            What::Cleared {
+                field: name, bits, ..
+            } => name == field && set & bits != 0 && *read == set & !bits,
             _ => false,
         })
     };
-    let rows: Vec<&Row> = faults.iter().map(row_of).collect::<Option<_>>()?;
-    Some(rows.first()?.lack(String::new()))
+    let first = row_of(faults.first()?)?;
+    let comes_with_it = |fault: &StateFault| match (&fault.what, &first.what) {
+        (Fault::Told { member, .. }, What::Cleared { tells, .. }) => tells.contains(&member.as_str()),
+        _ => row_of(fault).is_some(),
+    };
+    faults
+        .iter()
+        .all(comes_with_it)
+        .then(|| first.lack(String::new()))
 }
 
 /// What faults amount to: something that the backend is listed to lack, or differences.
@@ -195,6 +210,8 @@ fn is_prefix(byte: u8) -> bool {
 mod tests {
     use std::collections::HashSet;
 
+    use spec_model::host_state::HostCall;
+
     use super::*;
 
     fn not_kept(field: &str, set: u64, read: u64) -> StateFault {
@@ -232,7 +249,24 @@ mod tests {
         // Another bit of the same field, another field beside it, a bit that appears.
         assert_eq!(name(Backend::Pvm, &[not_kept("cr0", 0x8001_0011, 0x11)]), None);
         assert_eq!(name(Backend::Pvm, &[not_kept("cr0", 0x11, 0x8000_0011)]), None);
-        assert_eq!(name(Backend::Pvm, &[paging, not_kept("r15", 0, 1)]), None);
+        assert_eq!(name(Backend::Pvm, &[paging.clone(), not_kept("r15", 0, 1)]), None);
+        // A shutdown that comes with it, and one alone; something else that is told.
+        let told = |member: &str| {
+            let what = Fault::Told {
+                call: HostCall::GetVcpuEvents,
+                member: member.to_owned(),
+                allowed: vec![0],
+                read: 1,
+            };
+            StateFault::at_start(0, what)
+        };
+        let shutdown = told("triple_fault.pending");
+        assert_eq!(
+            name(Backend::Pvm, &[paging.clone(), shutdown.clone()]),
+            Some("pvm-legacy-paging".to_owned())
+        );
+        assert_eq!(name(Backend::Pvm, &[shutdown]), None);
+        assert_eq!(name(Backend::Pvm, &[paging, told("flags")]), None);
     }
 
     #[test]

@@ -1,34 +1,18 @@
-//! The in-kernel local APIC: `KVM_GET_LAPIC`, `KVM_SET_LAPIC` and the MP state.
-//!
-//! IA32_APIC_BASE goes with the special registers (`apic_base` of `kvm_sregs`), and
-//! wait-for-SIPI with `KVM_GET_MP_STATE`; the rest is the page of registers.
+//! The in-kernel local APIC: how a virtual machine gets it, and the MP state. Its registers are in
+//! `apic_page`.
 
 use kvm_bindings::{
     KVM_CAP_DISABLE_QUIRKS, KVM_CAP_HALT_POLL, KVM_CAP_SPLIT_IRQCHIP, KVM_MP_STATE_HALTED,
     KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_SIPI_RECEIVED,
-    KVM_MP_STATE_UNINITIALIZED, KVM_X86_QUIRK_LINT0_REENABLED, kvm_enable_cap, kvm_lapic_state,
+    KVM_X86_QUIRK_LINT0_REENABLED, kvm_enable_cap, kvm_mp_state,
 };
 use kvm_ioctls::{Cap, VmFd};
 use spec_model::host_state::HostCall;
-use spec_model::x86::local_apic::{LocalApic, Mode};
+use spec_model::x86::local_apic::LocalApic;
 
 use super::device::Device;
 use super::failure::Failure;
-
-const ID: usize = 0x20;
-const TPR: usize = 0x80;
-const LDR: usize = 0xd0;
-const DFR: usize = 0xe0;
-const SVR: usize = 0xf0;
-const ISR: usize = 0x100;
-const TMR: usize = 0x180;
-const IRR: usize = 0x200;
-const ESR: usize = 0x280;
-const ICR: usize = 0x300;
-const ICR2: usize = 0x310;
-const LVT: usize = 0x320;
-/// Registers lie 16 bytes apart.
-const STEP: usize = 0x10;
+use super::told::Told;
 
 /// Gives a virtual machine local APICs and no other interrupt controller. Before the first vCPU.
 ///
@@ -71,14 +55,25 @@ pub(super) enum Activity {
 }
 
 impl Activity {
-    /// From the number in `kvm_mp_state`.
-    pub(super) fn from_mp_state(number: u32) -> Self {
-        match number {
+    /// From `KVM_GET_MP_STATE`. A processor whose state the host has set is not one that has yet to
+    /// receive its first INIT, which is `KVM_MP_STATE_UNINITIALIZED`; the other states are not x86's (KVM
+    /// API, 4.38), or are those of encrypted guests.
+    pub(super) fn from_mp_state(state: kvm_mp_state, told: &mut Told) -> Self {
+        let kvm_mp_state { mp_state } = state;
+        match mp_state {
             KVM_MP_STATE_HALTED => Self::Halted,
-            KVM_MP_STATE_INIT_RECEIVED | KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_SIPI_RECEIVED => {
-                Self::WaitsForSipi
+            KVM_MP_STATE_INIT_RECEIVED | KVM_MP_STATE_SIPI_RECEIVED => Self::WaitsForSipi,
+            KVM_MP_STATE_RUNNABLE => Self::Runnable,
+            other => {
+                let allowed = [
+                    KVM_MP_STATE_RUNNABLE,
+                    KVM_MP_STATE_INIT_RECEIVED,
+                    KVM_MP_STATE_HALTED,
+                    KVM_MP_STATE_SIPI_RECEIVED,
+                ];
+                told.one_of("mp_state", &allowed.map(u64::from), other);
+                Self::Runnable
             }
-            _ => Self::Runnable,
         }
     }
 }
@@ -88,107 +83,5 @@ pub(super) fn initial_mp_state(apic: Option<&LocalApic>) -> u32 {
     match apic {
         Some(apic) if apic.waiting_for_sipi => KVM_MP_STATE_INIT_RECEIVED,
         _ => KVM_MP_STATE_RUNNABLE,
-    }
-}
-
-/// Puts the registers into a page that `KVM_GET_LAPIC` gave, so that what the model does not
-/// have (version, timer) stays.
-pub(super) fn store(apic: &LocalApic, page: &mut kvm_lapic_state) {
-    // Without KVM_CAP_X2APIC_API the page has the identifier in bits 31:24 in both modes.
-    put(page, ID, apic.id << 24);
-    put(page, TPR, u32::from(apic.tpr));
-    put(page, LDR, apic.ldr);
-    put(page, DFR, apic.dfr);
-    put(page, SVR, apic.svr);
-    put(page, ESR, apic.esr);
-    put(page, ICR, apic.icr);
-    put(page, ICR2, apic.icr2);
-    for (first, words) in [
-        (ISR, &apic.isr[..]),
-        (TMR, &apic.tmr),
-        (IRR, &apic.irr),
-        (LVT, &apic.lvt),
-    ] {
-        for (number, word) in words.iter().enumerate() {
-            put(page, first + number * STEP, *word);
-        }
-    }
-}
-
-/// The registers from a page and IA32_APIC_BASE.
-pub(super) fn load(page: &kvm_lapic_state, base: u64, activity: Activity) -> LocalApic {
-    let mut apic = LocalApic {
-        base,
-        id: get(page, ID) >> 24,
-        tpr: (get(page, TPR) & 0xff) as u8,
-        ldr: get(page, LDR),
-        dfr: get(page, DFR),
-        svr: get(page, SVR),
-        esr: get(page, ESR),
-        icr: get(page, ICR),
-        icr2: get(page, ICR2),
-        waiting_for_sipi: activity == Activity::WaitsForSipi,
-        ..LocalApic::after_reset(0)
-    };
-    // While it is off there is no identifier to read; KVM's page holds it as the mode before had it.
-    let raw = get(page, ID);
-    if apic.mode() == Mode::Disabled && raw >> 24 == 0 {
-        apic.id = raw;
-    }
-    // There is no such register in x2APIC mode; KVM's page holds what it was.
-    if apic.mode() == Mode::X2Apic {
-        apic.dfr = LocalApic::after_reset(0).dfr;
-    }
-    for (first, words) in [
-        (ISR, &mut apic.isr[..]),
-        (TMR, &mut apic.tmr),
-        (IRR, &mut apic.irr),
-        (LVT, &mut apic.lvt),
-    ] {
-        for (number, word) in words.iter_mut().enumerate() {
-            *word = get(page, first + number * STEP);
-        }
-    }
-    apic
-}
-
-fn put(page: &mut kvm_lapic_state, offset: usize, value: u32) {
-    for (place, byte) in page.regs.iter_mut().skip(offset).zip(value.to_le_bytes()) {
-        *place = byte.cast_signed();
-    }
-}
-
-fn get(page: &kvm_lapic_state, offset: usize) -> u32 {
-    let mut bytes = [0; 4];
-    for (byte, place) in bytes.iter_mut().zip(page.regs.iter().skip(offset)) {
-        *byte = place.cast_unsigned();
-    }
-    u32::from_le_bytes(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_register_survives_the_way_into_the_page_and_back() {
-        let mut apic = LocalApic::after_reset(3);
-        apic.tpr = 0x20;
-        apic.ldr = 0x0400_0000;
-        apic.dfr = 0x0fff_ffff;
-        apic.svr = 0x1f0;
-        apic.esr = 4;
-        apic.icr = 0x4400;
-        apic.icr2 = 0x0100_0000;
-        for number in 0..8 {
-            apic.isr[number] = 0x10 << number;
-            apic.tmr[number] = 0x11 << number;
-            apic.irr[number] = 0x12 << number;
-        }
-        apic.lvt = [0x1_0001, 0x1_0002, 0x1_0003, 0x1_0004, 0x1_0005, 0x1_0006];
-        let mut page = kvm_lapic_state::default();
-        store(&apic, &mut page);
-        assert_eq!(load(&page, apic.base, Activity::Runnable), apic);
-        assert!(load(&page, apic.base, Activity::WaitsForSipi).waiting_for_sipi);
     }
 }

@@ -12,7 +12,7 @@ use super::local_apic;
 use super::memory::GuestMemory;
 use super::saved_state;
 use super::slots::Slots;
-use super::vcpu::Vcpu;
+use super::vcpu::{Has, Vcpu};
 
 /// Guest-physical address of the three pages for the TSS that Intel processors without
 /// "unrestricted guest" need in real mode (KVM API, KVM_SET_TSS_ADDR).
@@ -45,12 +45,15 @@ impl Machine {
         if has_apics {
             local_apic::create(device, &vm)?;
         }
-        saved_state::keep_shutdowns(device, &vm);
+        let has = Has {
+            apic: has_apics,
+            triple_faults: saved_state::keep_shutdowns(device, &vm),
+        };
         set_tss_address(device, &vm)?;
         let mut slots = Slots::new(device.identity.smm);
         slots.apply(&vm, &memory)?;
         let vcpus = (0..scenario.vcpus.len())
-            .map(|index| Vcpu::new(device, &vm, index, scenario.cpuid.long_mode, has_apics))
+            .map(|index| Vcpu::new(device, &vm, index, scenario.cpuid.long_mode, has))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             vcpus,

@@ -73,7 +73,7 @@ fn restore(
     target.take_over_chipset(source)?;
     for (number, (vcpu, saved)) in target.vcpus.iter_mut().zip(saved).enumerate() {
         saved.restore(vcpu.fd(), number)?;
-        vcpu.note_restored(saved.inside_nmi());
+        vcpu.note_restored(saved);
     }
     Ok(())
 }

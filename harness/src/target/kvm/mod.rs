@@ -9,8 +9,10 @@
 //! The FPU is not reset: payloads have no instruction that reads it, and no getter that
 //! is used here shows it.
 
+mod apic_page;
 pub mod bare;
 mod device;
+mod events;
 mod exit;
 mod failure;
 mod features;
@@ -28,9 +30,11 @@ mod saved_state;
 mod session;
 mod slots;
 mod special_registers;
+mod sregs;
 mod stage2;
 mod state;
 mod tick;
+mod told;
 mod vcpu;
 mod watchdog;
 

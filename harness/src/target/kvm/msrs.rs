@@ -7,6 +7,7 @@ use spec_model::x86::machine_check::{MC0_STATUS, MCG_STATUS};
 use spec_model::x86::state::VcpuState;
 
 use super::failure::Failure;
+use super::told::Told;
 
 const IA32_SMBASE: u32 = 0x9e;
 const STAR: u32 = 0xc000_0081;
@@ -15,22 +16,27 @@ const CSTAR: u32 = 0xc000_0083;
 const SFMASK: u32 = 0xc000_0084;
 const KERNEL_GS_BASE: u32 = 0xc000_0102;
 
-/// The MSRs that belong to [`VcpuState`].
-pub(super) const STATE_MSRS: [u32; 8] = [
-    IA32_SMBASE,
-    STAR,
-    LSTAR,
-    CSTAR,
-    SFMASK,
-    KERNEL_GS_BASE,
-    MCG_STATUS,
-    MC0_STATUS,
-];
+/// The MSRs that belong to [`VcpuState`], of a processor with or without SMM and machine checks.
+pub(super) fn state_msrs(smm: bool, machine_checks: bool) -> Vec<u32> {
+    let smm = smm.then_some(IA32_SMBASE);
+    let machine_checks = machine_checks.then_some([MCG_STATUS, MC0_STATUS]);
+    let always = [STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE];
+    let others = machine_checks.into_iter().flatten();
+    smm.into_iter().chain(always).chain(others).collect()
+}
 
-/// Further MSRs that a payload may write and that the next scenario must find as they
-/// were: SMI_COUNT, SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, PAT, TSC_AUX. DEBUGCTL is not
-/// among them: SVM without LBR virtualization complains in the kernel log about each write.
-pub(super) const OTHER_MSRS: [u32; 6] = [0x34, 0x174, 0x175, 0x176, 0x277, 0xc000_0103];
+/// Further MSRs that a payload may write and that the next scenario must find as they were, with their
+/// values after RESET (SDM vol. 3A, table "IA-32 and Intel 64 Processor States Following Power-up, Reset, or
+/// INIT"): SMI_COUNT, SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, PAT, TSC_AUX. DEBUGCTL is not among them: SVM
+/// without LBR virtualization complains in the kernel log about each write.
+pub(super) const OTHER_MSRS: [(u32, u64); 6] = [
+    (0x34, 0),
+    (0x174, 0),
+    (0x175, 0),
+    (0x176, 0),
+    (0x277, 0x0007_0406_0007_0406),
+    (0xc000_0103, 0),
+];
 
 /// The value of an MSR that belongs to the state.
 pub(super) fn msr_value(state: &VcpuState, index: u32) -> Option<u64> {
@@ -62,20 +68,45 @@ pub(super) fn load_msr(state: &mut VcpuState, index: u32, value: u64) {
     }
 }
 
-/// Those of `indices` that this processor has, with their values.
-pub(super) fn existing_msrs(fd: &VcpuFd, vcpu: usize, indices: &[u32]) -> Result<Vec<(u32, u64)>, Failure> {
-    let mut existing = Vec::new();
-    for index in indices {
-        let mut one = msr_list(&[(*index, 0)])?;
-        if fd
-            .get_msrs(&mut one)
-            .map_err(Failure::host(HostCall::GetMsrs, vcpu))?
-            == 1
-        {
-            existing.extend(one.as_slice().iter().map(|entry| (entry.index, entry.data)));
-        }
-    }
-    Ok(existing)
+/// Whether this processor has an MSR.
+///
+/// # Errors
+/// If the ioctl fails.
+pub(super) fn has_msr(fd: &VcpuFd, vcpu: usize, index: u32) -> Result<bool, Failure> {
+    let mut one = msr_list(&[(index, 0)])?;
+    let count = fd
+        .get_msrs(&mut one)
+        .map_err(Failure::host(HostCall::GetMsrs, vcpu))?;
+    Ok(count == 1)
+}
+
+/// MSRs that this processor has, with their values.
+///
+/// # Errors
+/// If the ioctl fails.
+pub(super) fn get_msrs(
+    fd: &VcpuFd,
+    vcpu: usize,
+    indices: &[u32],
+    told: &mut Told,
+) -> Result<Vec<(u32, u64)>, Failure> {
+    let wanted: Vec<(u32, u64)> = indices.iter().map(|index| (*index, 0)).collect();
+    let mut msrs = msr_list(&wanted)?;
+    let count = fd
+        .get_msrs(&mut msrs)
+        .map_err(Failure::host(HostCall::GetMsrs, vcpu))?;
+    told.must_be("the number of MSRs", indices.len() as u64, count as u64);
+    let values = indices.iter().zip(msrs.as_slice()).map(|(wanted, entry)| {
+        let kvm_msr_entry {
+            index,
+            reserved,
+            data,
+        } = *entry;
+        told.must_be("index", (*wanted).into(), index);
+        told.must_be("reserved", 0, reserved);
+        (*wanted, data)
+    });
+    Ok(values.collect())
 }
 
 /// MSRs with their values, as KVM_GET_MSRS and KVM_SET_MSRS take them.

@@ -14,6 +14,7 @@ use vmm_sys_util::errno;
 
 use spec_model::host_state::{Fault, HostCall};
 
+use super::apic_page;
 use super::device::Device;
 use super::failure::Failure;
 use super::msrs::msr_list;
@@ -29,21 +30,19 @@ const LEFT_ALONE: [u32; 1] = [0x1d9];
 const BANK_MSRS: [u32; 4] = [0x400, 0x401, 0x402, 0x403];
 
 /// Makes a shutdown that KVM has yet to carry out part of the event state, where KVM can (from
-/// Linux 6.0). Before the first vCPU.
-pub(super) fn keep_shutdowns(device: &Device, vm: &VmFd) {
-    if device
-        .kvm
-        .check_extension_raw(KVM_CAP_X86_TRIPLE_FAULT_EVENT.into())
-        > 0
-    {
-        let mut request = kvm_enable_cap {
-            cap: KVM_CAP_X86_TRIPLE_FAULT_EVENT,
-            ..kvm_enable_cap::default()
-        };
-        request.args[0] = 1;
-        // A KVM that has it and does not give it loses such a shutdown, which then shows.
-        let _ = vm.enable_cap(&request);
+/// Linux 6.0), and says whether it is. Before the first vCPU.
+pub(super) fn keep_shutdowns(device: &Device, vm: &VmFd) -> bool {
+    let extension = KVM_CAP_X86_TRIPLE_FAULT_EVENT.into();
+    if device.kvm.check_extension_raw(extension) <= 0 {
+        return false;
     }
+    let mut request = kvm_enable_cap {
+        cap: KVM_CAP_X86_TRIPLE_FAULT_EVENT,
+        ..kvm_enable_cap::default()
+    };
+    request.args[0] = 1;
+    // A KVM that has it and does not give it loses such a shutdown, which then shows.
+    vm.enable_cap(&request).is_ok()
 }
 
 /// Everything that the KVM API tells about one processor.
@@ -118,6 +117,11 @@ impl SavedVcpu {
         self.events.smi.smm_inside_nmi != 0
     }
 
+    /// Whether the processor has a shutdown that KVM has yet to carry out.
+    pub(super) fn shutdown_waits(&self) -> bool {
+        self.events.triple_fault.pending != 0
+    }
+
     /// Puts the state back into the processor that it was read from. Nested state is left
     /// as it is.
     ///
@@ -160,8 +164,7 @@ impl SavedVcpu {
         fd.get_kvm_run().cr8 = self.special.cr8();
         // The APIC base, with the mode of the APIC, is in the special registers.
         if let Some(lapic) = &self.lapic {
-            fd.set_lapic(lapic)
-                .map_err(Failure::host(HostCall::SetLapic, vcpu))?;
+            apic_page::set(fd, vcpu, lapic)?;
         }
         Ok(())
     }

@@ -1,22 +1,24 @@
 //! One virtual processor: setting and observing its whole state.
 
+mod getters;
+
 use kvm_bindings::{Msrs, kvm_mp_state};
 use kvm_ioctls::{VcpuFd, VmFd};
-use spec_model::host_state::{Fault, HostCall, StateFault, same_shadow};
+use spec_model::host_state::{Fault, HostCall, same_shadow};
 use spec_model::scenario::PROCESSOR_SIGNATURE;
 use spec_model::x86::field::Field;
+use spec_model::x86::local_apic::base;
 use spec_model::x86::state::{EventState, Shadow, VcpuState};
 
 use super::super::Backend;
 use super::device::Device;
 use super::exit::{self, Exit};
 use super::failure::Failure;
-use super::lacks;
-use super::local_apic::{self, Activity};
-use super::machine_check;
 use super::memory::PAGE;
-use super::msrs::{OTHER_MSRS, STATE_MSRS, existing_msrs, load_msr, msr_list, msr_value, set_msrs};
-use super::state;
+use super::msrs::{OTHER_MSRS, has_msr, msr_list, msr_value, set_msrs, state_msrs};
+use super::saved_state::SavedVcpu;
+use super::{apic_page, events, local_apic, machine_check, sregs, state};
+use getters::Beside;
 
 /// A virtual processor.
 pub(super) struct Vcpu {
@@ -27,18 +29,31 @@ pub(super) struct Vcpu {
     apic_base: u64,
     /// Whether it has a local APIC.
     has_apic: bool,
-    /// Those of [`STATE_MSRS`] that exist here.
-    state_msrs: Msrs,
+    /// The MSRs of its state that exist here.
+    state_msrs: Vec<u32>,
     /// The same and those of [`OTHER_MSRS`] that exist here, with what a scenario starts with.
     initial_msrs: Msrs,
     /// Whether it has machine checks.
     machine_checks: bool,
+    /// Whether its event state has shutdowns that KVM has yet to carry out.
+    triple_faults: bool,
+    /// A machine check was raised, so that one may wait.
+    shutdown_may_wait: bool,
     /// KVM_SMI or KVM_NMI was called and KVM may not have looked at it yet.
     event_raised: bool,
     /// When its state was last read, it was in an SMM inside an NMI.
     inside_nmi: bool,
     /// What the KVM is, which says what it is listed to lack.
     backend: Backend,
+}
+
+/// What a virtual machine gives its processors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Has {
+    /// Local APICs.
+    pub(super) apic: bool,
+    /// Shutdowns in the event state (KVM_CAP_X86_TRIPLE_FAULT_EVENT).
+    pub(super) triple_faults: bool,
 }
 
 impl Vcpu {
@@ -51,7 +66,7 @@ impl Vcpu {
         vm: &VmFd,
         index: usize,
         long_mode: bool,
-        has_apic: bool,
+        has: Has,
     ) -> Result<Self, Failure> {
         let fd = vm
             .create_vcpu(index as u64)
@@ -60,17 +75,25 @@ impl Vcpu {
             .map_err(Failure::host(HostCall::SetCpuid2, index))?;
         let machine_checks = machine_check::set_up(&fd, device, index)?;
         let sregs = fd.get_sregs().map_err(Failure::host(HostCall::GetSregs, index))?;
-        let observed = existing_msrs(&fd, index, &STATE_MSRS)?;
-        let mut initial = observed.clone();
-        initial.extend(existing_msrs(&fd, index, &OTHER_MSRS)?);
+        let smm = device.identity.smm;
+        let state_msrs = state_msrs(smm, machine_checks);
+        // What a scenario starts with is put in by the reset.
+        let mut initial: Vec<(u32, u64)> = state_msrs.iter().map(|msr| (*msr, 0)).collect();
+        for (msr, value) in OTHER_MSRS {
+            if has_msr(&fd, index, msr)? {
+                initial.push((msr, value));
+            }
+        }
         Ok(Self {
             fd,
             index,
-            smm: device.identity.smm,
+            smm,
             apic_base: sregs.apic_base,
-            has_apic,
+            has_apic: has.apic,
             machine_checks,
-            state_msrs: msr_list(&observed)?,
+            triple_faults: has.triple_faults,
+            shutdown_may_wait: false,
+            state_msrs,
             initial_msrs: msr_list(&initial)?,
             event_raised: false,
             inside_nmi: false,
@@ -83,114 +106,21 @@ impl Vcpu {
         &mut self.fd
     }
 
-    /// Notes that the state was set from outside, with SMM inside an NMI handler or not, which
-    /// the next [`Self::reset`] has to know.
-    pub(super) fn note_restored(&mut self, inside_nmi: bool) {
-        self.inside_nmi = inside_nmi;
+    /// Notes that the state was set from outside: whether it has SMM inside an NMI handler, which the
+    /// next [`Self::reset`] has to know, and whether a shutdown waits.
+    pub(super) fn note_restored(&mut self, saved: &SavedVcpu) {
+        self.inside_nmi = saved.inside_nmi();
+        self.shutdown_may_wait = saved.shutdown_waits();
     }
 
     /// What [`super::bare`] needs: the file descriptor, the MSRs that an observation reads
     /// and those that a reset sets, with the values of the last reset.
-    pub(super) fn into_parts(self) -> (VcpuFd, Msrs, Msrs) {
-        (self.fd, self.state_msrs, self.initial_msrs)
-    }
-
-    /// Its whole state.
     ///
     /// # Errors
-    /// If an ioctl fails, as all do on a virtual machine that KVM has given up.
-    pub(super) fn state(&mut self) -> Result<VcpuState, Failure> {
-        // First: reading the events makes KVM deliver a #DB payload into DR6 (Linux
-        // arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_get_vcpu_events).
-        let events = self.events()?;
-        self.inside_nmi = events.smm_inside_nmi;
-        let mut state = VcpuState {
-            events,
-            ..self.registers()?
-        };
-        if self.has_apic {
-            let activity = self.activity()?;
-            let page = self
-                .fd
-                .get_lapic()
-                .map_err(Failure::host(HostCall::GetLapic, self.index))?;
-            let base = self
-                .fd
-                .get_sregs()
-                .map_err(Failure::host(HostCall::GetSregs, self.index))?;
-            state.apic = Some(Box::new(local_apic::load(&page, base.apic_base, activity)));
-        }
-        Ok(state)
-    }
-
-    /// Its registers, with nothing pending and without a local APIC: none of the getters makes
-    /// KVM look at events, as that of the events does (Linux arch/x86/kvm/x86.c, process_nmi).
-    ///
-    /// # Errors
-    /// If an ioctl fails.
-    pub(super) fn registers(&mut self) -> Result<VcpuState, Failure> {
-        let mut state = VcpuState::default();
-        let regs = self
-            .fd
-            .get_regs()
-            .map_err(Failure::host(HostCall::GetRegs, self.index))?;
-        state::load_regs(&mut state, &regs);
-        let sregs = self
-            .fd
-            .get_sregs()
-            .map_err(Failure::host(HostCall::GetSregs, self.index))?;
-        state::load_sregs(&mut state, &sregs);
-        let debug = self
-            .fd
-            .get_debug_regs()
-            .map_err(Failure::host(HostCall::GetDebugRegs, self.index))?;
-        state::load_debug_registers(&mut state, &debug);
-        self.fd
-            .get_msrs(&mut self.state_msrs)
-            .map_err(Failure::host(HostCall::GetMsrs, self.index))?;
-        for entry in self.state_msrs.as_slice() {
-            load_msr(&mut state, entry.index, entry.data);
-        }
-        Ok(state)
-    }
-
-    /// What it is doing. Reading it makes KVM take an INIT and a startup IPI that have arrived
-    /// (Linux arch/x86/kvm/x86.c, kvm_arch_vcpu_ioctl_get_mpstate).
-    ///
-    /// # Errors
-    /// If the ioctl fails.
-    pub(super) fn activity(&self) -> Result<Activity, Failure> {
-        let state = self
-            .fd
-            .get_mp_state()
-            .map_err(Failure::host(HostCall::GetMpState, self.index))?;
-        Ok(Activity::from_mp_state(state.mp_state))
-    }
-
-    /// Its event state.
-    ///
-    /// # Errors
-    /// If the ioctl fails.
-    pub(super) fn events(&mut self) -> Result<EventState, Failure> {
-        let events = self
-            .fd
-            .get_vcpu_events()
-            .map_err(Failure::host(HostCall::GetVcpuEvents, self.index))?;
-        if events.interrupt.injected != 0 && !self.has_apic {
-            // Nothing raises an external interrupt there, and no exit to userspace that a scenario
-            // knows comes from the delivery of an INT n.
-            let fault = Fault::NotKept {
-                field: "interrupt.injected".to_owned(),
-                set: 0,
-                read: u64::from(events.interrupt.injected),
-            };
-            let vcpu = u8::try_from(self.index).unwrap_or(u8::MAX);
-            return Err(lacks::failure(
-                self.backend,
-                vec![StateFault::at_start(vcpu, fault)],
-            ));
-        }
-        Ok(state::from_events(&events))
+    /// If these are more MSRs than KVM takes at once.
+    pub(super) fn into_parts(self) -> Result<(VcpuFd, Msrs, Msrs), Failure> {
+        let observed: Vec<(u32, u64)> = self.state_msrs.iter().map(|index| (*index, 0)).collect();
+        Ok((self.fd, msr_list(&observed)?, self.initial_msrs))
     }
 
     /// Sets the whole state, whatever the processor was doing, and checks that KVM kept it.
@@ -201,7 +131,9 @@ impl Vcpu {
         if self.event_raised {
             // KVM_SMI and KVM_NMI leave requests that KVM turns into pending events only when it next
             // looks; reading the events makes it look, so that setting them can clear them.
-            self.events()?;
+            self.fd
+                .get_vcpu_events()
+                .map_err(Failure::host(HostCall::GetVcpuEvents, self.index))?;
             self.event_raised = false;
         }
         if self.inside_nmi && !wanted.events.smm_inside_nmi {
@@ -238,7 +170,9 @@ impl Vcpu {
     /// ff90afa75573 (5.17).
     fn forget_messages(&mut self) -> Result<(), Failure> {
         self.set_events(&EventState::default())?;
-        self.activity()?;
+        self.fd
+            .get_mp_state()
+            .map_err(Failure::host(HostCall::GetMpState, self.index))?;
         Ok(())
     }
 
@@ -246,22 +180,50 @@ impl Vcpu {
     /// depend on what ran before, and a field that the payload overwrites before the first point would
     /// not show.
     fn check_kept(&mut self, wanted: &VcpuState) -> Result<(), Failure> {
-        let read = self.state()?;
-        let faults = self.not_kept(&state::differences(wanted, &read));
-        if faults.is_empty() {
-            return Ok(());
+        let mut told = Vec::new();
+        let (read, beside) = self.read_state(&mut told)?;
+        let mut faults = not_kept(&state::differences(wanted, &read));
+        faults.extend(self.beside_not_kept(wanted, beside));
+        let (indices, set): (Vec<u32>, Vec<u64>) = self
+            .initial_msrs
+            .as_slice()
+            .iter()
+            .map(|entry| (entry.index, entry.data))
+            .unzip();
+        for ((index, read), set) in self.read_msrs(&indices, &mut told)?.into_iter().zip(set) {
+            // The rest are fields of the state.
+            if read != set && OTHER_MSRS.iter().any(|(other, _)| *other == index) {
+                let field = format!("msr {index:#x}");
+                faults.push(Fault::NotKept { field, set, read });
+            }
         }
-        Err(lacks::failure(self.backend, faults))
+        faults.extend(told);
+        self.check(faults)
     }
 
-    fn not_kept(&self, differences: &[(&'static Field, u64, u64)]) -> Vec<StateFault> {
-        let vcpu = u8::try_from(self.index).unwrap_or(u8::MAX);
-        let fault = |(field, set, read): &(&'static Field, u64, u64)| {
-            let field = field.name.to_owned();
-            let (set, read) = (*set, *read);
-            StateFault::at_start(vcpu, Fault::NotKept { field, set, read })
+    /// What was not kept of that which is no part of a state.
+    fn beside_not_kept(&self, wanted: &VcpuState, beside: Beside) -> Vec<Fault> {
+        let Beside { apic_base, timer } = beside;
+        let timer = timer.map(|timer| {
+            [
+                ("apic.380h", 0, timer.initial_count.into()),
+                ("apic.3E0h", 0, timer.divide.into()),
+            ]
+        });
+        // Linux 5.10 makes every processor without a local APIC the bootstrap processor as soon as its
+        // special registers are set (arch/x86/kvm/lapic.c, kvm_lapic_set_base), also with what it told.
+        let open = if self.index == 0 { 0 } else { base::BSP };
+        let base = ("apic.base", self.base_for(wanted) & !open, apic_base & !open);
+        // With a local APIC it is a field of the state.
+        let base = wanted.apic.is_none().then_some(base);
+        let all = timer.into_iter().flatten().chain(base);
+        let not_kept = all.filter(|(_, set, read)| set != read);
+        let fault = |(field, set, read): (&str, u64, u64)| Fault::NotKept {
+            field: field.to_owned(),
+            set,
+            read,
         };
-        differences.iter().map(fault).collect()
+        not_kept.map(fault).collect()
     }
 
     /// Changes one field of the state, and reads it back.
@@ -281,7 +243,7 @@ impl Vcpu {
         if set == read {
             return Ok(());
         }
-        Err(lacks::failure(self.backend, self.not_kept(&[(field, set, read)])))
+        self.check(not_kept(&[(field, set, read)]))
     }
 
     /// What has to be read to set a field. Reading the events makes KVM look at them, which only what
@@ -303,7 +265,7 @@ impl Vcpu {
         if before.events != after.events {
             self.set_events(&after.events)?;
         }
-        let set_sregs = state::sregs(before, 0) != state::sregs(after, 0);
+        let set_sregs = sregs::sregs(before, 0) != sregs::sregs(after, 0);
         if set_sregs {
             self.set_sregs(after)?;
         }
@@ -317,10 +279,10 @@ impl Vcpu {
         if state::debug_registers(before) != state::debug_registers(after) {
             self.set_debug_registers(after)?;
         }
-        let indices = self.state_msrs.as_slice().iter().map(|entry| entry.index);
+        let indices = self.state_msrs.iter();
         let entries: Vec<_> = indices
-            .filter(|index| msr_value(before, *index) != msr_value(after, *index))
-            .filter_map(|index| Some((index, msr_value(after, index)?)))
+            .filter(|index| msr_value(before, **index) != msr_value(after, **index))
+            .filter_map(|index| Some((*index, msr_value(after, *index)?)))
             .collect();
         if entries.is_empty() {
             return Ok(());
@@ -353,7 +315,7 @@ impl Vcpu {
             .map(|field| (field, set, 1 - set))
             .into_iter()
             .collect();
-        Err(lacks::failure(self.backend, self.not_kept(&differences)))
+        self.check(not_kept(&differences))
     }
 
     /// Raises an NMI.
@@ -382,6 +344,7 @@ impl Vcpu {
         if !self.machine_checks {
             return Err(Failure::NoMachineChecks);
         }
+        self.shutdown_may_wait = true;
         machine_check::raise(&self.fd, self.index)
     }
 
@@ -409,7 +372,7 @@ impl Vcpu {
 
     fn set_events(&mut self, events: &EventState) -> Result<(), Failure> {
         self.fd
-            .set_vcpu_events(&state::events(events, self.smm))
+            .set_vcpu_events(&events::events(events, self.smm))
             .map_err(Failure::host(HostCall::SetVcpuEvents, self.index))
     }
 
@@ -426,7 +389,7 @@ impl Vcpu {
 
     fn set_sregs(&mut self, state: &VcpuState) -> Result<(), Failure> {
         self.fd
-            .set_sregs(&state::sregs(state, self.base_for(state)))
+            .set_sregs(&sregs::sregs(state, self.base_for(state)))
             .map_err(Failure::host(HostCall::SetSregs, self.index))?;
         // Without an in-kernel APIC, KVM_RUN takes CR8 from here (KVM API 5, `cr8`).
         self.fd.get_kvm_run().cr8 = state.cr8;
@@ -447,10 +410,8 @@ impl Vcpu {
             .fd
             .get_lapic()
             .map_err(Failure::host(HostCall::GetLapic, self.index))?;
-        local_apic::store(apic, &mut page);
-        self.fd
-            .set_lapic(&page)
-            .map_err(Failure::host(HostCall::SetLapic, self.index))
+        apic_page::store(apic, &mut page);
+        apic_page::set(&self.fd, self.index, &page)
     }
 
     fn set_regs(&mut self, state: &VcpuState) -> Result<(), Failure> {
@@ -473,6 +434,16 @@ impl Vcpu {
         }
         set_msrs(&self.fd, self.index, &self.initial_msrs)
     }
+}
+
+/// Fields that read back as something else than was set.
+fn not_kept(differences: &[(&'static Field, u64, u64)]) -> Vec<Fault> {
+    let fault = |(field, set, read): &(&'static Field, u64, u64)| Fault::NotKept {
+        field: field.name.to_owned(),
+        set: *set,
+        read: *read,
+    };
+    differences.iter().map(fault).collect()
 }
 
 /// Whether the events have to be read to set a field: it is one of them, or of the local APIC,

@@ -4,6 +4,8 @@ use super::{Booted, booted_row as row, failing_row as failing};
 
 /// A case that starts with a value of its own in every register that nothing else shows.
 const LONG: &str = "state/registers-of-long-mode";
+/// A case that stops with a debug exception pending.
+const STEPPING: &str = "nmi/single-step-trap-before-nmi";
 
 pub const ROWS: &[Booted] = &[
     // Events.
@@ -53,6 +55,53 @@ pub const ROWS: &[Booted] = &[
         "smm/entry-keeps-cr3",
         &["smm"],
     ),
+    row(
+        "KVM_GET_VCPU_EVENTS:flip=smi.latched-init.0",
+        "smm/init-in-smm-is-latched",
+        &["init"],
+    ),
+    row(
+        "KVM_GET_VCPU_EVENTS:flip=smi.smm.7",
+        "smm/entry-clears-idtr",
+        &["smi.smm of"],
+    ),
+    row(
+        "KVM_GET_VCPU_EVENTS:flip=smi.pending.3",
+        "state/pending-smi",
+        &["smi.pending of"],
+    ),
+    row(
+        "KVM_GET_VCPU_EVENTS:flip=flags.3",
+        "smm/entry-keeps-cr3",
+        &["flags of"],
+    ),
+    row(
+        "KVM_GET_VCPU_EVENTS:flip=flags.5",
+        "smm/entry-keeps-cr3",
+        &["flags of"],
+    ),
+    row(
+        "KVM_GET_VCPU_EVENTS:flip=triple-fault.pending.0:from=2",
+        "smm/entry-keeps-cr3",
+        &["triple_fault.pending of"],
+    ),
+    // An exception that waits, which only a single step leaves at a stop.
+    row(
+        "KVM_GET_VCPU_EVENTS:flip=exception.nr.1",
+        STEPPING,
+        &["exception.vector"],
+    ),
+    row(
+        "KVM_GET_VCPU_EVENTS:flip=@2.0",
+        STEPPING,
+        &["exception.has-error-code"],
+    ),
+    row(
+        "KVM_GET_VCPU_EVENTS:flip=exception.injected.0:from=2",
+        STEPPING,
+        &["exception"],
+    ),
+    row("KVM_GET_MSRS:flip=0x34.0", "smm/entry-keeps-cr3", &["msr 0x34"]),
     row("KVM_GET_VCPU_EVENTS:frozen", "nmi/nmi-smi-rsm-nmi", &[]),
     row("KVM_GET_VCPU_EVENTS:behind", "nmi/smi-and-rsm-unblock-again", &[]),
     row(

@@ -65,6 +65,7 @@ pub const ROWS: &[Local] = &[
     local("KVM_GET_DIRTY_LOG:fail=ENOENT", DIRTY, RED, &["dirty"]),
     local("KVM_CLEAR_DIRTY_LOG:lie", DIRTY, RED, &["dirty"]),
     local("KVM_ENABLE_CAP:lie", SLOTS, RED, &[]),
+    local("KVM_ENABLE_CAP:lie", REAL, RED, &["flags of KVM_GET_VCPU_EVENTS"]),
     local(
         "KVM_ENABLE_CAP:fail=EINVAL",
         SLOTS,

@@ -95,6 +95,9 @@ pub const ROWS: &[Local] = &[
     local("KVM_GET_LAPIC:flip=0x300.3", APIC, RED, &["apic"]),
     local("KVM_GET_LAPIC:flip=0x360.16", APIC, RED, &["apic"]),
     local("KVM_GET_MP_STATE:flip=mp-state.1", APIC, RED, &[]),
+    // Not all that was asked for.
+    local("KVM_GET_MSRS:lie", REAL, RED, &["the number of MSRs"]),
+    local("KVM_GET_MSRS:lie:from=150", REAL, RED, &["the number of MSRs"]),
     // The same late in a run, when initial states have been checked.
     local("KVM_GET_REGS:flip=r15.3:from=150", REAL, RED, &["r15"]),
     local("KVM_GET_REGS:flip=rcx.0:only=151", REAL, RED, &["rcx"]),

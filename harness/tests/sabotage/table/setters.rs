@@ -74,6 +74,12 @@ pub const ROWS: &[Local] = &[
     local("KVM_SET_DEBUGREGS:drop=dr7", &["exceptions"], RED, &["dr7"]),
     local("KVM_SET_DEBUGREGS:drop=dr6", &["exceptions"], RED, &["dr6"]),
     local("KVM_SET_VCPU_EVENTS:drop=nmi.masked", NMI, RED, &["nmi.masked"]),
+    local(
+        "KVM_SET_LAPIC:drop=0x80",
+        &["state/task-priority-that-the-host-sets"],
+        RED,
+        &["apic.tpr"],
+    ),
     local("KVM_SET_LAPIC:drop=0xd0", APIC, RED, &["apic"]),
     local("KVM_SET_LAPIC:drop=0xf0", APIC, RED, &["apic"]),
     // A bit on its way in.

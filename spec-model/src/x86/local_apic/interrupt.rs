@@ -30,6 +30,15 @@ impl LocalApic {
         highest(&self.irr).filter(|vector| vector >> 4 > self.processor_priority() >> 4)
     }
 
+    /// With a defect bits 3:0 of the task priority are lost where the hypervisor takes the priority from
+    /// CR8, which it does unless a requested interrupt is held by it.
+    pub(in crate::x86) fn lose_priority_subclass(&mut self) {
+        let is_held = highest(&self.irr).is_some_and(|vector| vector >> 4 <= self.tpr >> 4);
+        if !is_held {
+            self.tpr &= 0xf0;
+        }
+    }
+
     /// Moves a requested interrupt into service (APIC-INT-001).
     pub fn begin_service(&mut self, vector: u8) {
         clear(&mut self.irr, vector);

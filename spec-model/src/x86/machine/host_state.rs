@@ -1,7 +1,7 @@
 //! The host sets the state of a processor.
 
 use super::Machine;
-use crate::host_state::{EINVAL, Fault, HostCall, StateFault, Taken, take};
+use crate::host_state::{EINVAL, Fault, HostCall, StateFault, Taken, take, told_wrongly};
 use crate::x86::field::Field;
 use crate::x86::state::VcpuState;
 
@@ -69,7 +69,9 @@ impl Machine<'_> {
         for field in lost {
             field.write(state, field.read(before));
         }
+        let told = told_wrongly(state, &self.rules);
         self.note_faults(index, faults);
+        self.note_faults(index, told);
     }
 
     fn note_faults(&mut self, index: usize, faults: Vec<Fault>) {

@@ -219,6 +219,11 @@ impl<'run> Machine<'run> {
     /// If there is no such processor.
     pub fn advance(&mut self, index: usize) -> Result<Stretch, ModelError> {
         let mut stop = self.run_until_stop(index)?;
+        if self.rules.broken(Defect::TaskPrioritySubclassLost)
+            && let Some(apic) = self.state.vcpus[index].state.apic.as_deref_mut()
+        {
+            apic.lose_priority_subclass();
+        }
         if self.state.observed + 1 >= self.scenario.limits.observations as usize {
             stop = Stop::LimitReached;
             self.state.finished.fill(true);
