@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::target::Processor;
 use crate::target::system::System;
 
 mod versions;
@@ -14,6 +15,7 @@ requirement: SMM-RSM-008
 reason: KVM never wrote the auto-HALT restart field
 source: Linux arch/x86/kvm/smm.c
 found: an example for this test
+upstream: { status: unreported }
 ";
 
 fn identity(backend: Backend, kernel: &str) -> Identity {
@@ -83,9 +85,9 @@ fn it_applies_in_every_mode_or_in_those_that_it_names() {
     assert_eq!(
         found,
         [
-            "d.yaml:9:18: `migrate` is named twice",
-            "d.yaml:9:27: no mode is called `live`; there are normal, userspace-rewrite, migrate",
-            "d.yaml:9:8: name at least one mode, or leave `modes` out for all of them",
+            "d.yaml:10:18: `migrate` is named twice",
+            "d.yaml:10:27: no mode is called `live`; there are normal, userspace-rewrite, migrate",
+            "d.yaml:10:8: name at least one mode, or leave `modes` out for all of them",
         ]
     );
 }
@@ -132,7 +134,7 @@ fn what_means_nothing_is_refused() {
             "{found:?}"
         );
     }
-    let vmx = EXAMPLE.replace("[svm, vmx]", "[vmx]") + "processor: qemu-tcg\n";
+    let vmx = EXAMPLE.replace("[svm, vmx]", "[vmx]") + "processor: qemu-tcg =10.0\n";
     assert!(mistakes(&vmx)[0].contains("no VMX"));
     let xen = EXAMPLE.replace("[svm, vmx]", "[xen-pv]") + "modes: [migrate]\n";
     assert!(mistakes(&xen)[0].contains("mode normal only"));
@@ -222,7 +224,7 @@ fn structure_is_strict() {
     let missing = mistakes(&EXAMPLE.replace("reason: KVM never wrote the auto-HALT restart field\n", ""));
     assert!(missing[0].contains("reason"), "{missing:?}");
     let twice = mistakes(&format!("{EXAMPLE}title: again\n"));
-    assert!(twice[0].starts_with("d.yaml:9:1: "), "{twice:?}");
+    assert!(twice[0].starts_with("d.yaml:10:1: "), "{twice:?}");
     assert!(mistakes("")[0].contains("empty"));
     let not_text = parse(Path::new("d.yaml"), b"title: x\n\xff").expect_err("not UTF-8");
     assert_eq!(not_text[0].line, 2);
