@@ -25,6 +25,8 @@ pub(super) struct File {
     /// The processor whose deviation it is rather than KVM's, and its versions: `qemu-tcg =10.0`.
     #[schemars(with = "Option<String>", regex(pattern = "^qemu-tcg .+"))]
     pub(super) processor: Option<Spanned<String>>,
+    /// Whose fault it is, if it shows on one processor only and is not that processor's.
+    pub(super) whose: Option<WhoseName>,
     /// `nested`: only where the processor walks the guest's page tables itself, so not on svm-npt0.
     pub(super) paging: Option<PagingName>,
     /// The only modes of a run in which it shows; every mode if absent.
@@ -116,6 +118,14 @@ enum ModeName {
     Normal,
     UserspaceRewrite,
     Migrate,
+}
+
+/// Whose fault a deviation is that one processor brings about.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WhoseName {
+    /// KVM's.
+    Kvm,
 }
 
 /// Who walks the guest's page tables.

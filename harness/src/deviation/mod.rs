@@ -45,6 +45,8 @@ pub struct Deviation {
     pub expected: Vec<Backend>,
     /// Only where KVM runs on this processor: the deviation is the processor's. Any if absent.
     pub processor: Option<ProcessorRange>,
+    /// KVM's fault, although it shows on that processor only.
+    pub of_kvm: bool,
     /// Only where the processor walks the guest's page tables itself, not where KVM makes shadow page
     /// tables.
     pub nested_paging: bool,
@@ -113,7 +115,7 @@ impl Deviation {
     #[must_use]
     pub fn owner(&self) -> Owner {
         let mut backends = self.targets.iter().chain(&self.expected);
-        if self.processor.is_some() {
+        if self.processor.is_some() && !self.of_kvm {
             Owner::Emulator
         } else if backends.all(|backend| *backend == Backend::XenPv) {
             Owner::Xen

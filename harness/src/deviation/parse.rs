@@ -93,6 +93,7 @@ impl Reader<'_> {
             targets,
             expected,
             processor,
+            of_kvm: written.whose.is_some(),
             nested_paging: written.paging.is_some(),
             modes: modes.unwrap_or_default(),
             kernels,
@@ -232,6 +233,10 @@ impl Reader<'_> {
                 let message = "svm means svm-npt0 too; leave that out";
                 self.mistake(at, message.to_owned());
             }
+        }
+        if written.whose.is_some() && written.processor.is_none() {
+            let message = "without `processor` it is KVM's, or Xen's, anyway; leave `whose` out";
+            self.mistake(at, message.to_owned());
         }
         if written.processor.is_some() && all.contains(&Backend::Vmx) {
             let message = "QEMU's processor has no VMX, so that is about nothing";

@@ -24,6 +24,8 @@ pub enum UpstreamStatus {
     Reported,
     /// They know: their source or their list says so.
     Known,
+    /// No manual decides it, or one allows it: what is said here is a choice of this suite.
+    Unspecified,
     /// They want it so.
     ByDesign,
     /// They have mended it.
@@ -38,6 +40,7 @@ impl UpstreamStatus {
             Self::Unreported => "unreported",
             Self::Reported => "reported",
             Self::Known => "known",
+            Self::Unspecified => "unspecified",
             Self::ByDesign => "by design",
             Self::Fixed => "fixed",
         }

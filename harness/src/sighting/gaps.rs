@@ -1,20 +1,32 @@
 //! What deviation files say and no run has shown.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Sightings;
+use spec_model::scenario::Observe;
+
+use super::{SeenRun, Sightings};
 use crate::deviation::{Answer, Deviation};
-use crate::target::Backend;
+use crate::target::{Backend, Mode};
 
 /// Something that a deviation file says and that was not seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gap {
-    /// It says that it shows in a run, and the run did not show it.
+    /// It says that it shows on a version of a backend, and no run there showed it.
     NotSeen {
         /// The deviation.
         deviation: String,
-        /// The run.
-        run: String,
+        /// The backend.
+        backend: Backend,
+        /// The version of the kernel, or Xen's.
+        version: String,
+    },
+    /// It says that it shows in a mode, and no run in it showed it.
+    NotSeenInMode {
+        /// The deviation.
+        deviation: String,
+        /// The mode.
+        mode: Mode,
     },
     /// It names a backend, and nothing that it is about ran there.
     NotRun {
@@ -37,13 +49,22 @@ pub enum Gap {
 impl fmt::Display for Gap {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotSeen { deviation, run } => {
-                write!(formatter, "{deviation}: not seen on {run}, where its file says that it shows")
-            }
-            Self::NotRun { deviation, backend } => write!(
+            Self::NotSeen {
+                deviation,
+                backend,
+                version,
+            } => write!(
                 formatter,
-                "{deviation}: nothing that it is about ran on {backend}"
+                "{deviation}: not seen on {backend} of {version}, where its file says that it shows"
             ),
+            Self::NotSeenInMode { deviation, mode } => write!(
+                formatter,
+                "{deviation}: seen in no run of mode {}, which its file names",
+                mode.name()
+            ),
+            Self::NotRun { deviation, backend } => {
+                write!(formatter, "{deviation}: nothing that it is about ran on {backend}")
+            }
             Self::Seen { deviation, run } => {
                 write!(formatter, "{deviation}: seen on {run}, where its file only expects it")
             }
@@ -54,51 +75,90 @@ impl fmt::Display for Gap {
 
 /// What the files say and the runs did not show, and the other way round.
 ///
-/// A run in which only the ends were looked at, or that the version of the kernel does not place, shows what it
-/// shows and proves nothing missing.
+/// On each version that ran, one of the runs there has to show it, and in each mode that a file names. A run in
+/// which only the ends were looked at shows what it shows, and proves nothing missing.
 #[must_use]
 pub fn gaps(sightings: &Sightings, deviations: &[Deviation]) -> Vec<Gap> {
-    let mut gaps = Vec::new();
-    for deviation in deviations {
-        let name = deviation.name();
-        let seen = sightings.seen.get(&name);
-        let in_run = |run: &String| seen.is_some_and(|seen| seen.contains_key(run));
-        for (run, about) in &sightings.runs {
-            let answer = deviation.applies_to(&about.identity(run), about.mode);
-            let is_expected_only = !deviation.targets.contains(&about.backend)
-                && deviation.expected.contains(&about.backend);
-            let (deviation, run_name) = (name.clone(), run.clone());
-            match (answer, in_run(run)) {
-                (Answer::Yes, false) if about.observe == spec_model::scenario::Observe::Points => {
-                    gaps.push(Gap::NotSeen {
-                        deviation,
-                        run: run_name,
-                    });
-                }
-                (_, true) if is_expected_only => gaps.push(Gap::Seen {
-                    deviation,
-                    run: run_name,
-                }),
-                _ => {}
-            }
-        }
-        for &backend in &deviation.targets {
-            let is_about = |(run, about): (&String, &super::SeenRun)| {
-                about.backend == backend
-                    && deviation.applies_to(&about.identity(run), about.mode) != Answer::No
-            };
-            if !sightings.runs.iter().any(is_about) {
-                gaps.push(Gap::NotRun {
-                    deviation: name.clone(),
-                    backend,
-                });
-            }
-        }
-    }
+    let mut gaps: Vec<Gap> = deviations
+        .iter()
+        .flat_map(|deviation| Runs::of(sightings, deviation).gaps())
+        .collect();
     for name in sightings.seen.keys() {
         if !deviations.iter().any(|deviation| deviation.name() == *name) {
             gaps.push(Gap::NoFile(name.clone()));
         }
     }
     gaps
+}
+
+/// The runs that a deviation is about.
+struct Runs<'a> {
+    deviation: &'a Deviation,
+    /// Each with whether it certainly shows there, and whether it was seen.
+    runs: Vec<(&'a str, &'a SeenRun, Answer, bool)>,
+}
+
+impl<'a> Runs<'a> {
+    fn of(sightings: &'a Sightings, deviation: &'a Deviation) -> Self {
+        let seen = sightings.seen.get(&deviation.name());
+        let runs = sightings.runs.iter().filter_map(|(name, run)| {
+            let answer = deviation.applies_to(&run.identity(name), run.mode);
+            let is_seen = seen.is_some_and(|seen| seen.contains_key(name));
+            (is_seen || answer != Answer::No).then_some((name.as_str(), run, answer, is_seen))
+        });
+        Self {
+            deviation,
+            runs: runs.collect(),
+        }
+    }
+
+    fn gaps(&self) -> Vec<Gap> {
+        let name = self.deviation.name();
+        let mut gaps = Vec::new();
+        let mut by_version: BTreeMap<(String, String), (Backend, bool)> = BTreeMap::new();
+        for (_, run, answer, is_seen) in &self.runs {
+            if *answer == Answer::Yes && (*is_seen || run.observe == Observe::Points) {
+                let place = (run.backend.to_string(), run.version());
+                by_version.entry(place).or_insert((run.backend, false)).1 |= is_seen;
+            }
+        }
+        for ((_, version), (backend, is_seen)) in by_version {
+            if !is_seen {
+                gaps.push(Gap::NotSeen {
+                    deviation: name.clone(),
+                    backend,
+                    version,
+                });
+            }
+        }
+        for &mode in &self.deviation.modes {
+            let mut in_mode = self.runs.iter().filter(|(_, run, ..)| run.mode == mode).peekable();
+            if in_mode.peek().is_some() && !in_mode.any(|(.., is_seen)| *is_seen) {
+                gaps.push(Gap::NotSeenInMode {
+                    deviation: name.clone(),
+                    mode,
+                });
+            }
+        }
+        for &backend in &self.deviation.targets {
+            if !self.runs.iter().any(|(_, run, ..)| run.backend == backend) {
+                gaps.push(Gap::NotRun {
+                    deviation: name.clone(),
+                    backend,
+                });
+            }
+        }
+        let only_expected = |backend: Backend| {
+            self.deviation.expected.contains(&backend) && !self.deviation.targets.contains(&backend)
+        };
+        for (run, about, _, is_seen) in &self.runs {
+            if *is_seen && only_expected(about.backend) {
+                gaps.push(Gap::Seen {
+                    deviation: name.clone(),
+                    run: (*run).to_owned(),
+                });
+            }
+        }
+        gaps
+    }
 }

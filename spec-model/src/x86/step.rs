@@ -316,7 +316,11 @@ impl Processor<'_, '_> {
                 let straight = instruction.flow_control() == FlowControl::Next
                     && !matches!(instruction.mnemonic(), Mnemonic::Hlt)
                     && !(instruction.is_string_instruction() && repeats);
-                let late = straight && !single_steps && self.rules.broken(Defect::RfClearedByBranchesOnly);
+                // What the hypervisor completes is no business of the processor.
+                let late = straight
+                    && instruction.mnemonic() != Mnemonic::Out
+                    && !single_steps
+                    && self.rules.broken(Defect::RfClearedByBranchesOnly);
                 let between_iterations =
                     instruction.is_string_instruction() && self.state().rip == instruction.ip();
                 let lost = loads_rf

@@ -139,6 +139,7 @@ fn deviation(title: &str, defect: Defect) -> Deviation {
         targets: vec![Backend::Svm],
         expected: Vec::new(),
         processor: None,
+        of_kvm: false,
         nested_paging: false,
         modes: Vec::new(),
         kernels: KernelRange::default(),
