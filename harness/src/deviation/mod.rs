@@ -143,6 +143,25 @@ pub enum Owner {
     Emulator,
 }
 
+/// That nothing is known about the emulated processor of a target, if it has one in a version about which
+/// no deviation of a processor is.
+#[must_use]
+pub fn untested_emulator(deviations: &[Deviation], target: &Identity) -> Option<String> {
+    let emulator = target.system.emulator.as_ref()?;
+    let mut ranges = deviations
+        .iter()
+        .filter_map(|deviation| deviation.processor.as_ref())
+        .filter(|range| range.is_about(target.processor))
+        .peekable();
+    ranges.peek()?;
+    ranges.all(|range| range.holds_for(target) == Answer::No).then(|| {
+        format!(
+            "{emulator} is a version about which no known deviation is: what its processor does wrong is not \
+             excused here, and looks like the hypervisor's"
+        )
+    })
+}
+
 /// The deviations that a target has in runs of a mode, and those that it may have, as far as
 /// the version of its kernel tells.
 #[derive(Clone, Debug, Default)]

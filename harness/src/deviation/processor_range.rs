@@ -35,6 +35,12 @@ pub enum BadProcessorRange {
 }
 
 impl ProcessorRange {
+    /// Whether it is that processor, in whatever version.
+    #[must_use]
+    pub fn is_about(&self, processor: Processor) -> bool {
+        self.processor == processor
+    }
+
     /// Whether a target runs on it. Where nobody says which version that is, it may.
     #[must_use]
     pub fn holds_for(&self, target: &Identity) -> Answer {

@@ -141,6 +141,72 @@ fn what_means_nothing_is_refused() {
 }
 
 #[test]
+fn a_processor_deviates_in_the_versions_that_were_seen() {
+    let text = EXAMPLE
+        .replace("targets: [svm, vmx]", "targets: [svm]\nprocessor: qemu-tcg =10.0")
+        .replace("'>=5.10, <6.2'", "'>=5.10'");
+    let deviation = parse(Path::new("d.yaml"), text.as_bytes()).expect("valid");
+    assert_eq!(deviation.owner(), Owner::Emulator);
+    let on = |emulator: Option<&str>| {
+        let mut target = identity(Backend::Svm, "6.12.118");
+        target.system.emulator = emulator.map(str::to_owned);
+        target
+    };
+    for (emulator, applies, untested) in [
+        (Some("QEMU 10.0.2 (Debian 1:10.0.2+ds-2)"), Answer::Yes, false),
+        (Some("QEMU 10.0.13"), Answer::Yes, false),
+        (Some("QEMU 10.1.0"), Answer::No, true),
+        (Some("QEMU 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"), Answer::No, true),
+        // A local KVM under an emulator does not know its version.
+        (None, Answer::Perhaps, false),
+    ] {
+        let target = on(emulator);
+        assert_eq!(deviation.applies_to(&target, Mode::Normal), applies, "{emulator:?}");
+        let known = [deviation.clone()];
+        assert_eq!(untested_emulator(&known, &target).is_some(), untested, "{emulator:?}");
+    }
+    let mut native = on(None);
+    native.processor = Processor::Native;
+    assert_eq!(deviation.applies_to(&native, Mode::Normal), Answer::No);
+    let of_kvm = parse(Path::new("d.yaml"), format!("{text}whose: kvm\n").as_bytes()).expect("valid");
+    assert_eq!(of_kvm.owner(), Owner::Kvm);
+    for (wrong, said) in [
+        ("qemu-tcg", "needs the versions that do it"),
+        ("kvm =1.0", "no processor is called `kvm`"),
+        ("qemu-tcg 10", "no bound"),
+    ] {
+        let found = mistakes(&text.replace("qemu-tcg =10.0", wrong));
+        assert!(found[0].contains(said), "{found:?}");
+    }
+}
+
+#[test]
+fn what_is_expected_is_known_if_it_happens_and_no_fault_if_not() {
+    let text = EXAMPLE.replace("targets: [svm, vmx]", "targets: [svm]\nexpected-on: [vmx]");
+    let deviation = parse(Path::new("d.yaml"), text.as_bytes()).expect("valid");
+    let applies = |backend| deviation.applies_to(&identity(backend, "6.1.0"), Mode::Normal);
+    assert_eq!(
+        [Backend::Svm, Backend::Vmx, Backend::Pvm].map(applies),
+        [Answer::Yes, Answer::Perhaps, Answer::No]
+    );
+    let alone = EXAMPLE.replace("targets:", "expected-on:");
+    assert!(parse(Path::new("d.yaml"), alone.as_bytes()).is_ok());
+    let both = mistakes(&text.replace("[vmx]", "[svm]"));
+    assert!(both[0].contains("seen on a backend is more"), "{both:?}");
+    let neither = mistakes(&EXAMPLE.replace("targets: [svm, vmx]\n", ""));
+    assert!(neither[0].contains("name at least one backend"), "{neither:?}");
+}
+
+#[test]
+fn what_upstream_says_has_a_place() {
+    let known = EXAMPLE.replace("{ status: unreported }", "{ status: by-design, where: a comment }");
+    let deviation = parse(Path::new("d.yaml"), known.as_bytes()).expect("valid");
+    assert_eq!(deviation.upstream.to_string(), "by design: a comment");
+    let without = mistakes(&known.replace(", where: a comment", ""));
+    assert!(without[0].contains("`where` is missing"), "{without:?}");
+}
+
+#[test]
 fn the_commits_of_a_bug_can_be_named() {
     let fixed = EXAMPLE.replace(
         "kernels: '>=5.10, <6.2'",
