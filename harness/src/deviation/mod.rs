@@ -23,9 +23,9 @@ use spec_model::requirement::Requirement;
 
 pub use change::{BadChange, Change};
 pub use complaint::ListedComplaint;
+pub use file::deviation_schema;
 pub use kernel_range::{BadKernelRange, KernelRange};
 pub use kernel_version::{Answer, BadTag, KernelVersion, Tag};
-pub use file::deviation_schema;
 pub use mistake::Mistake;
 pub use parse::parse;
 pub use processor_range::{BadProcessorRange, ProcessorRange};

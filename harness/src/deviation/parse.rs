@@ -7,9 +7,7 @@ use spec_model::defect::Defect;
 use spec_model::requirement::{self, Requirement};
 
 use super::file::{ChangeEntry, File, UpstreamEntry};
-use super::{
-    BadTag, Change, Deviation, KernelRange, Mistake, ProcessorRange, Tag, Upstream, UpstreamStatus,
-};
+use super::{BadTag, Change, Deviation, KernelRange, Mistake, ProcessorRange, Tag, Upstream, UpstreamStatus};
 use crate::target::complaint::ComplaintKind;
 use crate::target::{Backend, Mode};
 
@@ -30,8 +28,7 @@ pub fn parse(file: &Path, bytes: &[u8]) -> Result<Deviation, Vec<Mistake>> {
         }
     };
     if text.trim().is_empty() {
-        let message =
-            "the file is empty; it needs title, targets, defects, requirement, reason, source, found and upstream";
+        let message = "the file is empty; it needs title, targets, defects, requirement, reason, source, found and upstream";
         return Err(vec![Mistake::in_file(file, message)]);
     }
     let unread = crate::case::unread_yaml(file, text);

@@ -156,14 +156,26 @@ fn a_processor_deviates_in_the_versions_that_were_seen() {
         (Some("QEMU 10.0.2 (Debian 1:10.0.2+ds-2)"), Answer::Yes, false),
         (Some("QEMU 10.0.13"), Answer::Yes, false),
         (Some("QEMU 10.1.0"), Answer::No, true),
-        (Some("QEMU 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"), Answer::No, true),
+        (
+            Some("QEMU 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"),
+            Answer::No,
+            true,
+        ),
         // A local KVM under an emulator does not know its version.
         (None, Answer::Perhaps, false),
     ] {
         let target = on(emulator);
-        assert_eq!(deviation.applies_to(&target, Mode::Normal), applies, "{emulator:?}");
+        assert_eq!(
+            deviation.applies_to(&target, Mode::Normal),
+            applies,
+            "{emulator:?}"
+        );
         let known = [deviation.clone()];
-        assert_eq!(untested_emulator(&known, &target).is_some(), untested, "{emulator:?}");
+        assert_eq!(
+            untested_emulator(&known, &target).is_some(),
+            untested,
+            "{emulator:?}"
+        );
     }
     let mut native = on(None);
     native.processor = Processor::Native;
@@ -199,7 +211,10 @@ fn what_is_expected_is_known_if_it_happens_and_no_fault_if_not() {
 
 #[test]
 fn what_upstream_says_has_a_place() {
-    let known = EXAMPLE.replace("{ status: unreported }", "{ status: by-design, where: a comment }");
+    let known = EXAMPLE.replace(
+        "{ status: unreported }",
+        "{ status: by-design, where: a comment }",
+    );
     let deviation = parse(Path::new("d.yaml"), known.as_bytes()).expect("valid");
     assert_eq!(deviation.upstream.to_string(), "by design: a comment");
     let without = mistakes(&known.replace(", where: a comment", ""));

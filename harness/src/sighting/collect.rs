@@ -183,11 +183,7 @@ impl Collected {
             }
         };
         let is_explained_without = |one: &Deviation| {
-            let others: Vec<Deviation> = deviations
-                .iter()
-                .filter(|other| *other != one)
-                .cloned()
-                .collect();
+            let others: Vec<Deviation> = deviations.iter().filter(|other| *other != one).cloned().collect();
             matches!(
                 judge_run_uncited(&case, identity, *mode, &others, DefectSet::NONE, &ran),
                 Verdict::KnownDeviation(_) | Verdict::Conforms

@@ -63,10 +63,16 @@ impl fmt::Display for Gap {
                 mode.name()
             ),
             Self::NotRun { deviation, backend } => {
-                write!(formatter, "{deviation}: nothing that it is about ran on {backend}")
+                write!(
+                    formatter,
+                    "{deviation}: nothing that it is about ran on {backend}"
+                )
             }
             Self::Seen { deviation, run } => {
-                write!(formatter, "{deviation}: seen on {run}, where its file only expects it")
+                write!(
+                    formatter,
+                    "{deviation}: seen on {run}, where its file only expects it"
+                )
             }
             Self::NoFile(deviation) => write!(formatter, "{deviation}: seen, and there is no such file"),
         }
@@ -132,7 +138,11 @@ impl<'a> Runs<'a> {
             }
         }
         for &mode in &self.deviation.modes {
-            let mut in_mode = self.runs.iter().filter(|(_, run, ..)| run.mode == mode).peekable();
+            let mut in_mode = self
+                .runs
+                .iter()
+                .filter(|(_, run, ..)| run.mode == mode)
+                .peekable();
             if in_mode.peek().is_some() && !in_mode.any(|(.., is_seen)| *is_seen) {
                 gaps.push(Gap::NotSeenInMode {
                     deviation: name.clone(),

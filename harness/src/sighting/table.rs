@@ -102,7 +102,9 @@ pub fn rendered_in(text: &str, sightings: &Sightings, deviations: &[Deviation]) 
 }
 
 fn owners(sightings: &Sightings, deviations: &[Deviation]) -> String {
-    let mut out = String::from("| whose | listed | seen | expected on further backends, by reading |\n|---|---|---|---|\n");
+    let mut out = String::from(
+        "| whose | listed | seen | expected on further backends, by reading |\n|---|---|---|---|\n",
+    );
     type Belongs = fn(&Deviation) -> bool;
     let rows: [(&str, Belongs); 5] = [
         ("KVM's on x86", |one| section_of(one) == Some(Section::KvmX86)),

@@ -63,7 +63,10 @@ fn what_was_seen_on_every_version_has_no_gap() {
     let old = run(Backend::Svm, "5.10.262", Mode::Normal);
     let new = run(Backend::Svm, "6.12.118", Mode::Normal);
     let runs = [("svm@debian:5.10", old), ("svm@debian:6.12", new)];
-    assert_eq!(gaps_of(&sightings(&runs, &["svm@debian:5.10"]), DEVIATION), [""; 0]);
+    assert_eq!(
+        gaps_of(&sightings(&runs, &["svm@debian:5.10"]), DEVIATION),
+        [""; 0]
+    );
     assert_eq!(
         gaps_of(&sightings(&runs, &[]), DEVIATION),
         ["d: not seen on svm of 5.10.262, where its file says that it shows"]
@@ -118,7 +121,8 @@ fn a_file_comes_back_as_it_was_and_newer_runs_replace_older_ones() {
 
 #[test]
 fn a_finding_says_where_it_was_seen_and_how() {
-    let text = |runs: &[(&str, SeenRun)], seen: &[&str]| seen_on(&sightings(runs, seen), &deviation(DEVIATION));
+    let text =
+        |runs: &[(&str, SeenRun)], seen: &[&str]| seen_on(&sightings(runs, seen), &deviation(DEVIATION));
     let old = run(Backend::SvmNpt0, "5.10.262", Mode::Normal);
     let new = run(Backend::SvmNpt0, "6.1.192", Mode::Normal);
     let migrated = run(Backend::Svm, "5.10.262", Mode::Migrate);
@@ -137,10 +141,16 @@ fn a_finding_says_where_it_was_seen_and_how() {
 #[test]
 fn tables_are_written_between_their_markers_and_nowhere_else() {
     let table = Section::KvmX86.render(&Sightings::default(), &[deviation(DEVIATION)]);
-    assert!(table.contains("RSM goes on") && table.contains("| nothing | SMM-RSM-008 | known |"), "{table}");
+    assert!(
+        table.contains("RSM goes on") && table.contains("| nothing | SMM-RSM-008 | known |"),
+        "{table}"
+    );
     let text = "a\n<!-- begin findings of KVM on x86 -->\nold\n<!-- end findings of KVM on x86 -->\nb\n";
     let new = rendered_in(text, &Sightings::default(), &[deviation(DEVIATION)]);
-    assert!(new.starts_with("a\n<!-- begin") && new.ends_with("-->\nb\n"), "{new}");
+    assert!(
+        new.starts_with("a\n<!-- begin") && new.ends_with("-->\nb\n"),
+        "{new}"
+    );
     assert!(new.contains(&table) && !new.contains("old"), "{new}");
     assert_eq!(rendered_in("no marker", &Sightings::default(), &[]), "no marker");
 }
