@@ -64,6 +64,7 @@ impl Identity {
     pub fn is_judged_like(&self, other: &Self) -> bool {
         (self.backend, self.processor, self.smm) == (other.backend, other.processor, other.smm)
             && self.kernel == other.kernel
+            && self.system.emulator == other.system.emulator
     }
 
     /// The kernel and the build of KVM, and what it runs on, in a line.
