@@ -30,6 +30,8 @@ pub mod provision;
 pub mod report;
 #[cfg(feature = "suite")]
 pub mod sequences;
+#[cfg(feature = "suite")]
+pub mod sighting;
 pub mod target;
 
 /// Generated scenarios: what travels between a host and a target.

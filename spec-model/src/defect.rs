@@ -417,6 +417,8 @@ defects! {
         "Reading the event state while NMIs are blocked drops the second of two pending NMIs.";
     IretStepShowsTf "iret-step-shows-tf" EXC_FRAME_006
         "When an IRET faults while an NMI is held, the fault's frame holds RFLAGS with TF set.";
+    IretStepLosesFlags "iret-step-loses-flags" EXC_FRAME_006
+        "TF and RF that an IRET loads are clear behind it if an NMI is held.";
     FaultOfSoftwareInterruptBehind "fault-of-software-interrupt-behind" EXC_FRAME_001
         "A fault in the delivery of INT n, INT3 or INTO reports the next instruction if the hypervisor injected the event anew.";
     InjectedExceptionForgotten "injected-exception-forgotten" EXC_DF_001
@@ -715,8 +717,8 @@ defects! {
         "A fault of Xen's own IRET to the guest ends the domain.";
     XenPvSwapgsExecuted "xen-pv-swapgs-executed" XENPV_PRIV_001
         "SWAPGS in the guest kernel of Xen swaps the GS bases.";
-    XenPvSyscallMasksFlagsWithStack "xen-pv-syscall-masks-flags-with-stack" XENPV_CALL_004
-        "SYSCALL in a program of a Xen PV guest leaves those flags set that are set in the lower half of the new stack pointer, too.";
+    XenPvPrivateFinding "xen-pv-private-finding" XENPV_CALL_004
+        "A finding in Xen that is not told before its vendor has answered (SECURITY.md).";
     HostR15Lost "host-r15-lost" STATE_009
         "What the host sets R15 to is lost.";
     HostCr2Lost "host-cr2-lost" STATE_010

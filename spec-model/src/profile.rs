@@ -60,6 +60,17 @@ pub enum EferOnEntry {
     SvmeKept,
 }
 
+/// What an IRET that faults does to the block of NMIs (NMI-MASK-003).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultingIret {
+    /// It ends it, before the fault is delivered.
+    Unblocks,
+    /// A hypervisor ends it when the guest is left for the next time.
+    UnblocksAtExit,
+    /// Only an IRET that completes ends it.
+    Keeps,
+}
+
 /// DR6 on entry to SMM (SMM-DR6-001).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dr6OnEntry {
@@ -193,6 +204,8 @@ pub struct Profile {
     pub save_areas: SaveAreas,
     /// NMI-SMM-002, NMI-SMM-004.
     pub nmi_mask_after_rsm: Choice<NmiMaskAfterRsm>,
+    /// NMI-MASK-003.
+    pub faulting_iret: FaultingIret,
     /// SMM-ENTRY-012 for STI.
     pub smi_in_sti_shadow: Choice<InShadow>,
     /// SMM-ENTRY-012 for MOV SS and POP SS.
@@ -244,6 +257,8 @@ const KVM_SAVE_AREAS: SaveAreas = SaveAreas {
 pub static KVM_SVM: Profile = Profile {
     name: "kvm-svm",
     odd_image: OddImage::Amd64,
+    // arch/x86/kvm/svm/svm.c, svm_complete_interrupts: when RIP is no longer that of the IRET.
+    faulting_iret: FaultingIret::UnblocksAtExit,
     cached_granularity: CachedGranularity::FromLimit,
     shadow_kinds: ShadowKinds::One,
     debug: DebugChoices::AMD,
@@ -299,6 +314,7 @@ const fn kvm_like() -> Profile {
         smm: true,
         save_areas: KVM_SAVE_AREAS,
         nmi_mask_after_rsm: Choice::Always(NmiMaskAfterRsm::KeptInsideNmi),
+        faulting_iret: FaultingIret::Unblocks,
         smi_in_sti_shadow: Choice::Always(InShadow::Taken),
         smi_in_mov_ss_shadow: Choice::Always(InShadow::Taken),
         nmi_in_sti_shadow: Choice::Always(InShadow::Held),
@@ -344,6 +360,7 @@ pub static INTEL: Profile = Profile {
     // SDM vol. 3C, "NMI Handling While in SMM": blocked before the SMI, blocked after RSM; whether an IRET in SMM
     // counts is open.
     nmi_mask_after_rsm: Choice::AnyOf(&[NmiMaskAfterRsm::KeptInsideNmi, NmiMaskAfterRsm::Restored]),
+    faulting_iret: FaultingIret::Unblocks,
     smi_in_sti_shadow: EITHER_IN_SHADOW,
     smi_in_mov_ss_shadow: EITHER_IN_SHADOW,
     nmi_in_sti_shadow: EITHER_IN_SHADOW,
@@ -378,6 +395,8 @@ pub static AMD: Profile = Profile {
     },
     // APM vol. 2, 15.30.3 has RSM restore the mask; whether an IRET in SMM counts is open.
     nmi_mask_after_rsm: Choice::AnyOf(&[NmiMaskAfterRsm::KeptInsideNmi, NmiMaskAfterRsm::Restored]),
+    // APM vol. 2, 10.3.3 and 15.21.10: when an IRET has completed.
+    faulting_iret: FaultingIret::Keeps,
     smi_in_sti_shadow: EITHER_IN_SHADOW,
     smi_in_mov_ss_shadow: EITHER_IN_SHADOW,
     nmi_in_sti_shadow: EITHER_IN_SHADOW,
@@ -414,6 +433,7 @@ pub static QEMU_TCG: Profile = Profile {
     },
     // target/i386/tcg/system/smm_helper.c, helper_rsm: the scheme that KVM has too.
     nmi_mask_after_rsm: Choice::Always(NmiMaskAfterRsm::KeptInsideNmi),
+    faulting_iret: FaultingIret::Unblocks,
     // target/i386/cpu.c, x86_cpu_pending_interrupt: only interrupts look at the shadow.
     smi_in_sti_shadow: Choice::Always(InShadow::Taken),
     smi_in_mov_ss_shadow: Choice::Always(InShadow::Taken),
@@ -453,6 +473,7 @@ pub static BOCHS: Profile = Profile {
     },
     // cpu/smm.cc, RSM: it unmasks NMIs first of all.
     nmi_mask_after_rsm: Choice::Always(NmiMaskAfterRsm::Cleared),
+    faulting_iret: FaultingIret::Unblocks,
     // cpu/event.cc, handleAsyncEvent: SMI comes before the test of the shadow, NMI after it.
     smi_in_sti_shadow: Choice::Always(InShadow::Taken),
     smi_in_mov_ss_shadow: Choice::Always(InShadow::Taken),

@@ -7,6 +7,7 @@ use spec_model::defect::Defect;
 use spec_model::profile::Profile;
 use spec_model::scenario::Observe;
 
+use super::findings::FindingsArguments;
 use super::layout::LayoutArguments;
 use super::target_name::TargetName;
 use crate::provision::Bootable;
@@ -80,6 +81,11 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR")]
         cases: Vec<PathBuf>,
     },
+    /// Say where known deviations were seen, whose they are, and which were not seen where their files say.
+    ///
+    /// Without REPORTS: by golden/seen.yaml. Exit status 1 if a deviation was not seen on something that its
+    /// file says, or a report has a run that cases and deviations of today do not explain.
+    Findings(FindingsArguments),
     /// List the defects that can be switched on in the model.
     Defects,
     /// List bugs of the past, the defects that express them and the cases that catch those.

@@ -8,10 +8,14 @@ use spec_model::x86::save_area::LAYOUTS;
 
 use super::console::print;
 use super::exit::{Failure, Status};
+use super::findings::seen_file;
 use super::suite::Suite;
 use crate::case::Case;
 use crate::coverage;
+use crate::deviation::{Deviation, Owner};
 use crate::report::text::write_requirement;
+use crate::sighting::{Sightings, seen_on};
+use crate::target::Backend;
 
 pub(super) fn explain(id: Option<&str>, further: &[PathBuf]) -> Result<Status, Failure> {
     let Some(id) = id else {
@@ -72,6 +76,9 @@ pub(super) fn explain(id: Option<&str>, further: &[PathBuf]) -> Result<Status, F
             rows.map(|row| format!("{:04X}h  {}", row.offset, row.name)),
         );
     }
+    // Where there is no repository, or it has counted nothing, nothing was seen.
+    let sightings = seen_file().ok().and_then(|file| Sightings::load(&file).ok());
+    let sightings = sightings.unwrap_or_default();
     let known = suite.deviations.iter().filter(|deviation| {
         deviation.requirement == requirement
             || deviation
@@ -83,16 +90,33 @@ pub(super) fn explain(id: Option<&str>, further: &[PathBuf]) -> Result<Status, F
         &mut out,
         "known deviations",
         known.map(|deviation| {
+            let whose = match deviation.owner() {
+                Owner::Kvm => "KVM's",
+                Owner::Xen => "Xen's",
+                Owner::Emulator => "the emulated processor's",
+            };
             format!(
-                "{} (kernels {})  {}",
+                "{whose}: {} (kernels {})  {}\n      {}\n      upstream: {}",
                 deviation.title,
                 deviation.kernels,
-                deviation.file.display()
+                deviation.file.display(),
+                seen(&sightings, deviation),
+                deviation.upstream
             )
         }),
     );
     print(&out)?;
     Ok(Status::Conforms)
+}
+
+/// On what it was seen, and where it is expected.
+fn seen(sightings: &Sightings, deviation: &Deviation) -> String {
+    let mut text = format!("seen on {}", seen_on(sightings, deviation));
+    if !deviation.expected.is_empty() {
+        let names: Vec<String> = deviation.expected.iter().map(Backend::to_string).collect();
+        text += &format!("; expected on {}, by reading", names.join(", "));
+    }
+    text
 }
 
 /// Lists what cases claim and do not prove.

@@ -10,6 +10,7 @@ pub mod default_set;
 mod exit;
 mod explain;
 mod explore;
+pub mod findings;
 mod gates;
 pub(crate) mod glob;
 mod layout;
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Explain {
             requirement, cases, ..
         } => explain::explain(requirement.as_deref(), &cases),
+        Command::Findings(arguments) => findings::findings(&arguments),
         Command::Defects => listing::defects(),
         Command::Layout(arguments) => layout::layout(&arguments),
         Command::Bugs { cases } => bugs::bugs(&cases),

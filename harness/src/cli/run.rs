@@ -22,6 +22,7 @@ use super::suite::Suite;
 use super::target_name::TargetName;
 use crate::baseline::{Command, How};
 use crate::case::Case;
+use crate::deviation::untested_emulator;
 use crate::interrupt;
 use crate::judge::case::{judge_own, judge_run, profile, view};
 use crate::judge::{Verdict, VerdictKind, not_looked_at};
@@ -259,6 +260,11 @@ impl Runner<'_> {
                     && let Some(json) = &mut self.json
                 {
                     json.add(|out| write_identity(out, &summary.target, &identity));
+                }
+                if let Some(note) = untested_emulator(&self.suite.deviations, &identity)
+                    && !summary.notes.contains(&note)
+                {
+                    summary.notes.push(note);
                 }
                 summary.identified(*identity);
             }

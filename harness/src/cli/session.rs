@@ -176,11 +176,19 @@ fn booted(
                 processor: Processor::QemuTcg,
                 kernel: config.kernel.release.clone(),
                 smm: platform.architecture() == Architecture::X86,
-                system: System::default(),
+                system: under(&config.qemu),
             },
             config: Box::new(config),
         },
         Err(error) => Kind::Unusable(error.to_string()),
+    }
+}
+
+/// All that is known of a system before it is booted.
+fn under(qemu: &Qemu) -> System {
+    System {
+        emulator: Some(format!("QEMU {}", qemu.version())),
+        ..System::default()
     }
 }
 
@@ -216,7 +224,7 @@ fn xen_pv(name: &TargetName, cache: &Cache, qemu: Qemu, xen: Xen) -> Kind {
             processor: Processor::QemuTcg,
             kernel: xen.version.clone(),
             smm: false,
-            system: System::default(),
+            system: under(&qemu),
         },
         config: Box::new(XenPvConfig {
             name: name.to_string(),

@@ -8,9 +8,13 @@
 
 mod change;
 mod complaint;
+mod file;
 mod kernel_range;
 mod kernel_version;
+mod mistake;
 mod parse;
+mod processor_range;
+mod upstream;
 
 use std::path::{Path, PathBuf};
 
@@ -19,22 +23,30 @@ use spec_model::requirement::Requirement;
 
 pub use change::{BadChange, Change};
 pub use complaint::ListedComplaint;
+pub use file::deviation_schema;
 pub use kernel_range::{BadKernelRange, KernelRange};
 pub use kernel_version::{Answer, BadTag, KernelVersion, Tag};
-pub use parse::{Mistake, deviation_schema, parse};
+pub use mistake::Mistake;
+pub use parse::parse;
+pub use processor_range::{BadProcessorRange, ProcessorRange};
+pub use upstream::{Upstream, UpstreamStatus};
 
 use crate::case::wrong_ending;
-use crate::target::{Backend, Identity, Mode, Processor};
+use crate::target::{Backend, Identity, Mode};
 
 /// One known deviation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deviation {
     /// What happens, in one sentence.
     pub title: String,
-    /// The backends that do it.
+    /// The backends on which it was seen.
     pub targets: Vec<Backend>,
+    /// Those that are expected to do it, by reading alone.
+    pub expected: Vec<Backend>,
     /// Only where KVM runs on this processor: the deviation is the processor's. Any if absent.
-    pub processor: Option<Processor>,
+    pub processor: Option<ProcessorRange>,
+    /// KVM's fault, although it shows on that processor only.
+    pub of_kvm: bool,
     /// Only where the processor walks the guest's page tables itself, not where KVM makes shadow page
     /// tables.
     pub nested_paging: bool,
@@ -52,35 +64,102 @@ pub struct Deviation {
     pub reason: String,
     /// Where that is written: a commit, a thread, a line of source.
     pub source: String,
-    /// How and on what it was seen.
+    /// How it was seen.
     pub found: String,
+    /// What those who maintain it say about it.
+    pub upstream: Upstream,
     /// The file that lists it.
     pub file: PathBuf,
 }
 
 impl Deviation {
-    /// Whether a target is known to do this in runs of that mode. The version of a kernel that
-    /// was built between two tags does not tell which commits are in it: then it may do this.
+    /// Whether a target is known to do this in runs of that mode.
+    ///
+    /// The version of a kernel that was built between two tags does not tell which commits are in it: then it may
+    /// do this. So may a backend on which it is expected and was never seen.
     #[must_use]
     pub fn applies_to(&self, target: &Identity, mode: Mode) -> Answer {
         // What SVM does it does with and without nested paging, unless the file says otherwise.
-        let svm = target.backend == Backend::SvmNpt0 && self.targets.contains(&Backend::Svm);
-        let is_about = (svm || self.targets.contains(&target.backend))
-            && !(self.nested_paging && target.backend.has_shadow_paging())
-            && (self.modes.is_empty() || self.modes.contains(&mode))
-            && self
-                .processor
-                .is_none_or(|processor| processor == target.processor);
+        let is_on = |backends: &[Backend]| {
+            let svm = target.backend == Backend::SvmNpt0 && backends.contains(&Backend::Svm);
+            svm || backends.contains(&target.backend)
+        };
+        let place = match (is_on(&self.targets), is_on(&self.expected)) {
+            (true, _) => Answer::Yes,
+            (false, true) => Answer::Perhaps,
+            (false, false) => Answer::No,
+        };
+        let shadow_paging = self.nested_paging && target.backend.has_shadow_paging();
+        let other_mode = !self.modes.is_empty() && !self.modes.contains(&mode);
+        if shadow_paging || other_mode {
+            return Answer::No;
+        }
+        let processor = self.processor.as_ref();
+        place
+            .min(processor.map_or(Answer::Yes, |processor| processor.holds_for(target)))
+            .min(self.is_in_kernel_of(target))
+    }
+
+    fn is_in_kernel_of(&self, target: &Identity) -> Answer {
         // Debian's release hides the number within a stable branch, which `uname -v` has.
         let release = format!("{} {}", target.kernel, target.system.version);
         match KernelVersion::of_release(release.trim_end()) {
-            _ if !is_about => Answer::No,
             Some(version) => self.kernels.contains(version),
             None if self.kernels.is_everything() => Answer::Yes,
             // A release without a number is in no range that has bounds.
             None => Answer::No,
         }
     }
+
+    /// Whose fault it is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        let mut backends = self.targets.iter().chain(&self.expected);
+        if self.processor.is_some() && !self.of_kvm {
+            Owner::Emulator
+        } else if backends.all(|backend| *backend == Backend::XenPv) {
+            Owner::Xen
+        } else {
+            Owner::Kvm
+        }
+    }
+
+    /// Name of its file without the ending.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let stem = self.file.file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned()
+    }
+}
+
+/// Whose fault a deviation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// KVM's.
+    Kvm,
+    /// Xen's.
+    Xen,
+    /// That of the emulated processor that the hypervisor runs on.
+    Emulator,
+}
+
+/// That nothing is known about the emulated processor of a target, if it has one in a version about which
+/// no deviation of a processor is.
+#[must_use]
+pub fn untested_emulator(deviations: &[Deviation], target: &Identity) -> Option<String> {
+    let emulator = target.system.emulator.as_ref()?;
+    let mut ranges = deviations
+        .iter()
+        .filter_map(|deviation| deviation.processor.as_ref())
+        .filter(|range| range.is_about(target.processor))
+        .peekable();
+    ranges.peek()?;
+    ranges.all(|range| range.holds_for(target) == Answer::No).then(|| {
+        format!(
+            "{emulator} is a version about which no known deviation is: what its processor does wrong is not \
+             excused here, and looks like the hypervisor's"
+        )
+    })
 }
 
 /// The deviations that a target has in runs of a mode, and those that it may have, as far as

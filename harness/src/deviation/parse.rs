@@ -1,187 +1,15 @@
 //! Reads one deviation file, strictly.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_yaml::Spanned;
 use spec_model::defect::Defect;
 use spec_model::requirement::{self, Requirement};
 
-use super::{BadTag, Change, Deviation, KernelRange, ListedComplaint, Tag};
+use super::file::{ChangeEntry, File, UpstreamEntry};
+use super::{BadTag, Change, Deviation, KernelRange, Mistake, ProcessorRange, Tag, Upstream, UpstreamStatus};
 use crate::target::complaint::ComplaintKind;
-use crate::target::{Backend, Mode, Processor};
-
-/// A known deviation: what targets are known to do against the manuals.
-// Field names are the keys, and the comments become the schema's descriptions.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Known deviation")]
-struct File {
-    /// What happens, in one sentence.
-    #[schemars(with = "String")]
-    title: Spanned<String>,
-    /// The KVM backends that do it.
-    #[schemars(with = "Vec<BackendName>", length(min = 1))]
-    targets: Spanned<Vec<Spanned<String>>>,
-    /// The processor whose deviation it is rather than KVM's.
-    processor: Option<ProcessorName>,
-    /// `nested`: only where the processor walks the guest's page tables itself, so not on svm-npt0.
-    paging: Option<PagingName>,
-    /// The only modes of a run in which it shows; every mode if absent.
-    #[schemars(with = "Option<Vec<ModeName>>", length(min = 1))]
-    modes: Option<Spanned<Vec<Spanned<String>>>>,
-    /// The kernels that do it, for instance `>=5.10, <6.2-rc1`; all of them if absent.
-    #[schemars(with = "Option<String>")]
-    kernels: Option<Spanned<String>>,
-    /// The commit that brought it. Only kernels with it do it.
-    #[schemars(with = "Option<ChangeEntry>")]
-    introduced: Option<Spanned<ChangeEntry>>,
-    /// The commit that ended it. Only kernels without it do it.
-    #[schemars(with = "Option<ChangeEntry>")]
-    fixed: Option<Spanned<ChangeEntry>>,
-    /// Defects of the model that do the same; `conform defects` lists them. Not with `complaint`.
-    #[schemars(with = "Option<Vec<String>>", length(min = 1))]
-    defects: Option<Spanned<Vec<Spanned<String>>>>,
-    /// What the kernel complains of, if it is that and nothing that a guest sees. The requirement is
-    /// HOST-001 then.
-    #[schemars(with = "Option<ListedComplaint>")]
-    complaint: Option<Spanned<ListedComplaint>>,
-    /// Id of the requirement that is not met.
-    #[schemars(with = "String")]
-    requirement: Spanned<String>,
-    /// Why it is so.
-    #[schemars(with = "String")]
-    reason: Spanned<String>,
-    /// Where that is written: a commit, a thread, a file and function.
-    #[schemars(with = "String")]
-    source: Spanned<String>,
-    /// How and on what it was seen.
-    #[schemars(with = "String")]
-    found: Spanned<String>,
-}
-
-/// A commit, and the releases that have it.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(rename = "Commit")]
-struct ChangeEntry {
-    /// 12 to 40 digits of its name.
-    commit: String,
-    /// The first tag of the mainline that has it, for instance `6.2-rc1`.
-    #[schemars(with = "String")]
-    first_in: Spanned<String>,
-    /// The first release with it of each stable branch that it was put on, for instance
-    /// `[6.1.20, 5.15.103]`.
-    #[serde(default)]
-    #[schemars(with = "Vec<String>")]
-    stable: Vec<Spanned<String>>,
-}
-
-/// The names in [`BACKENDS`], for the schema.
-#[derive(JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[expect(dead_code, reason = "only its schema is used")]
-enum BackendName {
-    Svm,
-    SvmNpt0,
-    Vmx,
-    Pvm,
-    #[serde(rename = "xen-pv")]
-    XenPv,
-    Arm64Nvhe,
-    Arm64Vhe,
-}
-
-/// The names of [`Mode::ALL`], for the schema.
-#[derive(JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[expect(dead_code, reason = "only its schema is used")]
-enum ModeName {
-    Normal,
-    UserspaceRewrite,
-    Migrate,
-}
-
-/// Processors that deviate by themselves.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-enum ProcessorName {
-    /// QEMU's TCG.
-    QemuTcg,
-}
-
-/// Who walks the guest's page tables.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-enum PagingName {
-    /// The processor.
-    Nested,
-}
-
-/// The JSON Schema of deviation files, for editors.
-#[must_use]
-pub fn deviation_schema() -> schemars::Schema {
-    schemars::schema_for!(File)
-}
-
-/// A mistake in a deviation file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Mistake {
-    /// The file.
-    pub file: PathBuf,
-    /// Line, counted from 1.
-    pub line: u64,
-    /// Column, counted from 1.
-    pub column: u64,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            line,
-            column,
-            message,
-            ..
-        } = self;
-        write!(formatter, "{}:{line}:{column}: {message}", self.file.display())
-    }
-}
-
-impl From<crate::case::Mistake> for Mistake {
-    fn from(mistake: crate::case::Mistake) -> Self {
-        Self {
-            line: mistake.at.line as u64,
-            column: mistake.at.column as u64,
-            message: format!("{}; {}", mistake.what, mistake.remedy),
-            file: mistake.file,
-        }
-    }
-}
-
-impl Mistake {
-    pub(super) fn in_file(file: &Path, message: &str) -> Self {
-        Self {
-            file: file.to_owned(),
-            line: 1,
-            column: 1,
-            message: message.to_owned(),
-        }
-    }
-}
-
-const BACKENDS: [(&str, Backend); 7] = [
-    ("svm", Backend::Svm),
-    ("svm-npt0", Backend::SvmNpt0),
-    ("vmx", Backend::Vmx),
-    ("pvm", Backend::Pvm),
-    ("xen-pv", Backend::XenPv),
-    ("arm64-nvhe", Backend::Arm64Nvhe),
-    ("arm64-vhe", Backend::Arm64Vhe),
-];
+use crate::target::{Backend, Mode};
 
 /// Reads one file's contents. `file` is its name in messages.
 ///
@@ -200,8 +28,7 @@ pub fn parse(file: &Path, bytes: &[u8]) -> Result<Deviation, Vec<Mistake>> {
         }
     };
     if text.trim().is_empty() {
-        let message =
-            "the file is empty; it needs title, targets, defects, requirement, reason, source and found";
+        let message = "the file is empty; it needs title, targets, defects, requirement, reason, source, found and upstream";
         return Err(vec![Mistake::in_file(file, message)]);
     }
     let unread = crate::case::unread_yaml(file, text);
@@ -231,11 +58,14 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(mut self, written: File) -> Result<Deviation, Vec<Mistake>> {
-        let targets = self.targets(&written.targets);
+        let targets = self.backends(written.targets.as_ref());
+        let expected = self.backends(written.expected_on.as_ref());
+        let processor = written.processor.as_ref().and_then(|range| self.processor(range));
+        let upstream = self.upstream(&written.upstream);
         let modes = written.modes.as_ref().map(|modes| self.modes(modes));
         let defects = self.defects_unless_complaint(&written);
         let kernels = self.kernels(&written);
-        self.check_targets(&written, &targets);
+        self.check_backends(&written, &targets, &expected);
         let requirement = self.requirement(&written.requirement, &defects);
         for (name, text) in [
             ("title", &written.title),
@@ -258,7 +88,9 @@ impl Reader<'_> {
         Ok(Deviation {
             title: written.title.value,
             targets,
-            processor: written.processor.map(|ProcessorName::QemuTcg| Processor::QemuTcg),
+            expected,
+            processor,
+            of_kvm: written.whose.is_some(),
             nested_paging: written.paging.is_some(),
             modes: modes.unwrap_or_default(),
             kernels,
@@ -268,6 +100,7 @@ impl Reader<'_> {
             reason: written.reason.value,
             source: written.source.value,
             found: written.found.value,
+            upstream,
             file: self.file.to_owned(),
         })
     }
@@ -334,10 +167,46 @@ impl Reader<'_> {
             .ok()
     }
 
-    /// Refuses targets that together name nothing.
-    fn check_targets(&mut self, written: &File, targets: &[Backend]) {
-        let xen = targets.contains(&Backend::XenPv);
-        let mixed = xen && targets.len() > 1;
+    /// The processor and its versions. Without these nobody knows what was seen.
+    fn processor(&mut self, written: &Spanned<String>) -> Option<ProcessorRange> {
+        written
+            .value
+            .parse()
+            .map_err(|error: super::BadProcessorRange| self.mistake(written, error.to_string()))
+            .ok()
+    }
+
+    fn upstream(&mut self, written: &Spanned<UpstreamEntry>) -> Upstream {
+        let place = written.value.place.clone().unwrap_or_default();
+        let is_told = written.value.status != UpstreamStatus::Unreported;
+        if is_told && place.trim().is_empty() {
+            let message = "`where` is missing; say which commit, comment, thread or document that is";
+            self.mistake(written, message.to_owned());
+        }
+        Upstream {
+            status: written.value.status,
+            place,
+        }
+    }
+
+    /// Refuses backends that together name nothing.
+    fn check_backends(&mut self, written: &File, targets: &[Backend], expected: &[Backend]) {
+        let Some(at) = written.targets.as_ref().or(written.expected_on.as_ref()) else {
+            let message = "name at least one backend in `targets`, or in `expected-on` if it was never seen: svm, vmx, \
+                pvm or xen-pv";
+            self.mistake(&written.title, message.to_owned());
+            return;
+        };
+        let all: Vec<Backend> = targets.iter().chain(expected).copied().collect();
+        if let (Some(expected_on), true) = (
+            &written.expected_on,
+            expected.iter().any(|backend| targets.contains(backend)),
+        ) {
+            let message = "what was seen on a backend is more than expected there; leave it out here";
+            self.mistake(expected_on, message.to_owned());
+        }
+        let xen = all.contains(&Backend::XenPv);
+        let mixed = xen && all.len() > 1;
         let bounded = [
             written.kernels.is_some(),
             written.introduced.is_some(),
@@ -346,7 +215,7 @@ impl Reader<'_> {
         if mixed && bounded.contains(&true) {
             let message =
                 "xen-pv has Xen's versions and the other targets those of Linux; write a file for each";
-            self.mistake(&written.targets, message.to_owned());
+            self.mistake(at, message.to_owned());
         }
         let only_saved = written
             .modes
@@ -354,32 +223,38 @@ impl Reader<'_> {
             .is_some_and(|modes| modes.value.iter().all(|mode| mode.value != Mode::Normal.name()));
         if xen && !mixed && only_saved {
             let message = "xen-pv runs in mode normal only, so this file is about nothing";
-            self.mistake(&written.targets, message.to_owned());
+            self.mistake(at, message.to_owned());
         }
-        if targets.contains(&Backend::Svm) && targets.contains(&Backend::SvmNpt0) {
-            let message = "svm means svm-npt0 too; leave that out";
-            self.mistake(&written.targets, message.to_owned());
+        for own in [targets, expected] {
+            if own.contains(&Backend::Svm) && own.contains(&Backend::SvmNpt0) {
+                let message = "svm means svm-npt0 too; leave that out";
+                self.mistake(at, message.to_owned());
+            }
         }
-        if written.processor.is_some() && targets == [Backend::Vmx] {
-            let message = "QEMU's processor has no VMX, so this file is about nothing";
-            self.mistake(&written.targets, message.to_owned());
+        if written.whose.is_some() && written.processor.is_none() {
+            let message = "without `processor` it is KVM's, or Xen's, anyway; leave `whose` out";
+            self.mistake(at, message.to_owned());
+        }
+        if written.processor.is_some() && all.contains(&Backend::Vmx) {
+            let message = "QEMU's processor has no VMX, so that is about nothing";
+            self.mistake(at, message.to_owned());
         }
     }
 
-    fn targets(&mut self, written: &Spanned<Vec<Spanned<String>>>) -> Vec<Backend> {
+    fn backends(&mut self, written: Option<&Spanned<Vec<Spanned<String>>>>) -> Vec<Backend> {
+        let Some(written) = written else { return Vec::new() };
         if written.value.is_empty() {
-            self.mistake(
-                written,
-                "name at least one target: svm, vmx, pvm or xen-pv".to_owned(),
-            );
+            let message = "name at least one backend, or leave the key out: svm, vmx, pvm or xen-pv";
+            self.mistake(written, message.to_owned());
         }
-        let mut targets = Vec::new();
+        let mut backends = Vec::new();
         for name in &written.value {
-            match BACKENDS.iter().find(|(known, _)| *known == name.value) {
-                Some((_, backend)) if targets.contains(backend) => {
+            let mut known = Backend::KNOWN.into_iter();
+            match known.find(|backend| backend.to_string() == name.value) {
+                Some(backend) if backends.contains(&backend) => {
                     self.mistake(name, format!("`{}` is named twice", name.value));
                 }
-                Some((_, backend)) => targets.push(*backend),
+                Some(backend) => backends.push(backend),
                 None => {
                     let message = format!(
                         "no target is called `{}`; there are svm, vmx, pvm and xen-pv",
@@ -389,7 +264,7 @@ impl Reader<'_> {
                 }
             }
         }
-        targets
+        backends
     }
 
     fn modes(&mut self, written: &Spanned<Vec<Spanned<String>>>) -> Vec<Mode> {

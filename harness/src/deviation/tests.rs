@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::target::Processor;
 use crate::target::system::System;
 
 mod versions;
@@ -14,6 +15,7 @@ requirement: SMM-RSM-008
 reason: KVM never wrote the auto-HALT restart field
 source: Linux arch/x86/kvm/smm.c
 found: an example for this test
+upstream: { status: unreported }
 ";
 
 fn identity(backend: Backend, kernel: &str) -> Identity {
@@ -83,9 +85,9 @@ fn it_applies_in_every_mode_or_in_those_that_it_names() {
     assert_eq!(
         found,
         [
-            "d.yaml:9:18: `migrate` is named twice",
-            "d.yaml:9:27: no mode is called `live`; there are normal, userspace-rewrite, migrate",
-            "d.yaml:9:8: name at least one mode, or leave `modes` out for all of them",
+            "d.yaml:10:18: `migrate` is named twice",
+            "d.yaml:10:27: no mode is called `live`; there are normal, userspace-rewrite, migrate",
+            "d.yaml:10:8: name at least one mode, or leave `modes` out for all of them",
         ]
     );
 }
@@ -132,10 +134,91 @@ fn what_means_nothing_is_refused() {
             "{found:?}"
         );
     }
-    let vmx = EXAMPLE.replace("[svm, vmx]", "[vmx]") + "processor: qemu-tcg\n";
+    let vmx = EXAMPLE.replace("[svm, vmx]", "[vmx]") + "processor: qemu-tcg =10.0\n";
     assert!(mistakes(&vmx)[0].contains("no VMX"));
     let xen = EXAMPLE.replace("[svm, vmx]", "[xen-pv]") + "modes: [migrate]\n";
     assert!(mistakes(&xen)[0].contains("mode normal only"));
+}
+
+#[test]
+fn a_processor_deviates_in_the_versions_that_were_seen() {
+    let text = EXAMPLE
+        .replace("targets: [svm, vmx]", "targets: [svm]\nprocessor: qemu-tcg =10.0")
+        .replace("'>=5.10, <6.2'", "'>=5.10'");
+    let deviation = parse(Path::new("d.yaml"), text.as_bytes()).expect("valid");
+    assert_eq!(deviation.owner(), Owner::Emulator);
+    let on = |emulator: Option<&str>| {
+        let mut target = identity(Backend::Svm, "6.12.118");
+        target.system.emulator = emulator.map(str::to_owned);
+        target
+    };
+    for (emulator, applies, untested) in [
+        (Some("QEMU 10.0.2 (Debian 1:10.0.2+ds-2)"), Answer::Yes, false),
+        (Some("QEMU 10.0.13"), Answer::Yes, false),
+        (Some("QEMU 10.1.0"), Answer::No, true),
+        (
+            Some("QEMU 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"),
+            Answer::No,
+            true,
+        ),
+        // A local KVM under an emulator does not know its version.
+        (None, Answer::Perhaps, false),
+    ] {
+        let target = on(emulator);
+        assert_eq!(
+            deviation.applies_to(&target, Mode::Normal),
+            applies,
+            "{emulator:?}"
+        );
+        let known = [deviation.clone()];
+        assert_eq!(
+            untested_emulator(&known, &target).is_some(),
+            untested,
+            "{emulator:?}"
+        );
+    }
+    let mut native = on(None);
+    native.processor = Processor::Native;
+    assert_eq!(deviation.applies_to(&native, Mode::Normal), Answer::No);
+    let of_kvm = parse(Path::new("d.yaml"), format!("{text}whose: kvm\n").as_bytes()).expect("valid");
+    assert_eq!(of_kvm.owner(), Owner::Kvm);
+    for (wrong, said) in [
+        ("qemu-tcg", "needs the versions that do it"),
+        ("kvm =1.0", "no processor is called `kvm`"),
+        ("qemu-tcg 10", "no bound"),
+    ] {
+        let found = mistakes(&text.replace("qemu-tcg =10.0", wrong));
+        assert!(found[0].contains(said), "{found:?}");
+    }
+}
+
+#[test]
+fn what_is_expected_is_known_if_it_happens_and_no_fault_if_not() {
+    let text = EXAMPLE.replace("targets: [svm, vmx]", "targets: [svm]\nexpected-on: [vmx]");
+    let deviation = parse(Path::new("d.yaml"), text.as_bytes()).expect("valid");
+    let applies = |backend| deviation.applies_to(&identity(backend, "6.1.0"), Mode::Normal);
+    assert_eq!(
+        [Backend::Svm, Backend::Vmx, Backend::Pvm].map(applies),
+        [Answer::Yes, Answer::Perhaps, Answer::No]
+    );
+    let alone = EXAMPLE.replace("targets:", "expected-on:");
+    assert!(parse(Path::new("d.yaml"), alone.as_bytes()).is_ok());
+    let both = mistakes(&text.replace("[vmx]", "[svm]"));
+    assert!(both[0].contains("seen on a backend is more"), "{both:?}");
+    let neither = mistakes(&EXAMPLE.replace("targets: [svm, vmx]\n", ""));
+    assert!(neither[0].contains("name at least one backend"), "{neither:?}");
+}
+
+#[test]
+fn what_upstream_says_has_a_place() {
+    let known = EXAMPLE.replace(
+        "{ status: unreported }",
+        "{ status: by-design, where: a comment }",
+    );
+    let deviation = parse(Path::new("d.yaml"), known.as_bytes()).expect("valid");
+    assert_eq!(deviation.upstream.to_string(), "by design: a comment");
+    let without = mistakes(&known.replace(", where: a comment", ""));
+    assert!(without[0].contains("`where` is missing"), "{without:?}");
 }
 
 #[test]
@@ -222,7 +305,7 @@ fn structure_is_strict() {
     let missing = mistakes(&EXAMPLE.replace("reason: KVM never wrote the auto-HALT restart field\n", ""));
     assert!(missing[0].contains("reason"), "{missing:?}");
     let twice = mistakes(&format!("{EXAMPLE}title: again\n"));
-    assert!(twice[0].starts_with("d.yaml:9:1: "), "{twice:?}");
+    assert!(twice[0].starts_with("d.yaml:10:1: "), "{twice:?}");
     assert!(mistakes("")[0].contains("empty"));
     let not_text = parse(Path::new("d.yaml"), b"title: x\n\xff").expect_err("not UTF-8");
     assert_eq!(not_text[0].line, 2);

@@ -49,7 +49,7 @@ pub enum Against<'d> {
 }
 
 /// The kinds of verdicts, for counting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerdictKind {
     /// See [`Verdict::Conforms`] and [`Verdict::ConformsByHand`].

@@ -29,6 +29,8 @@ pub mod booted {
 
 pub use lack::Lack;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use spec_model::architecture::Architecture;
 use spec_model::scenario::{Observe, Scenario};
@@ -62,6 +64,7 @@ impl Identity {
     pub fn is_judged_like(&self, other: &Self) -> bool {
         (self.backend, self.processor, self.smm) == (other.backend, other.processor, other.smm)
             && self.kernel == other.kernel
+            && self.system.emulator == other.system.emulator
     }
 
     /// The kernel and the build of KVM, and what it runs on, in a line.
@@ -116,7 +119,34 @@ pub enum Backend {
     Unknown,
 }
 
+impl fmt::Display for Backend {
+    /// The name in deviation files and reports.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Svm => "svm",
+            Self::SvmNpt0 => "svm-npt0",
+            Self::Vmx => "vmx",
+            Self::Pvm => "pvm",
+            Self::Arm64Nvhe => "arm64-nvhe",
+            Self::Arm64Vhe => "arm64-vhe",
+            Self::XenPv => "xen-pv",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
 impl Backend {
+    /// Those that the model has a profile for.
+    pub const KNOWN: [Self; 7] = [
+        Self::Svm,
+        Self::SvmNpt0,
+        Self::Vmx,
+        Self::Pvm,
+        Self::XenPv,
+        Self::Arm64Nvhe,
+        Self::Arm64Vhe,
+    ];
+
     /// Whether KVM makes shadow page tables there rather than let the processor walk the guest's. PVM
     /// always does.
     #[must_use]

@@ -8,9 +8,9 @@ super::requirements! {
     NMI_MASK_002 "NMI-MASK-002" Architectural
         "IRET unblocks NMIs, in whatever handler it is executed."
         "Intel SDM vol. 3A, \"Handling Multiple NMIs\"; AMD APM vol. 2, 8.2.3";
-    NMI_MASK_003 "NMI-MASK-003" Architectural
-        "IRET unblocks NMIs even if it causes a fault."
-        "Intel SDM vol. 3A, \"Handling Multiple NMIs\" and vol. 3C, \"NMI Unblocking Due to IRET\"";
+    NMI_MASK_003 "NMI-MASK-003" Vendor
+        "An IRET that faults unblocks NMIs on Intel's processors and not on AMD's; KVM on SVM unblocks them at the next exit."
+        "Intel SDM vol. 3C, \"Changes to Instruction Behavior in VMX Non-Root Operation\" (IRET); AMD APM vol. 2, 10.3.3 and 15.21.10; Linux arch/x86/kvm/svm/svm.c, svm_complete_interrupts";
     NMI_MASK_004 "NMI-MASK-004" Architectural
         "An NMI that arrives while NMIs are blocked is held and delivered after the IRET."
         "Intel SDM vol. 3A, \"Handling Multiple NMIs\"; AMD APM vol. 2, 8.2.3";

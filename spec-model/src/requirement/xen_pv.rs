@@ -81,7 +81,7 @@ super::requirements! {
         "The set_trap_table hypercall replaces the entries of the vectors in its list and of no others."
         "xen/include/public/xen.h, __HYPERVISOR_set_trap_table; Xen, do_set_trap_table";
     XENPV_CALL_004 "XENPV-CALL-004" XenInterface
-        "When SYSCALL in a program starts the callback, DF is clear and the arithmetic flags are as they were."
+        "When SYSCALL in a program starts the callback, RFLAGS is what the interface promises."
         "Xen, arch/x86/x86_64/entry.S, switch_to_kernel";
     XENPV_CALL_005 "XENPV-CALL-005" XenInterface
         "Xen may break off the set_trap_table hypercall after any entry and let the guest repeat it from the next one, to which RDI then points."

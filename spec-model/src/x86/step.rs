@@ -318,10 +318,12 @@ impl Processor<'_, '_> {
                 let straight = instruction.flow_control() == FlowControl::Next
                     && !matches!(instruction.mnemonic(), Mnemonic::Hlt)
                     && !(instruction.is_string_instruction() && repeats);
-                let emulated = self.vcpu.debug.emulated != Emulated::Not;
+                // What the hypervisor executes is no business of the processor.
+                let executed =
+                    instruction.mnemonic() != Mnemonic::Out && self.vcpu.debug.emulated == Emulated::Not;
                 let late = straight
+                    && executed
                     && !single_steps
-                    && !emulated
                     && self.rules.broken(Defect::RfClearedByBranchesOnly);
                 let between_iterations =
                     instruction.is_string_instruction() && self.state().rip == instruction.ip();

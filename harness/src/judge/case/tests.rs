@@ -22,6 +22,7 @@ requirement: SMM-RSM-008
 reason: an example for this test
 source: none
 found: nowhere
+upstream: { status: unreported }
 ";
 
 fn verdict(kernel: &str, deviations: &[Deviation], deviates: bool) -> VerdictKind {

@@ -14,6 +14,7 @@ requirement: HOST-001
 reason: an example for this test
 source: nowhere
 found: nowhere
+upstream: { status: unreported }
 ";
 
 fn deviation() -> Deviation {

@@ -4,7 +4,7 @@ use spec_model::defect::{Defect, DefectSet};
 use spec_model::error::ModelError;
 
 use super::*;
-use crate::deviation::{Deviation, KernelRange};
+use crate::deviation::{Deviation, KernelRange, Upstream, UpstreamStatus};
 use crate::target::{Backend, Lack};
 
 #[test]
@@ -137,7 +137,9 @@ fn deviation(title: &str, defect: Defect) -> Deviation {
     Deviation {
         title: title.to_owned(),
         targets: vec![Backend::Svm],
+        expected: Vec::new(),
         processor: None,
+        of_kvm: false,
         nested_paging: false,
         modes: Vec::new(),
         kernels: KernelRange::default(),
@@ -147,6 +149,10 @@ fn deviation(title: &str, defect: Defect) -> Deviation {
         reason: "r".to_owned(),
         source: "s".to_owned(),
         found: "f".to_owned(),
+        upstream: Upstream {
+            status: UpstreamStatus::Unreported,
+            place: String::new(),
+        },
         file: "d.yaml".into(),
     }
 }

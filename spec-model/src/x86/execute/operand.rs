@@ -194,7 +194,9 @@ impl Processor<'_, '_> {
         let width = instruction.memory_size().size();
         let linear = self.linear(address.segment, address.offset, width, true)?;
         if self.rules.broken(Defect::ReadModifyWriteFaultsAsRead) {
-            self.translate_all(linear, width, Purpose::Read)?;
+            let value = self.read_linear(linear, width, Privilege::Program)?;
+            self.translate_all(linear, width, Purpose::Write)?;
+            return Ok((Destination::Memory { linear, width }, value));
         }
         self.translate_all(linear, width, Purpose::Write)?;
         let value = self.read_linear(linear, width, Privilege::Program)?;

@@ -5,7 +5,7 @@ use iced_x86::{Instruction, Mnemonic};
 use super::operand::ones;
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::profile::Choice;
+use crate::profile::{Choice, FaultingIret};
 use crate::requirement::EXC_FRAME_006;
 use crate::x86::control::flag;
 use crate::x86::exception::{Exception, Interruption, Step};
@@ -33,6 +33,7 @@ impl Processor<'_, '_> {
             Mnemonic::Iretd => 4,
             _ => 8,
         };
+        let before = self.state().rflags;
         let result = self.return_to_frame(width);
         let faulted = result.is_err();
         let kept = self.rules.broken(Defect::IretKeepsNmiMask)
@@ -44,7 +45,20 @@ impl Processor<'_, '_> {
             && holds_nmi
             && self.rules.broken(Defect::IretStepShowsTf)
             && self.rules.choices.settle(STEP_FLAG, &EXC_FRAME_006) == StepFlag::Shows;
-        if faulted && was_masked && self.rules.broken(Defect::NmiLateAfterFaultingIret) {
+        if !faulted && holds_nmi && self.rules.broken(Defect::IretStepLosesFlags) {
+            // The hypervisor takes back the flags with which it has stepped over the IRET, unless the program had
+            // them before it.
+            self.state_mut().rflags &= !(flag::TF | flag::RF) | before;
+        }
+        let unblocks = if faulted && was_masked {
+            self.rules.profile.faulting_iret
+        } else {
+            FaultingIret::Unblocks
+        };
+        let late = unblocks == FaultingIret::UnblocksAtExit
+            || faulted && was_masked && self.rules.broken(Defect::NmiLateAfterFaultingIret);
+        let kept = kept || unblocks == FaultingIret::Keeps;
+        if late && !kept {
             self.vcpu.nmi_unblocks_at_exit = true;
         } else if !kept {
             self.state_mut().events.nmi_masked = false;

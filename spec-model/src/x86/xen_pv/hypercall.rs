@@ -77,9 +77,9 @@ impl Processor<'_, '_> {
                 error_code: None,
             },
         )?;
-        let with_stack = self.rules.broken(Defect::XenPvSyscallMasksFlagsWithStack);
+        let private = self.rules.broken(Defect::XenPvPrivateFinding);
         let state = self.state_mut();
-        let kept = if with_stack {
+        let kept = if private {
             state.general[RSP] & 0xffff_ffff | flag::IF
         } else {
             !flag::DF

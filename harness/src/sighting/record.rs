@@ -1,0 +1,34 @@
+//! The lines of a report that say what a target did.
+
+use serde::Deserialize;
+use spec_model::scenario::Observe;
+use spec_model::transcript::Transcript;
+
+use crate::judge::VerdictKind;
+use crate::target::{Identity, Mode};
+
+/// One line. What else a report has is skipped.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Record {
+    Header {
+        format: u32,
+        mode: Mode,
+        observe: Observe,
+    },
+    Target {
+        target: String,
+        identity: Box<Identity>,
+    },
+    Case(Box<CaseRecord>),
+    Footer {},
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct CaseRecord {
+    pub(super) case: String,
+    pub(super) target: String,
+    pub(super) verdict: VerdictKind,
+    pub(super) transcript: Option<Transcript>,
+}
