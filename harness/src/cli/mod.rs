@@ -14,6 +14,7 @@ mod gates;
 mod glob;
 mod layout;
 mod listing;
+mod native;
 mod probe;
 mod provision;
 mod report_file;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
         Command::Explore(arguments) => explore::explore(&arguments),
         Command::Gates(arguments) => gates::gates(&arguments),
         Command::Sequences(arguments) => sequences::sequences(&arguments),
+        Command::Native(arguments) => native::native(&arguments),
         Command::Check { path } => check::check(path.as_deref()),
         Command::Targets => listing::targets(),
         Command::Probe { targets } => probe::probe(&targets),
