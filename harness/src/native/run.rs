@@ -120,7 +120,16 @@ fn one_step(
         *tally.silent.entry(gap(error)).or_default() += 1;
         return Ok(());
     }
-    let native = tracee.step(&before)?;
+    let native = match tracee.step(&before) {
+        Ok(native) => native,
+        Err(NativeError::Endless) => {
+            let what = format!("no progress {:?} ss {:#x}", before.registers.selectors, before.registers.selectors[2]);
+            eprintln!("step {number} {} {what} rsp {:#x} pokes {:x?}", disassemble(&before), before.registers.general[4], before.pokes);
+            *tally.silent.entry("endless".to_owned()).or_default() += 1;
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
     const ALIGNMENT_CHECK: u8 = 17;
     if native.event.vector == ALIGNMENT_CHECK {
         let reason = "the system watches locked accesses that cross cache lines".to_owned();

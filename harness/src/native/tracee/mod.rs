@@ -60,7 +60,7 @@ pub enum NativeError {
     /// It executed a system call.
     #[error("the step made a system call")]
     SystemCall,
-    /// No trap came for a second of its time.
+    /// No trap came for 50 ms of its time.
     #[error("the step did not end")]
     Endless,
 }
@@ -150,12 +150,12 @@ impl Tracee {
                     return Ok(After { event, registers });
                 }
                 libc::SIGSYS if code == SYS_SECCOMP => return Err(NativeError::SystemCall),
-                libc::SIGVTALRM if late => return Err(NativeError::Endless),
+                libc::SIGPROF if late => return Err(NativeError::Endless),
                 libc::SIGTRAP | libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE if code > 0 => {
                     return self.handle(signal);
                 }
                 // The timer, and what others send: the step goes on.
-                libc::SIGVTALRM => late = true,
+                libc::SIGPROF => late = true,
                 _ if code <= 0 => {}
                 _ => return Err(NativeError::Unexpected { signal, code }),
             }
@@ -172,7 +172,7 @@ impl Tracee {
             if stopped == libc::SIGTRAP && here.rip == CONTROL + HANDLER as u64 + 1 {
                 return self.frame(&here);
             }
-            if stopped != libc::SIGVTALRM {
+            if stopped != libc::SIGPROF {
                 let code = self.traced.signal_code().map_err(refused("PTRACE_GETSIGINFO"))?;
                 if code > 0 {
                     let signal = stopped;

@@ -164,11 +164,13 @@ impl Tracee {
         Ok(())
     }
 
-    /// A signal for every second that the process computes: a step without end is seen by two of them.
+    /// A signal for every 50 ms that the process computes, in the system or not: a step without end is
+    /// seen by two of them.
     fn set_timer(&self) -> Result<(), NativeError> {
-        const ITIMER_VIRTUAL: u64 = 1;
-        let address = self.pass(0, &[1u64, 0, 1, 0].map(u64::to_le_bytes).concat());
-        let arguments = [ITIMER_VIRTUAL, address];
+        const ITIMER_PROF: u64 = 2;
+        const MICROSECONDS: u64 = 50_000;
+        let address = self.pass(0, &[0, MICROSECONDS, 0, MICROSECONDS].map(u64::to_le_bytes).concat());
+        let arguments = [ITIMER_PROF, address];
         self.call("setitimer", libc::SYS_setitimer, &arguments).map(|_| ())
     }
 
