@@ -163,21 +163,18 @@ fn base_of(numbers: &mut Numbers, selector: u16, bits: u32) -> u64 {
 /// A linear address for an instruction: mostly within a page, sometimes up to the end of one or of the
 /// segment.
 fn place(numbers: &mut Numbers, code: u16, length: usize) -> u64 {
-    let page = numbers.pick(&CODE);
-    let reaches_over = numbers.below(LONGEST as u64 + 2);
-    let end = page + PAGE as u64;
     let limit = layout::segment(code).map_or(u64::MAX, |segment| segment.base + u64::from(segment.limit));
+    let page = numbers.pick(&CODE);
+    let page = if page > limit { CODE[0] } else { page };
+    let reaches_over = numbers.below(LONGEST as u64) + 1;
+    let end = page + PAGE as u64;
+    let within = page + numbers.below((PAGE - LONGEST) as u64);
     let linear = match numbers.below(10) {
         0 => end - reaches_over,
-        1 => (limit + 1).wrapping_sub(reaches_over),
-        _ => page + numbers.below((PAGE - LONGEST) as u64),
+        1 if CODE.iter().any(|page| (*page..page + PAGE as u64).contains(&limit)) => limit + 1 - reaches_over,
+        _ => within,
     };
-    let is_code = CODE.iter().any(|page| (*page..page + PAGE as u64).contains(&linear));
-    if is_code && linear <= limit {
-        linear
-    } else {
-        page + 0x10 + length as u64
-    }
+    if linear <= limit { linear } else { page + length as u64 }
 }
 
 /// What a program may find in SS, for steps that load it.
