@@ -10,7 +10,7 @@ use super::exit::{Failure, Status};
 use crate::interrupt;
 use crate::native::machine::Processor;
 use crate::native::run::{Kind, Plan, Tally, disassemble, run};
-use crate::native::state::{GENERAL, SEGMENTS};
+use crate::native::state::{Event, GENERAL, SEGMENTS};
 
 pub(super) fn native(arguments: &NativeArguments) -> Result<Status, Failure> {
     interrupt::catch();
@@ -56,10 +56,13 @@ pub(super) fn native(arguments: &NativeArguments) -> Result<Status, Failure> {
 }
 
 fn text(tally: &Tally) -> String {
-    let mut text = String::new();
+    let mut text = format!("{}\n", tally.debug.sentence());
     for (name, kind) in &tally.kinds {
         let _ = writeln!(text, "DIFFERS {name} ({})", kind.count);
         text.push_str(&example(kind));
+    }
+    for (reason, count) in &tally.explained {
+        let _ = writeln!(text, "explained: {reason} ({count})");
     }
     for (reason, count) in &tally.silent {
         let _ = writeln!(text, "not comparable: {reason} ({count})");
@@ -71,13 +74,20 @@ fn text(tally: &Tally) -> String {
     }
     let _ = writeln!(
         text,
-        "{} steps agree, {} differ in {} ways, {} are not comparable",
+        "{} steps agree, {} differ in {} ways, {} differ and are explained, {} are not comparable",
         tally.agree,
         tally.differ(),
         tally.kinds.len(),
+        tally.explained(),
         tally.not_comparable()
     );
     text
+}
+
+fn event(event: Event) -> String {
+    let code = event.error_code.map_or_else(String::new, |code| format!(", error code {code:#x}"));
+    let address = event.address.map_or_else(String::new, |address| format!(", address {address:#x}"));
+    format!("vector {}{code}{address}", event.vector)
 }
 
 fn example(kind: &Kind) -> String {
@@ -96,7 +106,9 @@ fn example(kind: &Kind) -> String {
     }
     let [fs, gs] = registers.bases;
     let _ = writeln!(text, " fs-base {fs:#x} gs-base {gs:#x}");
-    let _ = writeln!(text, "    processor: {:?}", kind.native.event);
+    if let Some(native) = &kind.native {
+        let _ = writeln!(text, "    processor: {}", event(native.event));
+    }
     for poke in &before.pokes {
         let _ = writeln!(text, "    memory {:#x}: {:02x?}", poke.address, poke.bytes);
     }

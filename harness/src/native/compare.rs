@@ -19,9 +19,23 @@ pub struct Difference {
     pub model: u64,
 }
 
+impl Difference {
+    /// One that no two values show.
+    pub fn of_words(what: impl fmt::Display) -> Self {
+        Self {
+            what: what.to_string(),
+            native: 0,
+            model: 0,
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, native, model } = self;
+        if native == model {
+            return formatter.write_str(what);
+        }
         write!(formatter, "{what}: processor {native:#x}, model {model:#x}")
     }
 }

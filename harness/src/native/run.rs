@@ -8,6 +8,8 @@ use spec_model::error::ModelError;
 use spec_model::profile::Profile;
 
 use super::compare::{Difference, compare};
+use super::debug_exceptions::DebugExceptions;
+use super::explained::{Case, explain, explain_endless};
 use super::layout::{PAGE, PAGES};
 use super::random::Generator;
 use super::reference::{Predicted, Reference, Setting, Silent};
@@ -51,8 +53,8 @@ pub struct Kind {
     pub number: u64,
     /// The first one.
     pub before: Before,
-    /// What the processor made of it.
-    pub native: After,
+    /// What the processor made of it, if it came to an end.
+    pub native: Option<After>,
     /// What differed there.
     pub differences: Vec<Difference>,
 }
@@ -64,6 +66,10 @@ pub struct Tally {
     pub agree: u64,
     /// Steps that differ, by kind.
     pub kinds: BTreeMap<String, Kind>,
+    /// Steps that differ in a way that is explained, by reason.
+    pub explained: BTreeMap<&'static str, u64>,
+    /// What the machine does with debug exceptions.
+    pub debug: DebugExceptions,
     /// Steps that are not comparable, by reason.
     pub silent: BTreeMap<String, u64>,
     /// What the processor does where the model leaves a choice open: by requirement, each option that
@@ -76,6 +82,12 @@ impl Tally {
     #[must_use]
     pub fn differ(&self) -> u64 {
         self.kinds.values().map(|kind| kind.count).sum()
+    }
+
+    /// Steps that differ and are explained.
+    #[must_use]
+    pub fn explained(&self) -> u64 {
+        self.explained.values().sum()
     }
 
     /// Steps that are not comparable.
@@ -94,7 +106,10 @@ pub fn run(plan: &Plan, mut look: impl FnMut(&Tally) -> bool) -> Result<Tally, R
     let mut reference = Reference::new(&setting, plan.profile, plan.defects)?;
     let mut tracee = Tracee::start()?;
     let generator = Generator::new(plan.seed);
-    let mut tally = Tally::default();
+    let mut tally = Tally {
+        debug: DebugExceptions::look(&mut reference, &mut tracee)?,
+        ..Tally::default()
+    };
     for number in plan.first..plan.first + plan.steps {
         if !look(&tally) {
             break;
@@ -123,9 +138,7 @@ fn one_step(
     let native = match tracee.step(&before) {
         Ok(native) => native,
         Err(NativeError::Endless) => {
-            let what = format!("no progress {:?} ss {:#x}", before.registers.selectors, before.registers.selectors[2]);
-            eprintln!("step {number} {} {what} rsp {:#x} pokes {:x?}", disassemble(&before), before.registers.general[4], before.pokes);
-            *tally.silent.entry("endless".to_owned()).or_default() += 1;
+            tally.note_endless(number, before);
             return Ok(());
         }
         Err(error) => return Err(error.into()),
@@ -136,12 +149,12 @@ fn one_step(
         *tally.silent.entry(reason).or_default() += 1;
         return Ok(());
     }
-    let mut nearest: Option<Vec<Difference>> = None;
+    let mut nearest: Option<(Vec<Difference>, After)> = None;
     let mut fitting: Vec<Predicted> = Vec::new();
     let mut way = first;
     let mut is_open = false;
     loop {
-        let differences = match &way {
+        let (differences, model) = match &way {
             Ok(predicted) => {
                 is_open |= !predicted.choices.is_empty();
                 let mut differences = compare(&before, &native, predicted);
@@ -149,30 +162,32 @@ fn one_step(
                 if differences.is_empty() && tally.allows(predicted) {
                     fitting.push(predicted.clone());
                 }
-                differences
+                (differences, predicted.after.clone())
             }
-            Err(silent) => vec![Difference {
-                what: silent.to_string(),
-                native: 1,
-                model: 0,
-            }],
+            Err(silent) => (vec![Difference::of_words(silent)], native.clone()),
         };
-        if nearest.as_ref().is_none_or(|known| differences.len() < known.len()) {
-            nearest = Some(differences);
+        if nearest.as_ref().is_none_or(|(known, _)| differences.len() < known.len()) {
+            nearest = Some((differences, model));
         }
         let Some(script) = reference.next_script() else { break };
         way = reference.step(&before, script);
     }
     if fitting.is_empty() {
-        let mut differences = nearest.unwrap_or_default();
+        let (mut differences, model) = nearest.unwrap_or_else(|| (Vec::new(), native.clone()));
         if differences.is_empty() {
-            differences.push(Difference {
-                what: "choice, made otherwise before".to_owned(),
-                native: 1,
-                model: 0,
-            });
+            differences.push(Difference::of_words("an open choice, made otherwise in an earlier step"));
         }
-        tally.note(number, before, native, differences);
+        let case = Case {
+            before: &before,
+            native: &native,
+            model: &model,
+            differences: &differences,
+            debug: &tally.debug,
+        };
+        match explain(&case) {
+            Some(reason) => *tally.explained.entry(reason).or_default() += 1,
+            None => tally.note(number, before, Some(native), differences),
+        }
         return Ok(());
     }
     if is_open {
@@ -214,7 +229,17 @@ impl Tally {
         }
     }
 
-    fn note(&mut self, number: u64, before: Before, native: After, differences: Vec<Difference>) {
+    fn note_endless(&mut self, number: u64, before: Before) {
+        match explain_endless(&before) {
+            Some(reason) => *self.explained.entry(reason).or_default() += 1,
+            None => {
+                let words = Difference::of_words("the processor does not come to an end");
+                self.note(number, before, None, vec![words]);
+            }
+        }
+    }
+
+    fn note(&mut self, number: u64, before: Before, native: Option<After>, differences: Vec<Difference>) {
         let name = kind(&before, &differences);
         let new = || Kind {
             count: 0,

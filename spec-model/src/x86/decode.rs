@@ -54,7 +54,7 @@ impl Processor<'_, '_> {
             let ran_out = decoder_ran_out(&decoder);
             return Err(match stopped {
                 Some(fault) if ran_out => self.fetch_fault(fault, bytes_there),
-                _ if is_too_long(bytes_there, bits) => Exception::GP0.into(),
+                _ if is_too_long(bytes_there, bits) => self.fetch_fault(Exception::GP0.into(), bytes_there),
                 _ => Exception::UNDEFINED.into(),
             });
         }
@@ -129,7 +129,7 @@ impl Processor<'_, '_> {
             return Ok((bytes, length, None));
         }
         if length == within {
-            // The limit of the segment comes before the page (INS-SEG-002).
+            // The limit of the segment comes before the page (EXC-SEG-001).
             return Ok((bytes, length, Some(Exception::GP0.into())));
         }
         let next = self.next_page(linear, Privilege::Program);

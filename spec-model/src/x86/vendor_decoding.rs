@@ -37,9 +37,15 @@ impl Processor<'_, '_> {
         taken.then_some(other)
     }
 
-    /// The fault of a fetch that ended with `bytes`; UD0 and UD1 may need no more than these.
+    /// The fault of a fetch that ended with `bytes`: there is none if no instruction begins with them, and
+    /// UD0 and UD1 may need no more.
     pub(super) fn fetch_fault(&mut self, fault: Interruption, bytes: &[u8]) -> Interruption {
-        if !matches!(bytes, [.., 0x0f, 0xb9 | 0xff]) {
+        let bits = self.code_bits();
+        let opcode = &bytes[prefixes(bytes, bits)..];
+        if !begins_instruction(bytes, bits) {
+            return Exception::UNDEFINED.into();
+        }
+        if !matches!(opcode, [0x0f, 0xb9 | 0xff, ..]) {
             return fault;
         }
         let choice = self.rules.profile.instructions.undefined_operand;
@@ -86,6 +92,31 @@ fn without_repeat(bytes: &[u8], ip: u64, length: usize) -> Instruction {
     instruction
 }
 
+/// Number of prefixes that bytes begin with.
+fn prefixes(bytes: &[u8], bits: u32) -> usize {
+    let is_prefix = |byte: &&u8| {
+        is_no_matter(**byte) || matches!(byte, 0x66 | 0x67) || bits == 64 && **byte & 0xf0 == 0x40
+    };
+    bytes.iter().take_while(is_prefix).count()
+}
+
+/// Prefixes that change the length of no instruction of the set.
+fn is_no_matter(byte: u8) -> bool {
+    matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3)
+}
+
+/// Whether some instruction begins with these bytes, which are too few: an opcode that is none in this
+/// mode needs no operand to be none.
+fn begins_instruction(bytes: &[u8], bits: u32) -> bool {
+    let opcode = &bytes[prefixes(bytes, bits)..];
+    (0..=u8::MAX).any(|next| {
+        let mut whole = opcode.to_vec();
+        whole.push(next);
+        whole.resize(LONGEST, 0);
+        !Decoder::new(bits, &whole, DecoderOptions::NONE).decode().is_invalid()
+    })
+}
+
 /// Whether bytes that are no instruction are the beginning of one of more than 15 (INS-LENGTH-001).
 pub(super) fn is_too_long(bytes: &[u8], bits: u32) -> bool {
     if bytes.len() < LONGEST {
@@ -93,13 +124,10 @@ pub(super) fn is_too_long(bytes: &[u8], bits: u32) -> bool {
     }
     // Without a prefix that changes no length it would be an instruction that goes on behind its end:
     // what is so long has one.
-    let is_no_matter = |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3);
-    let is_prefix = |byte: &u8| is_no_matter(byte) || matches!(byte, 0x66 | 0x67) || bits == 64 && byte & 0xf0 == 0x40;
-    let prefixes: Vec<u8> = bytes.iter().copied().take_while(|byte| is_prefix(byte)).collect();
+    let prefixes = &bytes[..prefixes(bytes, bits)];
     let repeated = |place: usize| prefixes[place + 1..].contains(&prefixes[place]);
-    let Some(spare) = (0..prefixes.len()).find(|place| is_no_matter(&prefixes[*place]) || repeated(*place)) else {
-        return false;
-    };
+    let spare = (0..prefixes.len()).find(|place| is_no_matter(prefixes[*place]) || repeated(*place));
+    let Some(spare) = spare else { return false };
     let mut rest = bytes.to_vec();
     rest.remove(spare);
     let mut decoder = Decoder::new(bits, &rest, DecoderOptions::NONE);

@@ -117,8 +117,9 @@ impl Processor<'_, '_> {
 
     /// Whether a far CALL pushes through the stack of its target's mode, before its offset is checked
     /// (INS-CALL-002).
-    fn pushes_first(&mut self, target: &Segment, offset: u64) -> bool {
-        if !self.changes_mode(target) && self.check_in(target, offset).is_ok() {
+    fn pushes_first(&mut self, target: &Segment, offset: u64, width: usize) -> bool {
+        let is_plain = !self.changes_mode(target) && self.check_in(target, offset).is_ok();
+        if is_plain && self.check_pushes(2, width).is_ok() {
             return false;
         }
         let choice = self.rules.profile.instructions.far_call;
@@ -133,9 +134,11 @@ impl Processor<'_, '_> {
             self.state().rip,
         ];
         let calls = instruction.mnemonic() == Mnemonic::Call;
-        if calls && self.pushes_first(&target.segment, offset) {
+        if calls && self.pushes_first(&target.segment, offset, width) {
             *self.state_mut().segment_mut(SegmentName::Cs) = target.segment;
-            self.push_all_or_none(&pushed, width)?;
+            for value in pushed {
+                self.push(value, width)?;
+            }
             self.check_in(&target.segment, offset)?;
             let segment = self.load_code(target)?;
             *self.state_mut().segment_mut(SegmentName::Cs) = segment;
@@ -279,7 +282,9 @@ impl Processor<'_, '_> {
         let offset = self.peek(0, width)?;
         let selector = self.peek(1, width)? as u16;
         let cpl = self.cpl();
-        self.look_at_outer_stack(selector, 2 * width as u64 + extra.cast_unsigned(), width)?;
+        if self.changes_level(selector) {
+            self.look_at_outer_stack(2 * width as u64 + extra.cast_unsigned(), width)?;
+        }
         let target = self.code_segment(selector, cpl, true)?;
         self.check_in(&target.segment, offset)?;
         let outer = self.mode() != Mode::Real && (selector & 3) as u8 > cpl;
@@ -331,12 +336,14 @@ impl Processor<'_, '_> {
         self.rules.choices.settle_for_good(choice, &INS_RETURN_001) == FrameOrder::Downwards
     }
 
-    /// A far return to another privilege level may read the outer stack pointer, `behind` the top of
-    /// the stack, before it checks anything (INS-RETURN-001).
-    fn look_at_outer_stack(&mut self, selector: u16, behind: u64, width: usize) -> Step {
-        if self.mode() == Mode::Real || (selector & 3) as u8 == self.cpl() {
-            return Ok(());
-        }
+    /// Whether a return to `selector` would leave the privilege level.
+    pub(super) fn changes_level(&self, selector: u16) -> bool {
+        self.mode() != Mode::Real && (selector & 3) as u8 != self.cpl()
+    }
+
+    /// A return with a stack pointer in its frame, `behind` the top of the stack, may read it before it
+    /// checks anything (INS-RETURN-001).
+    pub(super) fn look_at_outer_stack(&mut self, behind: u64, width: usize) -> Step {
         let stack = self.peek_behind(behind + width as u64, width).map(|_| ());
         let both = stack.and_then(|()| self.peek_behind(behind, width).map(|_| ()));
         match both {

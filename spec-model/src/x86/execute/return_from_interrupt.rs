@@ -67,6 +67,9 @@ impl Processor<'_, '_> {
         let rip = self.peek(0, width)?;
         let selector = self.peek(1, width)? as u16;
         let flags = self.peek(2, width)?;
+        if self.mode() == Mode::Long64 || self.changes_level(selector) {
+            self.look_at_outer_stack(3 * width as u64, width)?;
+        }
         let cpl = self.cpl();
         let legacy = self.mode() == Mode::Protected && !self.long_mode_active();
         if legacy && cpl == 0 && width == 4 && flags & flag::VM != 0 {
