@@ -42,7 +42,7 @@ pub(super) fn native(arguments: &NativeArguments) -> Result<Status, Failure> {
     })
     .map_err(Failure::incomplete)?;
     progress.clear();
-    print(&text(&tally))?;
+    print(&text(&tally, plan.seed))?;
     if let Some(status) = Status::of_signal() {
         return Ok(status);
     }
@@ -55,11 +55,11 @@ pub(super) fn native(arguments: &NativeArguments) -> Result<Status, Failure> {
     })
 }
 
-fn text(tally: &Tally) -> String {
+fn text(tally: &Tally, seed: u64) -> String {
     let mut text = format!("{}\n", tally.debug.sentence());
     for (name, kind) in &tally.kinds {
         let _ = writeln!(text, "DIFFERS {name} ({})", kind.count);
-        text.push_str(&example(kind));
+        text.push_str(&example(kind, seed));
     }
     for (reason, count) in &tally.explained {
         let _ = writeln!(text, "explained: {reason} ({count})");
@@ -67,10 +67,12 @@ fn text(tally: &Tally) -> String {
     for (reason, count) in &tally.silent {
         let _ = writeln!(text, "not comparable: {reason} ({count})");
     }
+    if !tally.choices.is_empty() {
+        text.push_str("where the model leaves a choice open, this processor does, with the number of steps that fit:\n");
+    }
     for (id, options) in &tally.choices {
-        for (option, count) in options {
-            let _ = writeln!(text, "choice: {id} {option} ({count})");
-        }
+        let options: Vec<String> = options.iter().map(|(option, count)| format!("{option} ({count})")).collect();
+        let _ = writeln!(text, "  {id} {}", options.join(" or "));
     }
     let _ = writeln!(
         text,
@@ -90,11 +92,18 @@ fn event(event: Event) -> String {
     format!("vector {}{code}{address}", event.vector)
 }
 
-fn example(kind: &Kind) -> String {
+fn example(kind: &Kind, seed: u64) -> String {
     let mut text = String::new();
     let before = &kind.before;
     let bytes: Vec<String> = before.code.iter().map(|byte| format!("{byte:02x}")).collect();
-    let _ = writeln!(text, "  step {}: {}   {}", kind.number, bytes.join(" "), disassemble(before));
+    let _ = writeln!(
+        text,
+        "  step {} (again with --seed {seed} --first {} --steps 1): {}   {}",
+        kind.number,
+        kind.number,
+        bytes.join(" "),
+        disassemble(before)
+    );
     let registers = &before.registers;
     let _ = write!(text, "   ");
     for (name, value) in GENERAL.iter().zip(registers.general) {

@@ -8,7 +8,7 @@ use super::debug_exceptions::DebugExceptions;
 use super::layout::{self, PAGE};
 use super::state::{After, Before, CS, SS};
 use spec_model::x86::control::flag;
-use spec_model::x86::exception::{DB, GP, PF, UD};
+use spec_model::x86::exception::{DB, GP, PF, SS as SS_FAULT, UD};
 
 /// A difference, with everything that tells it from others.
 pub struct Case<'a> {
@@ -85,6 +85,21 @@ static EXPLANATIONS: &[Explanation] = &[
                 || event.vector == PF && event.error_code.is_some_and(|code| code & 0x10 != 0);
             let vectors = is_fetch(native) && model.vector == UD || is_fetch(model) && native.vector == UD;
             vectors && case.instruction().is_invalid() && is_cut(case.before)
+        },
+    },
+    Explanation {
+        reason: "MOVSXD with a 16-bit operand reads 32 bits on AMD's processors (AMD APM vol. 3, MOVSXD), and 16 in the model",
+        explains: |case| {
+            let faults = matches!(case.native.event.vector, SS_FAULT | GP | PF) && case.model.event.vector == DB;
+            faults && case.instruction().code() == Code::Movsxd_r16_rm16
+        },
+    },
+    Explanation {
+        reason: "0F 0F is 3DNow!, which the model takes for undefined",
+        explains: |case| {
+            let (native, model) = (case.native.event.vector, case.model.event.vector);
+            let faults = matches!(native, GP | PF) && model == UD;
+            faults && case.before.code.windows(2).any(|pair| pair == [0x0f, 0x0f])
         },
     },
     Explanation {

@@ -434,7 +434,9 @@ impl Processor<'_, '_> {
     /// bits, also in compatibility mode (EXC-SEG-006).
     pub(super) fn next_page(&self, linear: u64, privilege: Privilege) -> u64 {
         let next = (linear | 0xfff).wrapping_add(1);
-        let narrow = privilege == Privilege::Program && self.mode() != Mode::Long64;
+        let narrow = privilege == Privilege::Program
+            && self.mode() != Mode::Long64
+            && !self.rules.broken(Defect::LinearAddressesNeverWrap);
         if self.long_mode_active() && !narrow {
             next
         } else {

@@ -214,7 +214,7 @@ impl Processor<'_, '_> {
         let fault = Exception::with_code(GP, selector_error(selector));
         let descriptor = self.descriptor(selector, GP)?;
         let attributes = descriptor.attributes();
-        if !attributes.is_code_or_data() && !returning {
+        if !attributes.is_code_or_data() && !returning && self.leads_elsewhere(attributes.kind()) {
             let message = "far transfers through gates or task segments".to_owned();
             return Err(ModelError::NotModelled(message).into());
         }
@@ -239,6 +239,16 @@ impl Processor<'_, '_> {
             segment: descriptor.load(selector & !3 | u16::from(level)),
             descriptor: Some(descriptor),
         })
+    }
+
+    /// Whether a far transfer to a system descriptor of this type goes on: through a call gate, and
+    /// outside long mode through a task gate or to a TSS. Any other raises #GP (SDM vol. 2, CALL and JMP).
+    fn leads_elsewhere(&self, kind: u32) -> bool {
+        match kind {
+            12 => true,
+            1 | 4 | 5 | 9 => !self.long_mode_active(),
+            _ => false,
+        }
     }
 
     /// Sets the accessed bit of a code descriptor once nothing else can fault (EXC-IRET-009), and

@@ -135,6 +135,13 @@ impl Processor<'_, '_> {
     fn pop_instruction(&mut self, instruction: &Instruction) -> Step {
         let width = instruction.stack_pointer_increment().unsigned_abs() as usize;
         let value = self.peek(0, width)?;
+        if let Some(name) = self.segment_operand(instruction, 0)
+            && self.rules.broken(Defect::PopSsMovesByNewStack)
+        {
+            self.load_segment_instruction(name, value as u16)?;
+            self.move_stack(width as i64);
+            return Ok(());
+        }
         self.move_stack(width as i64);
         if let Some(name) = self.segment_operand(instruction, 0) {
             return self.load_segment_instruction(name, value as u16);
