@@ -21,8 +21,6 @@ const DEFECTS: &[Defect] = &[
     Defect::FarPointerIsOneAccess,
     Defect::NearBranchSizeIgnored,
     Defect::OverridesCountIn64BitCode,
-    Defect::LinearAddressesNeverWrap,
-    Defect::CodePageBeforeLimit,
     Defect::LongInstructionIsUndefined,
     Defect::PrivilegeUnchecked,
     Defect::DivideOverflowWraps,
@@ -46,14 +44,21 @@ fn main() {
     for &defect in DEFECTS {
         // What AMD's processors alone do shows on one of them only.
         let of_amd = defect == Defect::NearBranchSizeIgnored;
-        if of_amd && Processor::here().profile().is_none_or(|profile| profile.name != "amd") {
+        if of_amd
+            && Processor::here()
+                .profile()
+                .is_none_or(|profile| profile.name != "amd")
+        {
             continue;
         }
         let title = name(format!("notices::{}", defect.name()));
         trials.push(Trial::test(title, move || notices(defect)));
     }
     if reason.is_some() {
-        trials = trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();
+        trials = trials
+            .into_iter()
+            .map(|trial| trial.with_ignored_flag(true))
+            .collect();
     }
     libtest_mimic::run(&arguments, trials).exit();
 }

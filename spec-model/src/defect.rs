@@ -839,10 +839,6 @@ defects! {
         "A CMPXCHG that fails writes its destination register, and clears the upper half.";
     OverridesCountIn64BitCode "overrides-count-in-64-bit-code" INS_SEG_001
         "An SS prefix decides between #GP and #SS in 64-bit code.";
-    LinearAddressesNeverWrap "linear-addresses-never-wrap" EXC_SEG_006
-        "In compatibility mode an access that crosses the end of 32-bit addresses goes on behind it.";
-    CodePageBeforeLimit "code-page-before-limit" EXC_SEG_001
-        "A fetch that crosses the limit of CS and a page that is absent raises #PF.";
     LongInstructionIsUndefined "long-instruction-is-undefined" INS_LENGTH_001
         "An instruction of more than 15 bytes raises #UD.";
     TaskSegmentUpperHalfUnchecked "task-segment-upper-half-unchecked" INS_TASK_002

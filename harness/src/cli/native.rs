@@ -16,7 +16,10 @@ pub(super) fn native(arguments: &NativeArguments) -> Result<Status, Failure> {
     interrupt::catch();
     let processor = Processor::here();
     let profile = processor.profile().ok_or_else(|| {
-        Failure::incomplete(format_args!("no profile makes the choices of a {} processor", processor.vendor))
+        Failure::incomplete(format_args!(
+            "no profile makes the choices of a {} processor",
+            processor.vendor
+        ))
     })?;
     let widths = match arguments.code {
         Some(width) => vec![width],
@@ -68,10 +71,15 @@ fn text(tally: &Tally, seed: u64) -> String {
         let _ = writeln!(text, "not comparable: {reason} ({count})");
     }
     if !tally.choices.is_empty() {
-        text.push_str("where the model leaves a choice open, this processor does, with the number of steps that fit:\n");
+        text.push_str(
+            "where the model leaves a choice open, this processor does, with the number of steps that fit:\n",
+        );
     }
     for (id, options) in &tally.choices {
-        let options: Vec<String> = options.iter().map(|(option, count)| format!("{option} ({count})")).collect();
+        let options: Vec<String> = options
+            .iter()
+            .map(|(option, count)| format!("{option} ({count})"))
+            .collect();
         let _ = writeln!(text, "  {id} {}", options.join(" or "));
     }
     let _ = writeln!(
@@ -87,8 +95,12 @@ fn text(tally: &Tally, seed: u64) -> String {
 }
 
 fn event(event: Event) -> String {
-    let code = event.error_code.map_or_else(String::new, |code| format!(", error code {code:#x}"));
-    let address = event.address.map_or_else(String::new, |address| format!(", address {address:#x}"));
+    let code = event
+        .error_code
+        .map_or_else(String::new, |code| format!(", error code {code:#x}"));
+    let address = event
+        .address
+        .map_or_else(String::new, |address| format!(", address {address:#x}"));
     format!("vector {}{code}{address}", event.vector)
 }
 
@@ -109,7 +121,11 @@ fn example(kind: &Kind, seed: u64) -> String {
     for (name, value) in GENERAL.iter().zip(registers.general) {
         let _ = write!(text, " {name} {value:#x}");
     }
-    let _ = write!(text, "\n    rip {:#x} rflags {:#x}", registers.rip, registers.rflags);
+    let _ = write!(
+        text,
+        "\n    rip {:#x} rflags {:#x}",
+        registers.rip, registers.rflags
+    );
     for (name, value) in SEGMENTS.iter().zip(registers.selectors) {
         let _ = write!(text, " {name} {value:#x}");
     }

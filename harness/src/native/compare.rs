@@ -71,7 +71,11 @@ pub fn compare(before: &Before, native: &After, predicted: &Predicted) -> Vec<Di
     // "Address Calculations in 64-Bit Mode").
     let started_long = is_long(before.registers.selectors[CS]);
     let stays_long = started_long && is_long(seen.selectors[CS]) && is_long(expected.selectors[CS]);
-    let (width, count) = if stays_long { (u64::MAX, 16) } else { (0xffff_ffff, 8) };
+    let (width, count) = if stays_long {
+        (u64::MAX, 16)
+    } else {
+        (0xffff_ffff, 8)
+    };
     for index in 0..count {
         let (seen, expected) = (seen.general[index] & width, expected.general[index] & width);
         note(GENERAL[index], seen, expected);
@@ -80,7 +84,11 @@ pub fn compare(before: &Before, native: &After, predicted: &Predicted) -> Vec<Di
     let defined = flag::ARITHMETIC & !predicted.undefined_flags | !flag::ARITHMETIC;
     note("rflags", seen.rflags & defined, expected.rflags & defined);
     for (index, name) in SEGMENTS.iter().enumerate() {
-        note(name, seen.selectors[index].into(), expected.selectors[index].into());
+        note(
+            name,
+            seen.selectors[index].into(),
+            expected.selectors[index].into(),
+        );
     }
     for (index, name) in ["fs-base", "gs-base"].iter().enumerate() {
         note(name, seen.bases[index], expected.bases[index]);

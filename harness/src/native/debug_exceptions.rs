@@ -32,14 +32,20 @@ impl DebugExceptions {
     #[must_use]
     pub fn sentence(&self) -> String {
         if self.wrong.is_empty() {
-            return format!("debug exceptions are as the architecture has them in {} steps", self.made);
+            return format!(
+                "debug exceptions are as the architecture has them in {} steps",
+                self.made
+            );
         }
         let whose = if self.are_a_hypervisors() {
             "debug exceptions are a hypervisor's"
         } else {
             "debug exceptions are not as the architecture has them"
         };
-        format!("{whose}: {}; nothing here is evidence of #DB", self.wrong.join(", "))
+        format!(
+            "{whose}: {}; nothing here is evidence of #DB",
+            self.wrong.join(", ")
+        )
     }
 
     /// Makes the steps.
@@ -77,10 +83,22 @@ fn steps() -> Vec<(&'static str, Before)> {
     vec![
         ("a NOP is not followed by one trap", step(&[0x90], Vec::new())),
         (INT1, step(&[0xf1], Vec::new())),
-        ("MOV SS does not hold the trap off", step(&[0x8e, 0xd0], Vec::new())),
-        ("POPF that clears TF is not followed by a trap", step(&[0x9d], vec![flags(0x202)])),
-        ("POPF that leaves TF is not followed by a trap", step(&[0x9d], vec![flags(0x302)])),
-        ("a repeated MOVSB does not trap between two iterations with RF set", step(&[0xf3, 0xa4], Vec::new())),
+        (
+            "MOV SS does not hold the trap off",
+            step(&[0x8e, 0xd0], Vec::new()),
+        ),
+        (
+            "POPF that clears TF is not followed by a trap",
+            step(&[0x9d], vec![flags(0x202)]),
+        ),
+        (
+            "POPF that leaves TF is not followed by a trap",
+            step(&[0x9d], vec![flags(0x302)]),
+        ),
+        (
+            "a repeated MOVSB does not trap between two iterations with RF set",
+            step(&[0xf3, 0xa4], Vec::new()),
+        ),
     ]
 }
 

@@ -87,7 +87,8 @@ pub fn is_the_systems(mnemonic: Mnemonic) -> bool {
 #[must_use]
 pub fn is_excluded(instruction: &Instruction) -> bool {
     const CALL_OF_32_BIT_PROGRAMS: u8 = 0x80;
-    let calls = instruction.mnemonic() == Mnemonic::Int && instruction.immediate8() == CALL_OF_32_BIT_PROGRAMS;
+    let calls =
+        instruction.mnemonic() == Mnemonic::Int && instruction.immediate8() == CALL_OF_32_BIT_PROGRAMS;
     calls || is_the_systems(instruction.mnemonic())
 }
 

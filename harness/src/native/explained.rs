@@ -30,13 +30,20 @@ impl Case<'_> {
     }
 
     fn only(&self, names: &[&str]) -> bool {
-        self.differences.iter().all(|difference| names.contains(&difference.what.as_str()))
+        self.differences
+            .iter()
+            .all(|difference| names.contains(&difference.what.as_str()))
     }
 
     /// Whether RFLAGS differ in nothing but RF.
     fn only_resume_flag(&self) -> bool {
-        let flags = self.differences.iter().filter(|difference| difference.what == "rflags");
-        flags.into_iter().all(|flags| flags.native ^ flags.model == flag::RF)
+        let flags = self
+            .differences
+            .iter()
+            .filter(|difference| difference.what == "rflags");
+        flags
+            .into_iter()
+            .all(|flags| flags.native ^ flags.model == flag::RF)
     }
 }
 
@@ -54,7 +61,8 @@ static EXPLANATIONS: &[Explanation] = &[
         explains: |case| {
             let of_debug = case.native.event.vector == DB && case.model.event.vector == DB;
             let before = case.before.registers.rip;
-            let at_itself = case.instruction().mnemonic() == Mnemonic::Int1 && case.native.registers.rip == before;
+            let at_itself =
+                case.instruction().mnemonic() == Mnemonic::Int1 && case.native.registers.rip == before;
             let address = case.only(&["rflags"]) || at_itself && case.only(&["rip", "rflags"]);
             case.debug.are_a_hypervisors() && of_debug && address && case.only_resume_flag()
         },
@@ -65,13 +73,20 @@ static EXPLANATIONS: &[Explanation] = &[
             let instruction = case.instruction();
             let loops = matches!(instruction.mnemonic(), Mnemonic::Loope | Mnemonic::Loopne);
             let repeated = case.before.code.iter().any(|byte| matches!(byte, 0xf2 | 0xf3));
-            loops && repeated && case.only(&["rip"])
+            // One of the two branches may lead out of the segment.
+            let vectors = [case.native.event.vector, case.model.event.vector];
+            let branches = matches!(vectors, [DB, GP] | [GP, DB]);
+            loops && repeated && (case.only(&["rip"]) || branches)
         },
     },
     Explanation {
         reason: "LOCK before MOV of CR0 is CR8 on AMD's processors (AMD APM vol. 3, MOV CRn, \"AltMovCr8\"), which the model lacks",
         explains: |case| {
-            let control = case.before.code.windows(2).any(|pair| matches!(pair, [0x0f, 0x20 | 0x22]));
+            let control = case
+                .before
+                .code
+                .windows(2)
+                .any(|pair| matches!(pair, [0x0f, 0x20 | 0x22]));
             let locked = case.before.code.contains(&0xf0);
             let vectors = (case.native.event.vector, case.model.event.vector) == (GP, UD);
             vectors && control && locked && case.instruction().is_invalid()
@@ -81,8 +96,10 @@ static EXPLANATIONS: &[Explanation] = &[
         reason: "no manual says how many bytes of an undefined opcode are fetched before #UD",
         explains: |case| {
             let (native, model) = (case.native.event, case.model.event);
-            let is_fetch = |event: super::state::Event| event.vector == GP && event.error_code == Some(0)
-                || event.vector == PF && event.error_code.is_some_and(|code| code & 0x10 != 0);
+            let is_fetch = |event: super::state::Event| {
+                event.vector == GP && event.error_code == Some(0)
+                    || event.vector == PF && event.error_code.is_some_and(|code| code & 0x10 != 0)
+            };
             let vectors = is_fetch(native) && model.vector == UD || is_fetch(model) && native.vector == UD;
             vectors && case.instruction().is_invalid() && is_cut(case.before)
         },
@@ -90,7 +107,8 @@ static EXPLANATIONS: &[Explanation] = &[
     Explanation {
         reason: "MOVSXD with a 16-bit operand reads 32 bits on AMD's processors (AMD APM vol. 3, MOVSXD), and 16 in the model",
         explains: |case| {
-            let faults = matches!(case.native.event.vector, SS_FAULT | GP | PF) && case.model.event.vector == DB;
+            let faults =
+                matches!(case.native.event.vector, SS_FAULT | GP | PF) && case.model.event.vector == DB;
             faults && case.instruction().code() == Code::Movsxd_r16_rm16
         },
     },
@@ -106,7 +124,9 @@ static EXPLANATIONS: &[Explanation] = &[
         reason: "no manual says what IRET with a 16-bit frame leaves in RF, which is not in the frame",
         explains: |case| {
             let had = case.before.registers.rflags & flag::RF != 0;
-            had && case.instruction().code() == Code::Iretw && case.only(&["rflags"]) && case.only_resume_flag()
+            had && case.instruction().code() == Code::Iretw
+                && case.only(&["rflags"])
+                && case.only_resume_flag()
         },
     },
 ];
@@ -114,14 +134,19 @@ static EXPLANATIONS: &[Explanation] = &[
 /// Why a difference is no matter of the model, if that is known.
 #[must_use]
 pub fn explain(case: &Case<'_>) -> Option<&'static str> {
-    let found = EXPLANATIONS.iter().find(|explanation| (explanation.explains)(case));
+    let found = EXPLANATIONS
+        .iter()
+        .find(|explanation| (explanation.explains)(case));
     found.map(|explanation| explanation.reason)
 }
 
 /// Why the processor gets nowhere with a step, if that is known.
 #[must_use]
 pub fn explain_endless(before: &Before) -> Option<&'static str> {
-    let calls = matches!(instruction(before).code(), Code::Call_m1616 | Code::Call_m1632 | Code::Call_ptr1616 | Code::Call_ptr1632);
+    let calls = matches!(
+        instruction(before).code(),
+        Code::Call_m1616 | Code::Call_m1632 | Code::Call_ptr1616 | Code::Call_ptr1632
+    );
     let stack = layout::segment(before.registers.selectors[SS]);
     let narrow = stack.is_some_and(|stack| !stack.attributes.big());
     (calls && narrow && before.registers.bits() != 64).then_some(
@@ -130,7 +155,13 @@ pub fn explain_endless(before: &Before) -> Option<&'static str> {
 }
 
 fn instruction(before: &Before) -> Instruction {
-    Decoder::with_ip(before.registers.bits(), &before.code, before.registers.rip, DecoderOptions::NONE).decode()
+    Decoder::with_ip(
+        before.registers.bits(),
+        &before.code,
+        before.registers.rip,
+        DecoderOptions::NONE,
+    )
+    .decode()
 }
 
 /// Whether the bytes of a step's code cross the end of a page or of the code segment.

@@ -93,7 +93,9 @@ pub const USER_END: u64 = 0x7fff_ffff_f000;
 #[must_use]
 pub fn locate(linear: u64) -> Option<(usize, usize)> {
     let offset = (linear % PAGE as u64) as usize;
-    let page = PAGES.iter().position(|page| page.address == linear - offset as u64)?;
+    let page = PAGES
+        .iter()
+        .position(|page| page.address == linear - offset as u64)?;
     Some((page, offset))
 }
 
@@ -261,7 +263,10 @@ mod tests {
 
     #[test]
     fn descriptors_are_those_of_linux() {
-        assert_eq!(LocalSegment::new(0, 0xfff, 2).narrow().raw(), 0x0000_fb00_0000_0fff);
+        assert_eq!(
+            LocalSegment::new(0, 0xfff, 2).narrow().raw(),
+            0x0000_fb00_0000_0fff
+        );
         let flat = segment(local_selector(0)).expect("an entry");
         assert_eq!((flat.base, flat.limit), (0, 0xffff_ffff));
         let low = segment(local_selector(2)).expect("an entry");

@@ -36,7 +36,11 @@ impl Processor {
             text(&[leaf.ebx, leaf.ecx, leaf.edx])
         });
         let base = signature.eax >> 8 & 0xf;
-        let extended = if base == 0xf { signature.eax >> 20 & 0xff } else { 0 };
+        let extended = if base == 0xf {
+            signature.eax >> 20 & 0xff
+        } else {
+            0
+        };
         Self {
             vendor: text(&[first.ebx, first.edx, first.ecx]),
             family: base + extended,
@@ -66,7 +70,10 @@ impl fmt::Display for Processor {
             stepping,
             hypervisor,
         } = self;
-        write!(formatter, "{vendor}, family {family}, model {model}, stepping {stepping}")?;
+        write!(
+            formatter,
+            "{vendor}, family {family}, model {model}, stepping {stepping}"
+        )?;
         match hypervisor {
             Some(name) => write!(formatter, ", in a virtual machine of `{name}`"),
             None => Ok(()),

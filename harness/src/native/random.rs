@@ -71,7 +71,11 @@ impl Generator {
         }
         let (mut bytes, instruction) = self.encodings.draw(numbers, bits);
         let linear = place(numbers, registers.selectors[CS], bytes.len());
-        let base = if bits == 64 { 0 } else { segment_base(registers.selectors[CS]) };
+        let base = if bits == 64 {
+            0
+        } else {
+            segment_base(registers.selectors[CS])
+        };
         registers.rip = linear.wrapping_sub(base);
         let mut step = operands::Step {
             numbers,
@@ -171,10 +175,19 @@ fn place(numbers: &mut Numbers, code: u16, length: usize) -> u64 {
     let within = page + numbers.below((PAGE - LONGEST) as u64);
     let linear = match numbers.below(10) {
         0 => end - reaches_over,
-        1 if CODE.iter().any(|page| (*page..page + PAGE as u64).contains(&limit)) => limit + 1 - reaches_over,
+        1 if CODE
+            .iter()
+            .any(|page| (*page..page + PAGE as u64).contains(&limit)) =>
+        {
+            limit + 1 - reaches_over
+        }
         _ => within,
     };
-    if linear <= limit { linear } else { page + length as u64 }
+    if linear <= limit {
+        linear
+    } else {
+        page + length as u64
+    }
 }
 
 /// What a program may find in SS, for steps that load it.

@@ -282,10 +282,8 @@ fn gates() -> Vec<u64> {
         let handler = SYSTEM + HANDLERS + vector % HANDLED * 16;
         let open = matches!(vector, BREAKPOINT | OVERFLOW);
         let access = INTERRUPT_GATE | if open { OPEN_TO_PROGRAMS } else { 0 };
-        let low = handler & 0xffff
-            | u64::from(KERNEL_CODE) << 16
-            | access << 40
-            | (handler >> 16 & 0xffff) << 48;
+        let low =
+            handler & 0xffff | u64::from(KERNEL_CODE) << 16 | access << 40 | (handler >> 16 & 0xffff) << 48;
         [low, handler >> 32]
     };
     (0..256).flat_map(gate).collect()
@@ -300,15 +298,30 @@ fn scenario() -> Scenario {
         tables.map(SYSTEM + address, address, Tables::WRITABLE);
     }
     for (index, page) in PAGES.iter().enumerate() {
-        let writable = if page.rights.writable() { Tables::WRITABLE } else { 0 };
-        let executable = if page.rights.executable() { 0 } else { Tables::NO_EXECUTE };
-        tables.map(page.address, physical(index), Tables::USER | writable | executable);
+        let writable = if page.rights.writable() {
+            Tables::WRITABLE
+        } else {
+            0
+        };
+        let executable = if page.rights.executable() {
+            0
+        } else {
+            Tables::NO_EXECUTE
+        };
+        tables.map(
+            page.address,
+            physical(index),
+            Tables::USER | writable | executable,
+        );
     }
     debug_assert!(tables.next <= GDT, "page tables end before the descriptor tables");
     tables.entries.sort_unstable();
     let entry = |(address, value): &(u64, u64)| quadwords(*address, &[*value]);
     let mut contents: Vec<Blob> = tables.entries.iter().map(entry).collect();
-    let local: Vec<u64> = LOCAL.iter().map(|segment| segment.map_or(0, LocalSegment::raw)).collect();
+    let local: Vec<u64> = LOCAL
+        .iter()
+        .map(|segment| segment.map_or(0, LocalSegment::raw))
+        .collect();
     let local_limit = (local.len() * 8 - 1) as u64;
     const TASK_LIMIT: u64 = 0x67;
     const BUSY_TASK: u64 = 0xb;
@@ -316,8 +329,11 @@ fn scenario() -> Scenario {
     let mut global = GLOBAL;
     let place = |selector: u16| usize::from(selector >> 3);
     global[place(TASK)..][..2].copy_from_slice(&system_descriptor(SYSTEM + TSS, TASK_LIMIT, BUSY_TASK));
-    global[place(LOCAL_TABLE)..][..2]
-        .copy_from_slice(&system_descriptor(SYSTEM + LDT, local_limit, LDT_KIND));
+    global[place(LOCAL_TABLE)..][..2].copy_from_slice(&system_descriptor(
+        SYSTEM + LDT,
+        local_limit,
+        LDT_KIND,
+    ));
     contents.push(quadwords(GDT, &global));
     contents.push(quadwords(IDT, &gates()));
     // RSP0, and no map of ports within the limit.

@@ -166,16 +166,23 @@ fn one_step(
             }
             Err(silent) => (vec![Difference::of_words(silent)], native.clone()),
         };
-        if nearest.as_ref().is_none_or(|(known, _)| differences.len() < known.len()) {
+        if nearest
+            .as_ref()
+            .is_none_or(|(known, _)| differences.len() < known.len())
+        {
             nearest = Some((differences, model));
         }
-        let Some(script) = reference.next_script() else { break };
+        let Some(script) = reference.next_script() else {
+            break;
+        };
         way = reference.step(&before, script);
     }
     if fitting.is_empty() {
         let (mut differences, model) = nearest.unwrap_or_else(|| (Vec::new(), native.clone()));
         if differences.is_empty() {
-            differences.push(Difference::of_words("an open choice, made otherwise in an earlier step"));
+            differences.push(Difference::of_words(
+                "an open choice, made otherwise in an earlier step",
+            ));
         }
         let case = Case {
             before: &before,
@@ -208,7 +215,10 @@ impl Tally {
 
     /// What choices the processor can be making, now that these ways are the ones that fit.
     fn learn(&mut self, fitting: &[Predicted]) {
-        let ids: Vec<&'static str> = fitting.iter().flat_map(|way| way.choices.iter().map(|choice| choice.0)).collect();
+        let ids: Vec<&'static str> = fitting
+            .iter()
+            .flat_map(|way| way.choices.iter().map(|choice| choice.0))
+            .collect();
         for id in ids {
             let of_id = |way: &Predicted| {
                 let made = way.choices.iter().find(|choice| choice.0 == id);
@@ -296,8 +306,13 @@ fn kind(before: &Before, differences: &[Difference]) -> String {
 #[must_use]
 pub fn disassemble(before: &Before) -> String {
     let registers = &before.registers;
-    let instruction =
-        Decoder::with_ip(registers.bits(), &before.code, registers.rip, DecoderOptions::NONE).decode();
+    let instruction = Decoder::with_ip(
+        registers.bits(),
+        &before.code,
+        registers.rip,
+        DecoderOptions::NONE,
+    )
+    .decode();
     let mut text = String::new();
     NasmFormatter::new().format(&instruction, &mut text);
     text

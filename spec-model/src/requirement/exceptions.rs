@@ -161,9 +161,6 @@ super::requirements! {
     EXC_SEG_005 "EXC-SEG-005" Vendor
         "Where the sum of an offset and the base of FS or GS is canonical, and the offset alone is not, the access is made or raises #GP(0)."
         "Intel SDM vol. 1, \"Canonical Addressing\", and AMD APM vol. 2, 4.5.3 and 5.3.1, speak of the sum; #GP on an AMD processor of family 25";
-    EXC_SEG_006 "EXC-SEG-006" Architectural
-        "In compatibility mode linear addresses have 32 bits: an access that crosses their end goes on at 0."
-        "Intel SDM vol. 3A, \"Segmentation in IA-32e Mode\"; AMD APM vol. 2, 4.5.1";
     EXC_FLAGS_003 "EXC-FLAGS-003" Architectural
         "Between two iterations of a repeated string instruction RF is set."
         "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 3.1.6 \"RFLAGS Register\"";

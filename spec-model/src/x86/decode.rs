@@ -54,7 +54,11 @@ impl Processor<'_, '_> {
             let ran_out = decoder_ran_out(&decoder);
             return Err(match stopped {
                 Some(fault) if ran_out => self.fetch_fault(fault, bytes_there),
-                _ if is_too_long(bytes_there, bits) && !self.rules.broken(Defect::LongInstructionIsUndefined) => self.fetch_fault(Exception::GP0.into(), bytes_there),
+                _ if is_too_long(bytes_there, bits)
+                    && !self.rules.broken(Defect::LongInstructionIsUndefined) =>
+                {
+                    self.fetch_fault(Exception::GP0.into(), bytes_there)
+                }
                 _ => Exception::UNDEFINED.into(),
             });
         }
@@ -92,7 +96,7 @@ impl Processor<'_, '_> {
         let last = if self.mode() == Mode::Long64 {
             // The end of the canonical half.
             rip | 0x7fff_ffff_ffff
-        } else if self.rules.broken(Defect::CodeLimitUnchecked) || self.rules.broken(Defect::CodePageBeforeLimit) {
+        } else if self.rules.broken(Defect::CodeLimitUnchecked) {
             u64::MAX
         } else {
             u64::from(self.segment(SegmentName::Cs).limit)

@@ -431,12 +431,10 @@ impl Processor<'_, '_> {
     }
 
     /// The page behind that of a linear address. A program outside 64-bit mode has addresses of 32
-    /// bits, also in compatibility mode (EXC-SEG-006).
+    /// bits, also in compatibility mode (SDM vol. 3A, "Segmentation in IA-32e Mode").
     pub(super) fn next_page(&self, linear: u64, privilege: Privilege) -> u64 {
         let next = (linear | 0xfff).wrapping_add(1);
-        let narrow = privilege == Privilege::Program
-            && self.mode() != Mode::Long64
-            && !self.rules.broken(Defect::LinearAddressesNeverWrap);
+        let narrow = privilege == Privilege::Program && self.mode() != Mode::Long64;
         if self.long_mode_active() && !narrow {
             next
         } else {

@@ -23,15 +23,24 @@ impl Processor<'_, '_> {
         let ip = self.state().rip;
         let choices = &self.rules.profile.instructions;
         if is_pause_with_rex(instruction, bytes) {
-            let settled = self.rules.choices.settle_for_good(choices.pause_with_rex, &INS_PAUSE_001);
+            let settled = self
+                .rules
+                .choices
+                .settle_for_good(choices.pause_with_rex, &INS_PAUSE_001);
             return (settled == PauseWithRex::Exchange).then(|| without_repeat(bytes, ip, instruction.len()));
         }
         let other = as_amd(bytes, ip).filter(|other| other.code() != instruction.code())?;
         let taken = if is_far(&other) {
-            let settled = self.rules.choices.settle_for_good(choices.far_pointer, &INS_FAR_001);
+            let settled = self
+                .rules
+                .choices
+                .settle_for_good(choices.far_pointer, &INS_FAR_001);
             settled == FarPointer::Offset32
         } else {
-            let settled = self.rules.choices.settle_for_good(choices.near_branch, &INS_BRANCH_001);
+            let settled = self
+                .rules
+                .choices
+                .settle_for_good(choices.near_branch, &INS_BRANCH_001);
             settled == NearBranch::Sized16 && !self.rules.broken(Defect::NearBranchSizeIgnored)
         };
         taken.then_some(other)
@@ -69,7 +78,10 @@ fn is_far(instruction: &Instruction) -> bool {
 }
 
 fn is_pause_with_rex(instruction: &Instruction, bytes: &[u8]) -> bool {
-    let rex = instruction.len().checked_sub(2).and_then(|place| bytes.get(place));
+    let rex = instruction
+        .len()
+        .checked_sub(2)
+        .and_then(|place| bytes.get(place));
     let has_base_bit = rex.is_some_and(|rex| rex & 0xf1 == 0x41);
     instruction.mnemonic() == Mnemonic::Pause && has_base_bit
 }
@@ -85,7 +97,11 @@ fn as_amd(bytes: &[u8], ip: u64) -> Option<Instruction> {
 
 /// The instruction without its F3, as long as with it.
 fn without_repeat(bytes: &[u8], ip: u64, length: usize) -> Instruction {
-    let rest: Vec<u8> = bytes[..length].iter().copied().filter(|byte| *byte != REPEAT).collect();
+    let rest: Vec<u8> = bytes[..length]
+        .iter()
+        .copied()
+        .filter(|byte| *byte != REPEAT)
+        .collect();
     let mut instruction = Decoder::with_ip(64, &rest, ip, DecoderOptions::NONE).decode();
     instruction.set_len(length);
     instruction.set_next_ip(ip.wrapping_add(length as u64));
@@ -113,7 +129,9 @@ fn begins_instruction(bytes: &[u8], bits: u32) -> bool {
         let mut whole = opcode.to_vec();
         whole.push(next);
         whole.resize(LONGEST, 0);
-        !Decoder::new(bits, &whole, DecoderOptions::NONE).decode().is_invalid()
+        !Decoder::new(bits, &whole, DecoderOptions::NONE)
+            .decode()
+            .is_invalid()
     })
 }
 

@@ -82,11 +82,14 @@ impl Step<'_> {
         let segment = self.segment(instruction.memory_segment());
         let wanted = registers::offset(self.numbers, self.bits, segment);
         let (base, index) = (instruction.memory_base(), instruction.memory_index());
-        if index != Register::None && index.full_register() != base.full_register() && !self.numbers.one_in(8) {
+        if index != Register::None && index.full_register() != base.full_register() && !self.numbers.one_in(8)
+        {
             let small = self.numbers.below(16);
             self.set(index, small);
         }
-        let scaled = self.get(index).wrapping_mul(instruction.memory_index_scale().into());
+        let scaled = self
+            .get(index)
+            .wrapping_mul(instruction.memory_index_scale().into());
         let is_relative = instruction.is_ip_rel_memory_operand();
         if base != Register::None && !is_relative {
             let displacement = instruction.memory_displacement64();
@@ -179,7 +182,8 @@ impl Step<'_> {
     /// Puts into the memory operand what the instruction goes on from.
     fn fill_memory(&mut self, instruction: &Instruction) {
         use Mnemonic as M;
-        let Some(operand) = (0..instruction.op_count()).find(|index| instruction.op_kind(*index) == OpKind::Memory)
+        let Some(operand) =
+            (0..instruction.op_count()).find(|index| instruction.op_kind(*index) == OpKind::Memory)
         else {
             return;
         };
@@ -193,7 +197,11 @@ impl Step<'_> {
                     width
                 };
                 let selector = code_selector(self.numbers);
-                let target = if is_far(instruction) { self.far_target(selector) } else { self.target() };
+                let target = if is_far(instruction) {
+                    self.far_target(selector)
+                } else {
+                    self.target()
+                };
                 let mut bytes = target.to_le_bytes()[..offset_width.min(8)].to_vec();
                 bytes.extend(selector.to_le_bytes());
                 bytes
@@ -215,7 +223,11 @@ impl Step<'_> {
             })
         });
         if let Some(linear) = linear {
-            let linear = if self.bits == 64 { linear } else { linear & 0xffff_ffff };
+            let linear = if self.bits == 64 {
+                linear
+            } else {
+                linear & 0xffff_ffff
+            };
             self.pokes.extend(split(linear, &bytes));
         }
     }
@@ -263,7 +275,11 @@ impl Step<'_> {
         for (index, value) in values.iter().enumerate() {
             let offset = top.wrapping_add((index * width) as u64) & mask;
             let linear = base.wrapping_add(offset);
-            let linear = if self.bits == 64 { linear } else { linear & 0xffff_ffff };
+            let linear = if self.bits == 64 {
+                linear
+            } else {
+                linear & 0xffff_ffff
+            };
             self.pokes.extend(split(linear, &value.to_le_bytes()[..width]));
         }
     }
@@ -275,7 +291,11 @@ impl Step<'_> {
         }
         let width = register.size();
         let value = self.registers.general[register.full_register().number()];
-        if width >= 8 { value } else { value & ((1 << (8 * width)) - 1) }
+        if width >= 8 {
+            value
+        } else {
+            value & ((1 << (8 * width)) - 1)
+        }
     }
 
     /// Gives the low bits of a register a value; the high bits stay.
@@ -284,7 +304,11 @@ impl Step<'_> {
             return;
         }
         let width = register.size();
-        let mask = if width >= 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
+        let mask = if width >= 8 {
+            u64::MAX
+        } else {
+            (1 << (8 * width)) - 1
+        };
         let slot = &mut self.registers.general[register.full_register().number()];
         *slot = *slot & !mask | value & mask;
     }

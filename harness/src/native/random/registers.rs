@@ -46,7 +46,9 @@ pub(super) fn linear(numbers: &mut Numbers, bits: u32) -> u64 {
             let page = if writable { page.address } else { LOW + PAGE as u64 };
             page + numbers.below(PAGE as u64)
         }
-        7..=9 => page.address.wrapping_add(if numbers.one_in(2) { 0 } else { PAGE as u64 }),
+        7..=9 => page
+            .address
+            .wrapping_add(if numbers.one_in(2) { 0 } else { PAGE as u64 }),
         10 => LOW + numbers.below(0x1_0000),
         11 => numbers.pick(&CODE) + numbers.below(PAGE as u64),
         12 => return numbers.pick(PAGES).address.wrapping_sub(numbers.below(9)),
@@ -67,7 +69,9 @@ pub(super) fn offset(numbers: &mut Numbers, bits: u32, segment: Option<Segment>)
     let limit = segment.map_or(0, |segment| u64::from(segment.limit));
     let offset = match numbers.below(10) {
         0 | 1 => limit.wrapping_add(near(numbers)),
-        2 => numbers.pick(&[0u64, 0xffff, 0xffff_ffff]).wrapping_add(near(numbers)),
+        2 => numbers
+            .pick(&[0u64, 0xffff, 0xffff_ffff])
+            .wrapping_add(near(numbers)),
         _ => linear(numbers, bits).wrapping_sub(base),
     };
     offset & 0xffff_ffff

@@ -11,7 +11,7 @@ mod system;
 use std::io;
 
 use super::layout::{PAGE, PAGES};
-use super::state::{After, Before, Event, Memory, Poke, Registers, CHOSEN, STEPPING};
+use super::state::{After, Before, CHOSEN, Event, Memory, Poke, Registers, STEPPING};
 use spec_model::x86::control::flag;
 use spec_model::x86::exception::{DB, PF, has_error_code};
 use system::{Shared, Stopped, Traced};
@@ -288,7 +288,24 @@ impl Tracee {
     }
 
     fn set_registers(&self, wanted: &Registers) -> Result<(), NativeError> {
-        let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15] = wanted.general;
+        let [
+            rax,
+            rcx,
+            rdx,
+            rbx,
+            rsp,
+            rbp,
+            rsi,
+            rdi,
+            r8,
+            r9,
+            r10,
+            r11,
+            r12,
+            r13,
+            r14,
+            r15,
+        ] = wanted.general;
         let [es, cs, ss, ds, fs, gs] = wanted.selectors.map(u64::from);
         let registers = libc::user_regs_struct {
             r15,

@@ -3,7 +3,8 @@
 use std::io;
 
 use super::{
-    ARGUMENTS, CONTROL, CONTROL_LENGTH, HANDLER, NativeError, PAGES_START, STACK, SYSTEM_CALL, Tracee, refused,
+    ARGUMENTS, CONTROL, CONTROL_LENGTH, HANDLER, NativeError, PAGES_START, STACK, SYSTEM_CALL, Tracee,
+    refused,
 };
 use crate::native::layout::{LOCAL, LocalSegment, PAGE, PAGES, Rights, USER_END};
 
@@ -84,7 +85,8 @@ impl Tracee {
         for line in maps.lines() {
             let range = line.split(' ').next().and_then(|range| range.split_once('-'));
             let number = |text: &str| u64::from_str_radix(text, 16).ok();
-            let Some((start, end)) = range.and_then(|(start, end)| Some((number(start)?, number(end)?))) else {
+            let Some((start, end)) = range.and_then(|(start, end)| Some((number(start)?, number(end)?)))
+            else {
                 continue;
             };
             if start == CONTROL || start >= USER_END {
@@ -92,7 +94,9 @@ impl Tracee {
             }
             let done = self.call("munmap", libc::SYS_munmap, &[start, end - start]);
             // Some systems seal what they map themselves; no step aims there.
-            let is_sealed = ["[vdso]", "[vvar]", "[vvar_vclock]"].iter().any(|name| line.ends_with(name));
+            let is_sealed = ["[vdso]", "[vvar]", "[vvar_vclock]"]
+                .iter()
+                .any(|name| line.ends_with(name));
             if !is_sealed {
                 done?;
             }
@@ -145,11 +149,7 @@ impl Tracee {
     }
 
     fn set_handlers(&self) -> Result<(), NativeError> {
-        let stack: [u64; 3] = [
-            CONTROL + STACK as u64,
-            0,
-            (CONTROL_LENGTH - STACK) as u64,
-        ];
+        let stack: [u64; 3] = [CONTROL + STACK as u64, 0, (CONTROL_LENGTH - STACK) as u64];
         let address = self.pass(0, &stack.map(u64::to_le_bytes).concat());
         self.call("sigaltstack", libc::SYS_sigaltstack, &[address])?;
         const SA_RESTORER: u64 = 0x0400_0000;
@@ -169,9 +169,13 @@ impl Tracee {
     fn set_timer(&self) -> Result<(), NativeError> {
         const ITIMER_PROF: u64 = 2;
         const MICROSECONDS: u64 = 50_000;
-        let address = self.pass(0, &[0, MICROSECONDS, 0, MICROSECONDS].map(u64::to_le_bytes).concat());
+        let address = self.pass(
+            0,
+            &[0, MICROSECONDS, 0, MICROSECONDS].map(u64::to_le_bytes).concat(),
+        );
         let arguments = [ITIMER_PROF, address];
-        self.call("setitimer", libc::SYS_setitimer, &arguments).map(|_| ())
+        self.call("setitimer", libc::SYS_setitimer, &arguments)
+            .map(|_| ())
     }
 
     /// Whatever a step may execute, it calls nothing of the system.
@@ -196,5 +200,7 @@ fn description(index: usize, segment: LocalSegment) -> Vec<u8> {
         | u32::from(segment.restricted) << 3
         | u32::from(segment.pages) << 4
         | u32::from(!segment.present) << 5;
-    [index as u32, segment.base, segment.limit, flags].map(u32::to_le_bytes).concat()
+    [index as u32, segment.base, segment.limit, flags]
+        .map(u32::to_le_bytes)
+        .concat()
 }

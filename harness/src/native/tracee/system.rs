@@ -25,7 +25,14 @@ impl Shared {
         // SAFETY: without an address the mapping replaces none.
         let start = unsafe {
             let null = std::ptr::null_mut();
-            libc::mmap(null, length, protection, libc::MAP_SHARED, descriptor.as_raw_fd(), 0)
+            libc::mmap(
+                null,
+                length,
+                protection,
+                libc::MAP_SHARED,
+                descriptor.as_raw_fd(),
+                0,
+            )
         };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -118,11 +125,9 @@ impl Traced {
                     thread: PhantomData,
                 };
                 match traced.wait()? {
-                    Stopped::Signal(libc::SIGSTOP) => traced.ask(
-                        libc::PTRACE_SETOPTIONS,
-                        0,
-                        libc::PTRACE_O_EXITKILL as usize,
-                    )?,
+                    Stopped::Signal(libc::SIGSTOP) => {
+                        traced.ask(libc::PTRACE_SETOPTIONS, 0, libc::PTRACE_O_EXITKILL as usize)?
+                    }
                     Stopped::Gone(status) if libc::WIFEXITED(status) => {
                         return Err(io::Error::from_raw_os_error(libc::WEXITSTATUS(status)));
                     }
@@ -214,29 +219,6 @@ impl Traced {
         self.ask(PTRACE_GET_RSEQ_CONFIGURATION, length, (&raw mut found).addr())?;
         Ok((found.address, found.length, found.signature))
     }
-
-    /// Gives it a debug register.
-    pub(super) fn set_debug_register(&self, index: usize, value: u64) -> io::Result<()> {
-        self.ask(libc::PTRACE_POKEUSER, debug_register(index), value as usize)
-    }
-
-    /// A debug register of it.
-    pub(super) fn debug_register(&self, index: usize) -> io::Result<u64> {
-        let mut value = 0u64;
-        // The C library's ptrace() returns what the system call would store.
-        // SAFETY: the system call writes eight bytes to `value`.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_ptrace,
-                libc::PTRACE_PEEKUSER,
-                self.id,
-                debug_register(index),
-                &raw mut value,
-            )
-        };
-        check(result)?;
-        Ok(value)
-    }
 }
 
 impl Drop for Traced {
@@ -248,11 +230,6 @@ impl Drop for Traced {
         }
         while let Ok(Stopped::Signal(_)) = self.wait() {}
     }
-}
-
-/// Where a debug register lies in what PTRACE_PEEKUSER reads.
-const fn debug_register(index: usize) -> usize {
-    std::mem::offset_of!(libc::user, u_debugreg) + 8 * index
 }
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {

@@ -13,9 +13,9 @@ mod system;
 mod system_call;
 
 pub use choices::{
-    ComparedFirst, EntriesAboveFault, FarCall, FarPointer, FrameOrder, InstructionChoices, NearBranch, NearCall,
-    OffsetBeforeBase, PauseWithRex, PopAllAtFault, PortsOfNothing, PushAllAtEnd, PushAllAtFault, PushOfSelector,
-    ResumeOfInterrupt, ReturnedStack, UndefinedOperand,
+    ComparedFirst, EntriesAboveFault, FarCall, FarPointer, FrameOrder, InstructionChoices, NearBranch,
+    NearCall, OffsetBeforeBase, PauseWithRex, PopAllAtFault, PortsOfNothing, PushAllAtEnd, PushAllAtFault,
+    PushOfSelector, ResumeOfInterrupt, ReturnedStack, UndefinedOperand,
 };
 use iced_x86::{Formatter, Instruction, Mnemonic, NasmFormatter};
 

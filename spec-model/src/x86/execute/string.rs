@@ -76,7 +76,8 @@ impl Processor<'_, '_> {
     /// INS-PORT-001.
     fn check_port_of_nothing(&mut self, operation: Operation, width: usize) -> Step {
         let port = self.state().general[RDX] as u16;
-        if !matches!(operation, Operation::Input | Operation::Output) || self.check_port(port, width).is_ok() {
+        if !matches!(operation, Operation::Input | Operation::Output) || self.check_port(port, width).is_ok()
+        {
             return Ok(());
         }
         let choice = self.rules.profile.instructions.ports_of_nothing;
