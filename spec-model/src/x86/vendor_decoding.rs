@@ -15,7 +15,7 @@ const REPEAT: u8 = 0xf3;
 
 impl Processor<'_, '_> {
     /// What the bytes of 64-bit code are on a processor that does not read them as `instruction`, if
-    /// this is one; they may be too few for `instruction`.
+    /// this is one (INS-BRANCH-001, INS-FAR-001, INS-PAUSE-001); they may be too few for `instruction`.
     pub(super) fn read_otherwise(&mut self, instruction: &Instruction, bytes: &[u8]) -> Option<Instruction> {
         if self.code_bits() != 64 {
             return None;
@@ -47,7 +47,7 @@ impl Processor<'_, '_> {
     }
 
     /// The fault of a fetch that ended with `bytes`: there is none if no instruction begins with them, and
-    /// UD0 and UD1 may need no more.
+    /// UD0 and UD1 may need no more (INS-SET-002).
     pub(super) fn fetch_fault(&mut self, fault: Interruption, bytes: &[u8]) -> Interruption {
         let bits = self.code_bits();
         let opcode = &bytes[prefixes(bytes, bits)..];

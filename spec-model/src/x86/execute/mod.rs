@@ -111,7 +111,7 @@ impl Processor<'_, '_> {
     }
 
     /// INT n, INT3 and INTO: the return address is the next instruction, one byte after CC and two
-    /// after CD 03 (EXC-BP-001, EXC-BP-002). If the delivery faults, the fault reports the INT
+    /// after CD 03 (EXC-BP-001, EXC-BP-002, EXC-FRAME-007). If the delivery faults, the fault reports the INT
     /// instruction itself, as for any other.
     fn software_interrupt(&mut self, instruction: &Instruction, vector: u8) -> Step {
         if self.state().xen_pv.is_some() {
