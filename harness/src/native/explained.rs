@@ -105,7 +105,7 @@ static EXPLANATIONS: &[Explanation] = &[
         },
     },
     Explanation {
-        reason: "MOVSXD with a 16-bit operand reads 32 bits on AMD's processors (AMD APM vol. 3, MOVSXD), and 16 in the model",
+        reason: "MOVSXD with a 16-bit operand reads 32 bits on AMD's processors (GNU as, \"AMD64 ISA vs. Intel64 ISA\"), and 16 in the model",
         explains: |case| {
             let faults =
                 matches!(case.native.event.vector, SS_FAULT | GP | PF) && case.model.event.vector == DB;
