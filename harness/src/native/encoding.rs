@@ -13,6 +13,8 @@ pub const LONGEST: usize = 15;
 pub struct Encodings {
     /// For 16, 32 and 64 bits.
     of_width: [Vec<Code>; 3],
+    /// Those of them that are tried more often.
+    intricate: [Vec<Code>; 3],
 }
 
 impl Encodings {
@@ -33,24 +35,27 @@ impl Encodings {
                 .filter(|code| !is_the_systems(code.mnemonic()))
                 .collect()
         };
-        Self {
-            of_width: [16, 32, 64].map(tried),
-        }
+        let of_width: [Vec<Code>; 3] = [16, 32, 64].map(tried);
+        let intricate = of_width.each_ref().map(|all| {
+            let found = all.iter().copied().filter(|code| is_intricate(*code));
+            found.collect()
+        });
+        Self { of_width, intricate }
     }
 
     fn of(&self, bits: u32) -> &[Code] {
-        match bits {
-            16 => &self.of_width[0],
-            32 => &self.of_width[1],
-            _ => &self.of_width[2],
-        }
+        &self.of_width[width_index(bits)]
     }
 
     /// An instruction of code of `bits` bits, and what the decoder takes it for. Bytes that no step may
     /// execute are never among them.
     pub fn draw(&self, numbers: &mut Numbers, bits: u32) -> (Vec<u8>, Instruction) {
         loop {
-            let code = numbers.pick(self.of(bits));
+            let code = if numbers.one_in(6) {
+                numbers.pick(&self.intricate[width_index(bits)])
+            } else {
+                numbers.pick(self.of(bits))
+            };
             let bytes = bytes(numbers, bits, code);
             let instruction = decode(&bytes, bits);
             if !is_excluded(&instruction) {
@@ -64,6 +69,38 @@ impl Default for Encodings {
     fn default() -> Self {
         Self::new()
     }
+}
+
+const fn width_index(bits: u32) -> usize {
+    match bits {
+        16 => 0,
+        32 => 1,
+        _ => 2,
+    }
+}
+
+/// Encodings with so many ways to go that one in several hundred is too few.
+fn is_intricate(code: Code) -> bool {
+    use Mnemonic as M;
+    let loads_segment = code.op_code().op_kinds().iter().any(|kind| {
+        use OpCodeOperandKind as K;
+        matches!(kind, K::seg_reg | K::es | K::ss | K::ds | K::fs | K::gs)
+    });
+    let is_far = matches!(
+        code,
+        Code::Jmp_m1616
+            | Code::Jmp_m1632
+            | Code::Jmp_m1664
+            | Code::Call_m1616
+            | Code::Call_m1632
+            | Code::Call_m1664
+    );
+    loads_segment
+        || is_far
+        || matches!(
+            code.mnemonic(),
+            M::Cmpxchg | M::Xadd | M::Retf | M::Iret | M::Iretd | M::Iretq
+        )
 }
 
 /// What the bytes are in code of `bits` bits.
@@ -121,6 +158,7 @@ fn bytes(numbers: &mut Numbers, bits: u32, code: Code) -> Vec<u8> {
         let wants_memory = info.op_kinds().contains(&OpCodeOperandKind::mem) && !numbers.one_in(16);
         let form = match numbers.byte() & 3 {
             3 if wants_memory => 0,
+            _ if !wants_memory && is_intricate(code) && numbers.one_in(3) => 3,
             form => form,
         };
         bytes.push(form << 6 | middle << 3 | numbers.byte() & 7);

@@ -150,7 +150,7 @@ pub fn explain_endless(before: &Before) -> Option<&'static str> {
     let stack = layout::segment(before.registers.selectors[SS]);
     let narrow = stack.is_some_and(|stack| !stack.attributes.big());
     (calls && narrow && before.registers.bits() != 64).then_some(
-        "a far CALL from 16- or 32-bit code over a 16-bit stack to 64-bit code can get nowhere: the system takes its page fault for mended",
+        "over a 16-bit stack bits 63:32 of RSP are those of Linux's own stack (espfix64): a far CALL to 64-bit code pushes there, and gets nowhere",
     )
 }
 

@@ -3,7 +3,7 @@
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use super::{Poke, any_selector, code_selector, registers, split, stack_mask};
-use crate::native::layout::{self, CODE, PAGE};
+use crate::native::layout::{self, CODE, LOW, PAGE};
 use crate::native::numbers::Numbers;
 use crate::native::state::{CS, FS, Registers, SEGMENTS, SS};
 use spec_model::x86::segment::Segment;
@@ -37,6 +37,9 @@ impl Step<'_> {
             self.aim_string(&instruction);
         }
         self.aim_values(&instruction);
+        if instruction.mnemonic() == Mnemonic::Pop && instruction.op0_register() == Register::SS {
+            self.aim_stack_at_its_end(&instruction);
+        }
         self.fill_memory(&instruction);
         self.fill_stack(&instruction);
     }
@@ -70,6 +73,19 @@ impl Step<'_> {
         }
     }
 
+    /// Half of the steps that load SS pop the last bytes of 64 KiB, where the width of the stack shows.
+    fn aim_stack_at_its_end(&mut self, instruction: &Instruction) {
+        if self.numbers.one_in(2) {
+            return;
+        }
+        let width = stack_width(instruction, self.bits) as u64;
+        let base = self.segment(Register::SS).map_or(0, |segment| segment.base);
+        let mask = stack_mask(self.registers, self.bits);
+        let top = (LOW + 0x1_0000 - width).wrapping_sub(base) & mask;
+        let rsp = &mut self.registers.general[RSP];
+        *rsp = *rsp & !mask | top;
+    }
+
     /// Sets the base register or the displacement so that the memory operand lies somewhere of interest.
     fn aim_memory(&mut self) {
         let mut decoder = Decoder::with_ip(self.bits, self.bytes, self.registers.rip, DecoderOptions::NONE);
@@ -81,6 +97,12 @@ impl Step<'_> {
         }
         let segment = self.segment(instruction.memory_segment());
         let wanted = registers::offset(self.numbers, self.bits, segment);
+        let wanted = if is_far(&instruction) && self.numbers.one_in(6) {
+            // The selector lies where offsets wrap.
+            2u64.wrapping_sub(instruction.memory_size().size() as u64)
+        } else {
+            wanted
+        };
         let (base, index) = (instruction.memory_base(), instruction.memory_index());
         if index != Register::None && index.full_register() != base.full_register() && !self.numbers.one_in(8)
         {
@@ -144,7 +166,7 @@ impl Step<'_> {
                     self.set(register, index);
                 }
             }
-            M::Cmpxchg if self.numbers.one_in(2) && instruction.op0_kind() == OpKind::Register => {
+            M::Cmpxchg if self.numbers.one_in(3) && instruction.op0_kind() == OpKind::Register => {
                 let value = self.get(instruction.op0_register().full_register());
                 self.registers.general[RAX] = value;
             }
@@ -264,6 +286,9 @@ impl Step<'_> {
                 values
             }
             M::Popf | M::Popfd | M::Popfq => vec![flags],
+            M::Pop if instruction.op0_register() == Register::SS && self.numbers.one_in(2) => {
+                vec![self.numbers.pick(&super::STACKS).into()]
+            }
             M::Pop if segment_index(instruction.op0_register()).is_some() => {
                 vec![any_selector(self.numbers).into()]
             }
