@@ -265,10 +265,21 @@ mod tests {
         let encodings = Encodings::new();
         for bits in [16, 32, 64] {
             let mut numbers = Numbers::new(1);
-            for &code in encodings.of(bits) {
-                let came = (0..4000).any(|_| decode(&bytes(&mut numbers, bits, code), bits).code() == code);
-                assert!(came, "{code:?} in code of {bits} bits");
-            }
+            // As one of the two vendors reads it.
+            let is = |code: Code, bytes: &[u8]| {
+                let amd = Decoder::new(bits, bytes, DecoderOptions::AMD).decode();
+                decode(bytes, bits).code() == code || amd.code() == code
+            };
+            let comes =
+                |code: Code, numbers: &mut Numbers| (0..4000).any(|_| is(code, &bytes(numbers, bits, code)));
+            let all = encodings.of(bits).iter().copied();
+            let missing: Vec<Code> = all.filter(|code| !comes(*code, &mut numbers)).collect();
+            // 0Fh is POP CS on the 8086 alone.
+            let known = [Code::Popw_CS];
+            assert!(
+                missing.iter().all(|code| known.contains(code)),
+                "{bits} bits: {missing:?}"
+            );
         }
     }
 
