@@ -5,8 +5,9 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic};
 
 use super::compare::Difference;
 use super::debug_exceptions::DebugExceptions;
+use super::encoding::LONGEST;
 use super::layout::{self, PAGE};
-use super::state::{After, Before, CS, SS};
+use super::state::{After, Before, CS};
 use spec_model::x86::control::flag;
 use spec_model::x86::exception::{DB, GP, PF, SS as SS_FAULT, UD};
 
@@ -147,10 +148,8 @@ pub fn explain_endless(before: &Before) -> Option<&'static str> {
         instruction(before).code(),
         Code::Call_m1616 | Code::Call_m1632 | Code::Call_ptr1616 | Code::Call_ptr1632
     );
-    let stack = layout::segment(before.registers.selectors[SS]);
-    let narrow = stack.is_some_and(|stack| !stack.attributes.big());
-    (calls && narrow && before.registers.bits() != 64).then_some(
-        "over a 16-bit stack bits 63:32 of RSP are those of Linux's own stack (espfix64): a far CALL to 64-bit code pushes there, and gets nowhere",
+    (calls && before.registers.bits() != 64).then_some(
+        "Linux ignores a page fault of compatibility code above 4 GiB (arch/x86/mm/fault.c, is_errata100): a far CALL to 64-bit code that pushes there gets nowhere",
     )
 }
 
@@ -164,11 +163,13 @@ fn instruction(before: &Before) -> Instruction {
     .decode()
 }
 
-/// Whether the bytes of a step's code cross the end of a page or of the code segment.
+/// Whether the bytes of a step's code cross the end of a page or of the code segment, or are as many as
+/// an instruction can have.
 fn is_cut(before: &Before) -> bool {
     let start = before.registers.linear_ip();
     let crosses = start % PAGE as u64 + before.code.len() as u64 > PAGE as u64;
     let last = before.registers.rip + before.code.len() as u64 - 1;
     let limit = layout::segment(before.registers.selectors[CS]).map_or(u64::MAX, |code| code.limit.into());
-    crosses || before.registers.bits() != 64 && last > limit
+    let is_longest = before.code.len() == LONGEST;
+    crosses || is_longest || before.registers.bits() != 64 && last > limit
 }
