@@ -25,6 +25,8 @@ pub(crate) mod interrupt;
 #[cfg(feature = "suite")]
 pub mod judge;
 #[cfg(feature = "suite")]
+pub mod native;
+#[cfg(feature = "suite")]
 pub mod provision;
 #[cfg(feature = "suite")]
 pub mod report;

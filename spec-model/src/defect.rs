@@ -863,6 +863,20 @@ defects! {
         "An access that the host answers with an abort is completed.";
     ReadModifyWriteFaultsAsRead "read-modify-write-faults-as-read" INS_RMW_001
         "An instruction that reads and writes memory reads before it checks that it can write, and faults as a read.";
+    RexByteRegisterIsHighByte "rex-byte-register-is-high-byte" INS_REG_001
+        "SPL, BPL, SIL and DIL are taken for AH, CH, DH and BH.";
+    XaddAddressAfterwards "xadd-address-afterwards" INS_ADDR_001
+        "The address of XADD comes from the registers as the instruction leaves them.";
+    PopSsMovesByNewStack "pop-ss-moves-by-new-stack" INS_STACK_001
+        "POP SS moves the stack pointer by the width of the stack that it loads.";
+    ShiftByZeroWritesNothing "shift-by-zero-writes-nothing" INS_SHIFT_001
+        "A shift by 0 leaves the upper half of a 32-bit register.";
+    FailedCmpxchgWritesRegister "failed-cmpxchg-writes-register" INS_CMPXCHG_001
+        "A CMPXCHG that fails writes its destination register, and clears the upper half.";
+    OverridesCountIn64BitCode "overrides-count-in-64-bit-code" INS_SEG_001
+        "An SS prefix decides between #GP and #SS in 64-bit code.";
+    LongInstructionIsUndefined "long-instruction-is-undefined" INS_LENGTH_001
+        "An instruction of more than 15 bytes raises #UD.";
     TaskSegmentUpperHalfUnchecked "task-segment-upper-half-unchecked" INS_TASK_002
         "LTR and LLDT look neither at the type in the upper half of the descriptor nor at whether the base is canonical.";
     X2apicEoiTakesAnything "x2apic-eoi-takes-anything" APIC_X2_005

@@ -47,6 +47,11 @@ pub(super) enum Command {
     /// On a KVM, judged against the model to the last field. Prints how many combinations there
     /// are, and the first one of each way to deviate as a case file.
     Gates(GatesArguments),
+    /// Make random single steps of user-mode code on this machine's own processor, against the model.
+    ///
+    /// Needs neither root nor /dev/kvm, but ptrace and modify_ldt. Prints how many steps agree, and
+    /// the first one of each way to differ.
+    Native(NativeArguments),
     /// Check case and deviation files, the cases also against the model, and show every mistake.
     Check {
         /// A file or folder; the repository's cases if absent.
@@ -274,6 +279,35 @@ pub(super) struct GatesArguments {
     /// `event=ud,cpl=3,ist=1,stack=absent`; what is left out is as it should be.
     #[arg(long, value_name = "ROW")]
     pub(super) print: Option<String>,
+}
+
+/// What `conform native` takes.
+#[derive(Debug, Args)]
+pub(super) struct NativeArguments {
+    /// How many steps.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(super) steps: u64,
+    /// The same seed makes the same steps.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Number of the first step; with --steps 1, of the only one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) first: u64,
+    /// Code of this width only; of all three in turn if absent.
+    #[arg(long, value_name = "BITS", value_parser = width)]
+    pub(super) code: Option<u32>,
+    /// Switch a defect on in the model. Repeatable; `conform defects` lists them.
+    #[arg(long = "defect", value_name = "NAME")]
+    pub(super) defects: Vec<Defect>,
+}
+
+fn width(text: &str) -> Result<u32, String> {
+    match text {
+        "16" => Ok(16),
+        "32" => Ok(32),
+        "64" => Ok(64),
+        _ => Err(format!("`{text}` is no width of code; write 16, 32 or 64")),
+    }
 }
 
 /// What a command takes that runs a family of scenarios.

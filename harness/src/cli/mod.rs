@@ -15,6 +15,7 @@ mod gates;
 pub(crate) mod glob;
 mod layout;
 mod listing;
+mod native;
 mod probe;
 mod provision;
 mod report_file;
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Explore(arguments) => explore::explore(&arguments),
         Command::Gates(arguments) => gates::gates(&arguments),
         Command::Sequences(arguments) => sequences::sequences(&arguments),
+        Command::Native(arguments) => native::native(&arguments),
         Command::Check { path } => check::check(path.as_deref()),
         Command::Targets => listing::targets(),
         Command::Probe { targets } => probe::probe(&targets),

@@ -155,6 +155,12 @@ super::requirements! {
     EXC_STEP_004 "EXC-STEP-004" KvmPolicy
         "KVM_GET_VCPU_EVENTS reports a single-step trap that is yet to be delivered as a pending exception, and DR6 then has BS set already."
         "KVM API, 4.31 KVM_GET_VCPU_EVENTS and 7.11 KVM_CAP_EXCEPTION_PAYLOAD (not enabled)";
+    EXC_FRAME_007 "EXC-FRAME-007" Vendor
+        "A software interrupt that executes with RF set pushes it as it is, or clear."
+        "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\" (the value at the time the handler is called); clear on an AMD processor of family 25";
+    EXC_SEG_005 "EXC-SEG-005" Vendor
+        "Where the sum of an offset and the base of FS or GS is canonical, and the offset alone is not, the access is made or raises #GP(0)."
+        "no clause known on the offset alone; #GP on an AMD processor of family 25";
     EXC_FLAGS_003 "EXC-FLAGS-003" Architectural
         "Between two iterations of a repeated string instruction RF is set."
         "Intel SDM vol. 3B, \"Instruction-Breakpoint Exception Condition\"; AMD APM vol. 2, 3.1.6 \"RFLAGS Register\"";

@@ -44,12 +44,45 @@ super::requirements! {
     INS_PUSH_002 "INS-PUSH-002" Vendor
         "PUSHA in real mode with SP 7, 9, 11, 13 or 15 raises #GP or #SS, and writes nothing."
         "Intel SDM vol. 2, PUSHA (#GP); AMD APM vol. 3, PUSHA (#SS)";
+    INS_PUSH_003 "INS-PUSH-003" Vendor
+        "A PUSHA that faults in protected mode has or has not written the values before the one that faults; the stack pointer is as before."
+        "no clause known; written on an AMD processor of family 25";
+    INS_POP_001 "INS-POP-001" Vendor
+        "A POPA that faults has or has not loaded the registers whose values lie below the one that faults; the stack pointer is as before."
+        "Intel SDM vol. 3A, \"Exception Classifications\" (note on POPAD, whose fault loses registers); loaded on an AMD processor of family 25";
+    INS_PORT_001 "INS-PORT-001" Vendor
+        "Whether a repeated INS or OUTS with a count of 0 checks that the program may use the port is not specified."
+        "no clause known; checked on an AMD processor of family 25";
+    INS_PAUSE_001 "INS-PAUSE-001" Vendor
+        "F3 90 with REX.B is PAUSE, or XCHG of R8 and the accumulator."
+        "no clause known on the two prefixes together; XCHG on an AMD processor of family 25";
+    INS_FAR_001 "INS-FAR-001" Vendor
+        "With REX.W a far jump or call through memory takes a 64-bit offset on Intel's processors and a 32-bit one, as without the prefix, on AMD's."
+        "Intel SDM vol. 2, CALL and JMP (m16:64); AMD APM vol. 3, JMP (Far) (the offset can only have 16 or 32 bits) and CALL (Far); seen on an AMD processor of family 25";
+    INS_CALL_001 "INS-CALL-001" Vendor
+        "Where both the target of a near CALL and its push are wrong, either fault is raised."
+        "Intel SDM vol. 3A, \"Priority Among Concurrent Events\" (within a class it is up to the processor); that of the push on an AMD processor of family 25";
+    INS_CALL_002 "INS-CALL-002" Vendor
+        "A far CALL checks the offset in its target before or after the return address is in memory, and if it changes between 64-bit and compatibility mode pushes through the stack of the mode before or after."
+        "Intel SDM vol. 2, CALL (checks first); AMD APM vol. 3, CALL (Far) (its pseudocode for real mode pushes first); pushed first on an AMD processor of family 25";
+    INS_RETURN_001 "INS-RETURN-001" Vendor
+        "The order in which a far return or IRET reads the items of its frame is not specified; it shows in which of several faults is raised."
+        "Intel SDM vol. 3A, \"Priority Among Concurrent Events\" (within a class it is up to the processor); downwards on an AMD processor of family 25";
+    INS_RETURN_002 "INS-RETURN-002" Vendor
+        "A far return or IRET in compatibility mode that stays at its privilege level and leads to 64-bit code moves the stack pointer within the width of the stack before, or in 64 bits."
+        "no clause known; in 64 bits on an AMD processor of family 25";
     INS_CMPS_001 "INS-CMPS-001" Vendor
         "Which of its two items CMPS reads first is not specified; it shows if neither can be read."
         "Intel SDM vol. 2, CMPS, and AMD APM vol. 3, CMPS, are silent";
     INS_FAULT_001 "INS-FAULT-001" Architectural
         "An instruction that faults changes neither registers nor memory, but for CR2, accessed and dirty bits, and the iterations that a repeated string instruction has completed."
         "Intel SDM vol. 3A, \"Exception Classifications\" and \"Restarting a Program or Task After an Exception\"; AMD APM vol. 2, 8.1.3";
+    INS_LENGTH_001 "INS-LENGTH-001" Architectural
+        "An instruction of more than 15 bytes raises #GP(0)."
+        "Intel SDM vol. 3A, \"Interrupt 13: General Protection Exception (#GP)\"; AMD APM vol. 3, \"Instruction Length\"";
+    INS_SET_002 "INS-SET-002" Vendor
+        "UD0 and UD1 have or have not a ModRM byte, which shows if it cannot be fetched."
+        "Intel SDM vol. 2, UD (UD0 differs between processors); none on an AMD processor of family 25";
     INS_SET_001 "INS-SET-001" Architectural
         "UD0, UD1, UD2 and opcodes that no manual defines raise #UD at their own address."
         "Intel SDM vol. 2, UD and appendix \"Opcode Map\"; AMD APM vol. 3, UD0, UD1, UD2";

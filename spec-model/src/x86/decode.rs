@@ -1,17 +1,16 @@
 //! Fetching and decoding instructions.
 
-use iced_x86::{Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction};
 
 use super::control::is_canonical;
 use super::decode_cache::LONGEST;
 use super::exception::{Exception, Interruption, Step};
-use super::execute::NearBranch;
 use super::paging::{Privilege, Purpose};
 use super::processor::{Activity, Mode, Processor};
 use super::segment::SegmentName;
+use super::vendor_decoding::{is_read_in_two_ways, is_too_long};
 use crate::defect::Defect;
 use crate::profile::FetchWithoutMemory;
-use crate::requirement::INS_BRANCH_001;
 
 impl Processor<'_, '_> {
     /// Fetches and decodes the instruction at CS:RIP. What is none in the current mode, such as INTO in
@@ -34,7 +33,8 @@ impl Processor<'_, '_> {
             return Ok(instruction);
         }
         let (bytes, length, stopped) = self.fetch_bytes(linear, physical)?;
-        let mut decoder = Decoder::with_ip(bits, &bytes[..length], rip, DecoderOptions::NONE);
+        let bytes_there = &bytes[..length];
+        let mut decoder = Decoder::with_ip(bits, bytes_there, rip, DecoderOptions::NONE);
         let mut instruction = decoder.decode();
         const INTO: u8 = 0xce;
         if bits == 64 && bytes[0] == INTO && self.rules.broken(Defect::IntoIn64BitMode) {
@@ -43,28 +43,29 @@ impl Processor<'_, '_> {
         if instruction.is_invalid() && !decoder_ran_out(&decoder) {
             // Hints that processors without them take for NOP: they exist, and the model has none.
             let options = DecoderOptions::FORCE_RESERVED_NOP;
-            instruction = Decoder::with_ip(bits, &bytes[..length], rip, options).decode();
+            instruction = Decoder::with_ip(bits, bytes_there, rip, options).decode();
+        }
+        if let Some(other) = self.read_otherwise(&instruction, bytes_there) {
+            // Which of the two it is depends on the run, so it is not kept.
+            self.code_address(rip, other.len())?;
+            return Ok(other);
         }
         if instruction.is_invalid() {
             let ran_out = decoder_ran_out(&decoder);
             return Err(match stopped {
-                Some(fault) if ran_out => fault,
-                _ if ran_out && length == LONGEST => Exception::GP0.into(),
+                Some(fault) if ran_out => self.fetch_fault(fault, bytes_there),
+                _ if is_too_long(bytes_there, bits)
+                    && !self.rules.broken(Defect::LongInstructionIsUndefined) =>
+                {
+                    self.fetch_fault(Exception::GP0.into(), bytes_there)
+                }
                 _ => Exception::UNDEFINED.into(),
             });
         }
-        if let Some(other) = of_16_bits(&instruction, &bytes[..length], bits) {
-            // Which of the two it is depends on the run, so it is not kept.
-            let choice = self.rules.profile.instructions.near_branch;
-            let settled = self.rules.choices.settle_for_good(choice, &INS_BRANCH_001);
-            if settled == NearBranch::Sized16 && !self.rules.broken(Defect::NearBranchSizeIgnored) {
-                instruction = other;
-            }
-            self.code_address(rip, instruction.len())?;
-            return Ok(instruction);
-        }
         self.code_address(rip, instruction.len())?;
-        self.decoded.keep(rip, bits, bytes, instruction);
+        if !is_read_in_two_ways(&instruction, bytes_there) {
+            self.decoded.keep(rip, bits, bytes, instruction);
+        }
         Ok(instruction)
     }
 
@@ -89,6 +90,20 @@ impl Processor<'_, '_> {
         Ok(segment.base.wrapping_add(rip) & 0xffff_ffff)
     }
 
+    /// How many bytes from RIP on code may have.
+    fn code_within_limit(&self) -> usize {
+        let rip = self.state().rip;
+        let last = if self.mode() == Mode::Long64 {
+            // The end of the canonical half.
+            rip | 0x7fff_ffff_ffff
+        } else if self.rules.broken(Defect::CodeLimitUnchecked) {
+            u64::MAX
+        } else {
+            u64::from(self.segment(SegmentName::Cs).limit)
+        };
+        last.saturating_sub(rip).saturating_add(1).min(LONGEST as u64) as usize
+    }
+
     /// What comes of a fetch that nothing answers. The bus gives all ones, and FF FF is no
     /// instruction (CHIPSET-FETCH-001); a hypervisor that cannot execute from where it has no
     /// memory gives up at CPL 0 (CHIPSET-FETCH-002).
@@ -111,41 +126,35 @@ impl Processor<'_, '_> {
         let Some(first) = self.memory.rest_of_code_page(physical, in_smm) else {
             return Err(self.fetch_without_memory());
         };
-        let mut length = first.len().min(LONGEST);
+        let within = self.code_within_limit();
+        let mut length = first.len().min(LONGEST).min(within);
         bytes[..length].copy_from_slice(&first[..length]);
         if length == LONGEST || decodes(&bytes[..length], self.code_bits()) {
             return Ok((bytes, length, None));
         }
-        let next = self.wrap(linear.wrapping_add(length as u64));
+        if length == within {
+            // The limit of the segment comes before the page (EXC-SEG-001).
+            return Ok((bytes, length, Some(Exception::GP0.into())));
+        }
+        let next = self.next_page(linear, Privilege::Program);
         match self.translate(next, Purpose::Fetch, Privilege::Program) {
             Ok(physical) => {
                 let Some(second) = self.memory.rest_of_code_page(physical, in_smm) else {
                     return Err(self.fetch_without_memory());
                 };
-                let count = LONGEST - length;
-                bytes[length..].copy_from_slice(&second[..count]);
-                length = LONGEST;
-                Ok((bytes, length, None))
+                let count = (LONGEST - length).min(within - length);
+                bytes[length..length + count].copy_from_slice(&second[..count]);
+                length += count;
+                let cut = (length < LONGEST).then(|| Exception::GP0.into());
+                Ok((bytes, length, cut))
             }
             Err(fault) => Ok((bytes, length, Some(fault))),
         }
     }
 }
 
-fn decoder_ran_out(decoder: &Decoder<'_>) -> bool {
+pub(super) fn decoder_ran_out(decoder: &Decoder<'_>) -> bool {
     decoder.last_error() == DecoderError::NoMoreBytes
-}
-
-/// A near branch of 64-bit code with a 66h prefix, as AMD's processors read it (INS-BRANCH-001);
-/// nothing if the instruction is no such branch.
-fn of_16_bits(instruction: &Instruction, bytes: &[u8], bits: u32) -> Option<Instruction> {
-    const OPERAND_SIZE: u8 = 0x66;
-    let prefixed = bytes[..instruction.len()].contains(&OPERAND_SIZE);
-    if bits != 64 || !prefixed || instruction.flow_control() == FlowControl::Next {
-        return None;
-    }
-    let other = Decoder::with_ip(bits, bytes, instruction.ip(), DecoderOptions::AMD).decode();
-    (!other.is_invalid() && other.code() != instruction.code()).then_some(other)
 }
 
 fn decodes(bytes: &[u8], bits: u32) -> bool {

@@ -25,4 +25,5 @@ pub mod segmentation;
 pub mod smm;
 pub mod state;
 pub mod step;
+mod vendor_decoding;
 pub mod xen_pv;

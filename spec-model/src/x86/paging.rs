@@ -7,7 +7,7 @@ use super::control::{cr0, cr4, efer, flag};
 use super::debug::Emulated;
 use super::exception::{Exception, PF, Step};
 use super::execute::EntriesAboveFault;
-use super::processor::Processor;
+use super::processor::{Mode, Processor};
 use super::segment::SegmentName;
 use crate::defect::Defect;
 use crate::requirement::EXC_PF_003;
@@ -367,7 +367,7 @@ impl Processor<'_, '_> {
             self.note_data_access(linear, width, false, privilege);
             return Ok(value);
         }
-        let second = self.translate(self.next_page(linear), Purpose::Read, privilege)?;
+        let second = self.translate(self.next_page(linear, privilege), Purpose::Read, privilege)?;
         self.note_data_access(linear, width, false, privilege);
         let low = self.read_physical(first, in_page)?;
         let high = self.read_physical(second, width - in_page)?;
@@ -387,7 +387,7 @@ impl Processor<'_, '_> {
             self.note_data_access(linear, width, true, privilege);
             return Ok(());
         }
-        let second = self.translate(self.next_page(linear), Purpose::Write, privilege)?;
+        let second = self.translate(self.next_page(linear, privilege), Purpose::Write, privilege)?;
         self.note_data_access(linear, width, true, privilege);
         self.write_physical(first, in_page, value)?;
         self.write_physical(second, width - in_page, value >> (8 * in_page))
@@ -426,14 +426,17 @@ impl Processor<'_, '_> {
     ) -> Step {
         self.translate(linear, purpose, privilege)?;
         if room_in_page(linear) < width {
-            self.translate(self.next_page(linear), purpose, privilege)?;
+            self.translate(self.next_page(linear, privilege), purpose, privilege)?;
         }
         Ok(())
     }
 
-    fn next_page(&self, linear: u64) -> u64 {
+    /// The page behind that of a linear address. A program outside 64-bit mode has addresses of 32
+    /// bits, also in compatibility mode (SDM vol. 3A, "Segmentation in IA-32e Mode").
+    pub(super) fn next_page(&self, linear: u64, privilege: Privilege) -> u64 {
         let next = (linear | 0xfff).wrapping_add(1);
-        if self.long_mode_active() {
+        let narrow = privilege == Privilege::Program && self.mode() != Mode::Long64;
+        if self.long_mode_active() && !narrow {
             next
         } else {
             next & 0xffff_ffff

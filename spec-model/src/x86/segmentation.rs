@@ -2,10 +2,12 @@
 
 use super::control::is_canonical;
 use super::exception::{Exception, GP, NP, SS, Step};
+use super::execute::OffsetBeforeBase;
 use super::paging::{Privilege, Purpose};
 use super::processor::{Mode, Processor};
 use super::segment::{Segment, SegmentAttributes, SegmentName};
 use crate::defect::Defect;
+use crate::requirement::EXC_SEG_005;
 
 /// The accessed bit in the eight bytes of a code or data descriptor.
 const ACCESSED: u64 = 1 << 40;
@@ -67,13 +69,13 @@ impl Processor<'_, '_> {
     ///
     /// # Errors
     /// #GP(0), or #SS(0) through SS.
-    pub fn linear(&self, name: SegmentName, offset: u64, width: usize, write: bool) -> Step<u64> {
+    pub fn linear(&mut self, name: SegmentName, offset: u64, width: usize, write: bool) -> Step<u64> {
         let fault = if name == SegmentName::Ss {
             Exception::SS0
         } else {
             Exception::GP0
         };
-        let segment = self.segment(name);
+        let segment = *self.segment(name);
         let mode = self.mode();
         if mode == Mode::Long64 {
             let has_base = matches!(name, SegmentName::Fs | SegmentName::Gs);
@@ -86,6 +88,9 @@ impl Processor<'_, '_> {
             if !is_canonical(linear) || !is_canonical(last) {
                 return Err(self.non_canonical(fault, linear).into());
             }
+            if has_base && !is_canonical(offset) && self.checks_offset() {
+                return Err(fault.into());
+            }
             return Ok(linear);
         }
         if self.rules.broken(Defect::DataAccessUnchecked) {
@@ -94,10 +99,16 @@ impl Processor<'_, '_> {
         if mode == Mode::Protected && !rights_allow(segment.attributes, write) {
             return Err(fault.into());
         }
-        if !within_limit(segment, offset, width) {
+        if !within_limit(&segment, offset, width) {
             return Err(fault.into());
         }
         Ok(segment.base.wrapping_add(offset) & 0xffff_ffff)
+    }
+
+    /// EXC-SEG-005.
+    fn checks_offset(&mut self) -> bool {
+        let choice = self.rules.profile.instructions.offset_before_base;
+        self.rules.choices.settle_for_good(choice, &EXC_SEG_005) == OffsetBeforeBase::Canonical
     }
 
     /// The fault of an access to a non-canonical address in 64-bit mode.

@@ -353,10 +353,12 @@ impl Processor<'_, '_> {
                 self.vcpu.debug.met = 0;
                 self.vcpu.debug.held = 0;
                 self.vcpu.debug.step_at_mov_ss = false;
-                let repeats = instruction.is_string_instruction();
+                // These have put back themselves what is as before (INS-POP-001).
+                let in_parts = instruction.is_string_instruction()
+                    || matches!(instruction.mnemonic(), Mnemonic::Popa | Mnemonic::Popad);
                 let state = self.state_mut();
                 let events = state.events;
-                if repeats {
+                if in_parts {
                     state.rip = before.rip;
                 } else {
                     *state = before;

@@ -62,6 +62,9 @@ impl Processor<'_, '_> {
                 let right = self.read_operand(instruction, 1)?;
                 let sum = self.add(left, right, 0, width);
                 self.write_operand(instruction, 1, left)?;
+                if self.rules.broken(Defect::XaddAddressAfterwards) {
+                    return self.write_operand(instruction, 0, sum);
+                }
                 self.write_back(destination, sum)?;
             }
             M::Cmpxchg => self.compare_exchange(instruction)?,
@@ -137,7 +140,8 @@ impl Processor<'_, '_> {
         if accumulator == current {
             return self.write_back(destination, source);
         }
-        if let Destination::Memory { .. } = destination {
+        let is_memory = matches!(destination, Destination::Memory { .. });
+        if is_memory || self.rules.broken(Defect::FailedCmpxchgWritesRegister) {
             self.write_back(destination, current)?;
         }
         self.set_accumulator(current, width);

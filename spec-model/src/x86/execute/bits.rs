@@ -3,6 +3,7 @@
 use iced_x86::{ConditionCode, FlowControl, Instruction, Mnemonic, OpKind};
 
 use super::operand::{ones, sign_bit, sign_extend};
+use crate::defect::Defect;
 use crate::x86::control::flag;
 use crate::x86::exception::Step;
 use crate::x86::processor::Processor;
@@ -42,6 +43,9 @@ impl Processor<'_, '_> {
         let (destination, value) = self.read_to_write(instruction)?;
         let mask = if width == 8 { 0x3f } else { 0x1f };
         let count = self.read_operand(instruction, 1)? as u32 & mask;
+        if count == 0 && self.rules.broken(Defect::ShiftByZeroWritesNothing) {
+            return Ok(());
+        }
         if count == 0 {
             return self.write_back(destination, value);
         }

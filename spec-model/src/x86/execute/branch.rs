@@ -2,9 +2,11 @@
 
 use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
+use super::choices::{FarCall, FrameOrder, NearCall, ReturnedStack};
 use super::operand::ones;
 use crate::defect::Defect;
 use crate::error::ModelError;
+use crate::requirement::{INS_CALL_001, INS_CALL_002, INS_RETURN_001, INS_RETURN_002};
 use crate::x86::control::is_canonical;
 use crate::x86::exception::{Exception, GP, Interruption, NP, SS, Step};
 use crate::x86::processor::{Mode, Processor};
@@ -36,7 +38,9 @@ impl Processor<'_, '_> {
                 let target = self.read_operand(instruction, 0)?;
                 let width = instruction.stack_pointer_increment().unsigned_abs() as usize;
                 let next = self.state().rip;
-                self.check_target(target)?;
+                if let Err(fault) = self.check_target(target) {
+                    return Err(self.fault_of_call(fault, width));
+                }
                 self.push(next, width)?;
                 self.jump(target)?;
             }
@@ -92,15 +96,56 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
+    /// The fault of a near CALL whose target is wrong, as `fault` says; its push may be, too
+    /// (INS-CALL-001).
+    fn fault_of_call(&mut self, fault: Interruption, width: usize) -> Interruption {
+        let Err(of_push) = self.check_pushes(1, width) else {
+            return fault;
+        };
+        let choice = self.rules.profile.instructions.near_call;
+        match self.rules.choices.settle_for_good(choice, &INS_CALL_001) {
+            NearCall::TargetFirst => fault,
+            NearCall::PushFirst => of_push,
+        }
+    }
+
+    /// Whether a target is in another of 64-bit and compatibility mode.
+    pub(super) fn changes_mode(&self, target: &Segment) -> bool {
+        let here = self.segment(SegmentName::Cs).attributes.long();
+        self.long_mode_active() && target.attributes.long() != here
+    }
+
+    /// Whether a far CALL pushes through the stack of its target's mode, before its offset is checked
+    /// (INS-CALL-002).
+    fn pushes_first(&mut self, target: &Segment, offset: u64, width: usize) -> bool {
+        let is_plain = !self.changes_mode(target) && self.check_in(target, offset).is_ok();
+        if is_plain && self.check_pushes(2, width).is_ok() {
+            return false;
+        }
+        let choice = self.rules.profile.instructions.far_call;
+        self.rules.choices.settle_for_good(choice, &INS_CALL_002) == FarCall::PushedFirst
+    }
+
     fn far_transfer(&mut self, instruction: &Instruction) -> Step {
         let (selector, offset, width) = self.far_target(instruction)?;
         let target = self.code_segment(selector, self.cpl(), false)?;
-        self.check_in(&target.segment, offset)?;
         let pushed = [
             u64::from(self.segment(SegmentName::Cs).selector),
             self.state().rip,
         ];
         let calls = instruction.mnemonic() == Mnemonic::Call;
+        if calls && self.pushes_first(&target.segment, offset, width) {
+            *self.state_mut().segment_mut(SegmentName::Cs) = target.segment;
+            for value in pushed {
+                self.push(value, width)?;
+            }
+            self.check_in(&target.segment, offset)?;
+            let segment = self.load_code(target)?;
+            *self.state_mut().segment_mut(SegmentName::Cs) = segment;
+            self.state_mut().rip = offset;
+            return Ok(());
+        }
+        self.check_in(&target.segment, offset)?;
         if calls {
             self.check_pushes(pushed.len() as u64, width)?;
         }
@@ -169,7 +214,7 @@ impl Processor<'_, '_> {
         let fault = Exception::with_code(GP, selector_error(selector));
         let descriptor = self.descriptor(selector, GP)?;
         let attributes = descriptor.attributes();
-        if !attributes.is_code_or_data() && !returning {
+        if !attributes.is_code_or_data() && !returning && self.leads_elsewhere(attributes.kind()) {
             let message = "far transfers through gates or task segments".to_owned();
             return Err(ModelError::NotModelled(message).into());
         }
@@ -194,6 +239,16 @@ impl Processor<'_, '_> {
             segment: descriptor.load(selector & !3 | u16::from(level)),
             descriptor: Some(descriptor),
         })
+    }
+
+    /// Whether a far transfer to a system descriptor of this type goes on: through a call gate, and
+    /// outside long mode through a task gate or to a TSS. Any other raises #GP (SDM vol. 2, CALL and JMP).
+    fn leads_elsewhere(&self, kind: u32) -> bool {
+        match kind {
+            12 => true,
+            1 | 4 | 5 | 9 => !self.long_mode_active(),
+            _ => false,
+        }
     }
 
     /// Sets the accessed bit of a code descriptor once nothing else can fault (EXC-IRET-009), and
@@ -232,12 +287,16 @@ impl Processor<'_, '_> {
     /// pointer, however many bytes they are (INS-RETF-001).
     fn far_return(&mut self, instruction: &Instruction) -> Step {
         let width = far_return_width(instruction);
+        let extra = extra_bytes(instruction);
+        self.read_frame(&[0, 1], width)?;
         let offset = self.peek(0, width)?;
         let selector = self.peek(1, width)? as u16;
         let cpl = self.cpl();
+        if self.changes_level(selector) {
+            self.look_at_outer_stack(2 * width as u64 + extra.cast_unsigned(), width)?;
+        }
         let target = self.code_segment(selector, cpl, true)?;
         self.check_in(&target.segment, offset)?;
-        let extra = extra_bytes(instruction);
         let outer = self.mode() != Mode::Real && (selector & 3) as u8 > cpl;
         if outer {
             let behind = 2 * width as u64 + extra.cast_unsigned();
@@ -248,10 +307,59 @@ impl Processor<'_, '_> {
             return Ok(());
         }
         let segment = self.load_code(target)?;
-        self.move_stack(2 * width as i64 + extra);
-        *self.state_mut().segment_mut(SegmentName::Cs) = segment;
-        self.state_mut().rip = offset & ones(width);
+        self.return_within_level(segment, offset & ones(width), 2 * width as i64 + extra);
         Ok(())
+    }
+
+    /// Goes on in a code segment of the same privilege level, with `released` bytes less on the stack
+    /// (INS-RETURN-002).
+    pub(super) fn return_within_level(&mut self, segment: Segment, rip: u64, released: i64) {
+        let choice = self.rules.profile.instructions.returned_stack;
+        let late = self.changes_mode(&segment)
+            && self.rules.choices.settle_for_good(choice, &INS_RETURN_002) == ReturnedStack::OfTarget;
+        if !late {
+            self.move_stack(released);
+        }
+        *self.state_mut().segment_mut(SegmentName::Cs) = segment;
+        self.state_mut().rip = rip;
+        if late {
+            self.move_stack(released);
+        }
+    }
+
+    /// Checks that slots of a frame, in ascending order, can be read. Which fault is raised if more
+    /// than one cannot is open (INS-RETURN-001).
+    pub(super) fn read_frame(&mut self, slots: &[u64], width: usize) -> Step {
+        let Some(upwards) = slots.iter().find_map(|slot| self.peek(*slot, width).err()) else {
+            return Ok(());
+        };
+        if self.reads_downwards() {
+            for slot in slots.iter().rev() {
+                self.peek(*slot, width)?;
+            }
+        }
+        Err(upwards)
+    }
+
+    fn reads_downwards(&mut self) -> bool {
+        let choice = self.rules.profile.instructions.frame_order;
+        self.rules.choices.settle_for_good(choice, &INS_RETURN_001) == FrameOrder::Downwards
+    }
+
+    /// Whether a return to `selector` would leave the privilege level.
+    pub(super) fn changes_level(&self, selector: u16) -> bool {
+        self.mode() != Mode::Real && (selector & 3) as u8 != self.cpl()
+    }
+
+    /// A return with a stack pointer in its frame, `behind` the top of the stack, may read it before it
+    /// checks anything (INS-RETURN-001).
+    pub(super) fn look_at_outer_stack(&mut self, behind: u64, width: usize) -> Step {
+        let stack = self.peek_behind(behind + width as u64, width).map(|_| ());
+        let both = stack.and_then(|()| self.peek_behind(behind, width).map(|_| ()));
+        match both {
+            Err(fault) if self.reads_downwards() => Err(fault),
+            _ => Ok(()),
+        }
     }
 
     /// With the defect, the fault of a stack segment that is not present is #NP instead of #SS.

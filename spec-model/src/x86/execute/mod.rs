@@ -13,11 +13,13 @@ mod system;
 mod system_call;
 
 pub use choices::{
-    ComparedFirst, EntriesAboveFault, InstructionChoices, NearBranch, PushAllAtEnd, PushOfSelector,
+    ComparedFirst, EntriesAboveFault, FarCall, FarPointer, FrameOrder, InstructionChoices, NearBranch,
+    NearCall, OffsetBeforeBase, PauseWithRex, PopAllAtFault, PortsOfNothing, PushAllAtEnd, PushAllAtFault,
+    PushOfSelector, ResumeOfInterrupt, ReturnedStack, UndefinedOperand,
 };
 use iced_x86::{Formatter, Instruction, Mnemonic, NasmFormatter};
 
-use super::control::cr0;
+use super::control::{cr0, flag};
 use super::debug::{FaultOfInt1, HeldAtInt1, dr6};
 use super::exception::{BP, DB, Event, Exception, Interruption, NM, OF, Source, Step};
 use super::instruction_set::{Group, group};
@@ -25,7 +27,7 @@ use super::processor::Processor;
 use super::segment::SegmentName;
 use crate::defect::Defect;
 use crate::error::ModelError;
-use crate::requirement::{DBG_INT1_003, DBG_SS_005, EXC_FRAME_001};
+use crate::requirement::{DBG_INT1_003, DBG_SS_005, EXC_FRAME_001, EXC_FRAME_007};
 use crate::scenario::PointId;
 
 /// CR0.MP and CR0.TS, with which WAIT raises #NM.
@@ -98,7 +100,7 @@ impl Processor<'_, '_> {
             M::Int1 => self.debug_interrupt()?,
             M::Int3 => self.software_interrupt(instruction, BP)?,
             M::Into => {
-                if self.flag(super::control::flag::OF) {
+                if self.flag(flag::OF) {
                     self.software_interrupt(instruction, OF)?;
                 }
             }
@@ -109,7 +111,7 @@ impl Processor<'_, '_> {
     }
 
     /// INT n, INT3 and INTO: the return address is the next instruction, one byte after CC and two
-    /// after CD 03 (EXC-BP-001, EXC-BP-002). If the delivery faults, the fault reports the INT
+    /// after CD 03 (EXC-BP-001, EXC-BP-002, EXC-FRAME-007). If the delivery faults, the fault reports the INT
     /// instruction itself, as for any other.
     fn software_interrupt(&mut self, instruction: &Instruction, vector: u8) -> Step {
         if self.state().xen_pv.is_some() {
@@ -126,6 +128,12 @@ impl Processor<'_, '_> {
         }
         if self.rules.broken(Defect::SoftwareInterruptRetried) {
             self.state_mut().rip = instruction.ip();
+        }
+        if self.flag(flag::RF) {
+            let choice = self.rules.profile.instructions.resume_of_interrupt;
+            if self.rules.choices.settle_for_good(choice, &EXC_FRAME_007) == ResumeOfInterrupt::Cleared {
+                self.set_flag(flag::RF, false);
+            }
         }
         if let Err(interruption) = self.deliver(event) {
             let Interruption::Exception(exception) = interruption else {

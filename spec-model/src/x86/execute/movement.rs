@@ -2,10 +2,10 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
-use super::choices::{PushAllAtEnd, PushOfSelector};
+use super::choices::{PopAllAtFault, PushAllAtEnd, PushAllAtFault, PushOfSelector};
 use super::operand::{ones, sign_extend};
 use crate::defect::Defect;
-use crate::requirement::{INS_PUSH_001, INS_PUSH_002};
+use crate::requirement::{INS_POP_001, INS_PUSH_001, INS_PUSH_002, INS_PUSH_003};
 use crate::x86::control::flag;
 use crate::x86::exception::{Exception, Step};
 use crate::x86::processor::{Mode, Processor};
@@ -135,6 +135,13 @@ impl Processor<'_, '_> {
     fn pop_instruction(&mut self, instruction: &Instruction) -> Step {
         let width = instruction.stack_pointer_increment().unsigned_abs() as usize;
         let value = self.peek(0, width)?;
+        if let Some(name) = self.segment_operand(instruction, 0)
+            && self.rules.broken(Defect::PopSsMovesByNewStack)
+        {
+            self.load_segment_instruction(name, value as u16)?;
+            self.move_stack(width as i64);
+            return Ok(());
+        }
         self.move_stack(width as i64);
         if let Some(name) = self.segment_operand(instruction, 0) {
             return self.load_segment_instruction(name, value as u16);
@@ -158,7 +165,7 @@ impl Processor<'_, '_> {
                 return Err(Exception::GP0.into());
             }
         }
-        if !self.rules.broken(Defect::PushAllWritesAsItGoes) {
+        if !self.rules.broken(Defect::PushAllWritesAsItGoes) && !self.push_all_faults_late(width) {
             return self.push_all_or_none(&general[..8], width);
         }
         for value in &general[..8] {
@@ -170,18 +177,44 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
+    /// Whether a PUSHA faults and leaves in memory what it has pushed before (INS-PUSH-003).
+    fn push_all_faults_late(&mut self, width: usize) -> bool {
+        if self.mode() != Mode::Protected || self.check_pushes(8, width).is_ok() {
+            return false;
+        }
+        let choice = self.rules.profile.instructions.push_all_at_fault;
+        self.rules.choices.settle_for_good(choice, &INS_PUSH_003) == PushAllAtFault::Written
+    }
+
+    /// POPA and POPAD. One that faults may have loaded registers (INS-POP-001).
     fn pop_all(&mut self, width: usize) -> Step {
         if self.mode() == Mode::Long64 {
             return Err(Exception::UNDEFINED.into());
         }
+        let before = self.state().general;
         for index in (0..8).rev() {
-            let value = self.pop(width)?;
+            let value = match self.pop(width) {
+                Ok(value) => value,
+                Err(fault) => {
+                    let general = &mut self.state_mut().general;
+                    general[RSP] = before[RSP];
+                    if *general != before && !self.keeps_popped() {
+                        self.state_mut().general = before;
+                    }
+                    return Err(fault);
+                }
+            };
             if index != RSP {
                 let slot = &mut self.state_mut().general[index];
                 *slot = *slot & !ones(width) | value;
             }
         }
         Ok(())
+    }
+
+    fn keeps_popped(&mut self) -> bool {
+        let choice = self.rules.profile.instructions.pop_all_at_fault;
+        self.rules.choices.settle_for_good(choice, &INS_POP_001) == PopAllAtFault::Popped
     }
 
     fn push_flags(&mut self, width: usize) -> Step {

@@ -85,6 +85,7 @@ impl Processor<'_, '_> {
         if let Some(segment) = segment_of(register) {
             return u64::from(state.segment(segment).selector);
         }
+        let register = self.byte_register(register);
         if is_high_byte(register) {
             return state.general[general_number(register)] >> 8 & 0xff;
         }
@@ -98,6 +99,7 @@ impl Processor<'_, '_> {
     /// Writes a general register; 32-bit writes clear the upper half (SDM vol. 1, "General-
     /// Purpose Registers in 64-Bit Mode"), also outside 64-bit mode, where it cannot be seen.
     pub(super) fn set_register(&mut self, register: Register, value: u64) {
+        let register = self.byte_register(register);
         let general = &mut self.state_mut().general;
         if is_high_byte(register) {
             let slot = &mut general[general_number(register)];
@@ -110,6 +112,20 @@ impl Processor<'_, '_> {
             4 => value & 0xffff_ffff,
             width => *slot & !ones(width) | value & ones(width),
         };
+    }
+
+    /// The register that a byte register is; another one with a defect.
+    fn byte_register(&self, register: Register) -> Register {
+        if !self.rules.broken(Defect::RexByteRegisterIsHighByte) {
+            return register;
+        }
+        match register {
+            Register::SPL => Register::AH,
+            Register::BPL => Register::CH,
+            Register::SIL => Register::DH,
+            Register::DIL => Register::BH,
+            other => other,
+        }
     }
 
     /// Width of an operand in bytes.
@@ -164,7 +180,8 @@ impl Processor<'_, '_> {
     pub(super) fn override_that_counts(&self, instruction: &Instruction) -> Option<SegmentName> {
         let named = segment_of(instruction.segment_prefix())?;
         let has_base = matches!(named, SegmentName::Fs | SegmentName::Gs);
-        (has_base || self.mode() != Mode::Long64).then_some(named)
+        let counts = has_base || self.mode() != Mode::Long64;
+        (counts || self.rules.broken(Defect::OverridesCountIn64BitCode)).then_some(named)
     }
 
     /// Reads the first operand of an instruction that goes on to write it. Memory must be

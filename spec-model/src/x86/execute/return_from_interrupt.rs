@@ -10,7 +10,6 @@ use crate::requirement::EXC_FRAME_006;
 use crate::x86::control::flag;
 use crate::x86::exception::{Exception, Interruption, Step};
 use crate::x86::processor::{Mode, Processor};
-use crate::x86::segment::SegmentName;
 use crate::x86::state::RSP;
 
 /// The TF with which a hypervisor steps over an IRET, in the frame of the fault that the IRET raises.
@@ -78,9 +77,13 @@ impl Processor<'_, '_> {
             let message = "task switches, and IRET with NT set is one".to_owned();
             return Err(ModelError::NotModelled(message).into());
         }
+        self.read_frame(&[0, 1, 2], width)?;
         let rip = self.peek(0, width)?;
         let selector = self.peek(1, width)? as u16;
         let flags = self.peek(2, width)?;
+        if self.mode() == Mode::Long64 || self.changes_level(selector) {
+            self.look_at_outer_stack(3 * width as u64, width)?;
+        }
         let cpl = self.cpl();
         let legacy = self.mode() == Mode::Protected && !self.long_mode_active();
         if legacy && cpl == 0 && width == 4 && flags & flag::VM != 0 {
@@ -112,9 +115,7 @@ impl Processor<'_, '_> {
             self.enter_outer(target, rip, rsp, stack)?;
         } else {
             let code = self.load_code(target)?;
-            self.move_stack(3 * width as i64);
-            *self.state_mut().segment_mut(SegmentName::Cs) = code;
-            self.state_mut().rip = rip;
+            self.return_within_level(code, rip, 3 * width as i64);
         }
         if self.rules.broken(Defect::IretKeepsStack) {
             self.state_mut().general[RSP] = top;

@@ -3,13 +3,13 @@
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::After;
-use super::choices::ComparedFirst;
+use super::choices::{ComparedFirst, PortsOfNothing};
 use super::io::sync_point;
 use super::operand::ones;
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::profile::StringEnd;
-use crate::requirement::{DBG_DATA_004, INS_CMPS_001, SMM_STRING_002};
+use crate::requirement::{DBG_DATA_004, INS_CMPS_001, INS_PORT_001, SMM_STRING_002};
 use crate::x86::control::flag;
 use crate::x86::debug::RepeatedStore;
 use crate::x86::exception::Step;
@@ -46,6 +46,7 @@ impl Processor<'_, '_> {
         let repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();
         for _ in 0..MOST_ITERATIONS {
             if repeated && self.state().general[RCX] & mask == 0 {
+                self.check_port_of_nothing(operation, width)?;
                 return Ok(After::Continue);
             }
             let after = self.iterate(operation, width, (source, mask), points)?;
@@ -70,6 +71,20 @@ impl Processor<'_, '_> {
         }
         let message = format!("a string instruction repeats more than {MOST_ITERATIONS} times");
         Err(ModelError::NotModelled(message).into())
+    }
+
+    /// INS-PORT-001.
+    fn check_port_of_nothing(&mut self, operation: Operation, width: usize) -> Step {
+        let port = self.state().general[RDX] as u16;
+        if !matches!(operation, Operation::Input | Operation::Output) || self.check_port(port, width).is_ok()
+        {
+            return Ok(());
+        }
+        let choice = self.rules.profile.instructions.ports_of_nothing;
+        match self.rules.choices.settle_for_good(choice, &INS_PORT_001) {
+            PortsOfNothing::Unchecked => Ok(()),
+            PortsOfNothing::Checked => self.check_port(port, width),
+        }
     }
 
     /// Whether RIP is still at the instruction when the count has become 0 (SMM-STRING-002).
