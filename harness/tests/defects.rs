@@ -90,7 +90,32 @@ fn every_historic_bug_has_its_cases(suite: &Arc<Suite>) -> Result<(), Failed> {
     }
 }
 
+/// Defects whose effect the suite sees only if another one does not wipe it out: the second of each pair. QEMU's RF
+/// that outlives an instruction shows at the OUT of a point, and only if KVM leaves RF there.
+const SEEN_WITH: &[(Defect, Defect)] = &[(Defect::RfClearedByBranchesOnly, Defect::EmulatedOutKeepsRf)];
+
+/// Some case shows something else with both than with the second alone.
+fn is_noticed_with(defect: Defect, other: Defect, suite: &Arc<Suite>) -> Result<(), Failed> {
+    let alone = DefectSet::NONE.with(other);
+    let shows = |case: &&Case| {
+        let profile = case.own_profile();
+        let (_, without) = judge_own_uncited(case, profile, alone);
+        let (_, with) = judge_own_uncited(case, profile, alone.with(defect));
+        without.is_some() && with.is_some() && without != with
+    };
+    match suite.cases.iter().find(shows) {
+        Some(case) => {
+            println!("{defect}: with {other}, first: {}", case.name);
+            Ok(())
+        }
+        None => Err(format!("no case shows `{defect}` beside `{other}`").into()),
+    }
+}
+
 fn is_noticed(defect: Defect, suite: &Arc<Suite>) -> Result<(), Failed> {
+    if let Some((_, other)) = SEEN_WITH.iter().find(|(hidden, _)| *hidden == defect) {
+        return is_noticed_with(defect, *other, suite);
+    }
     let verdicts = verdicts(suite, DefectSet::NONE.with(defect))?;
     let of_kind = |wanted: VerdictKind| -> Vec<&str> {
         let pairs = suite.cases.iter().zip(&verdicts);
