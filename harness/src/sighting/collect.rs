@@ -153,12 +153,14 @@ impl Collected {
         let run = runs
             .entry(name.to_owned())
             .or_insert_with(|| SeenRun::of(identity, *mode, *observe));
+        // What the target lacks ends a run early, and so its transcript says nothing.
+        if record.verdict == VerdictKind::Unsupported {
+            return;
+        }
         let Some(transcript) = &record.transcript else {
-            if record.verdict != VerdictKind::Unsupported {
-                let verdict = record.verdict.name();
-                self.unexplained
-                    .push(format!("{} on {name}: {verdict}", case.name));
-            }
+            let verdict = record.verdict.name();
+            self.unexplained
+                .push(format!("{} on {name}: {verdict}", case.name));
             return;
         };
         let mut case = case.clone();

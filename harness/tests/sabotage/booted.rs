@@ -134,8 +134,13 @@ fn judge(number: usize, place: usize) -> Outcome {
             })
         })
         .collect();
-    if !control.iter().any(|record| record.verdict == "conforms") {
-        problems.push("without the sabotage its case does not conform".to_owned());
+    // A listed deviation is as good: what the sabotage adds to it is no part of it.
+    let says_something =
+        |record: &Record| record.verdict == "conforms" || record.verdict.starts_with("known");
+    if !control.iter().any(says_something) {
+        problems.push(
+            "without the sabotage its case does not conform, not even but for what is listed".to_owned(),
+        );
     }
     problems.extend(turned_grey(&own, &control));
     let seen = own.first().map_or("no verdict", |record| &record.verdict);

@@ -43,7 +43,7 @@ pub const ROWS: &[Local] = &[
     // back so at any time, and the suite enters again. `KVM_RUN:skip` on PVM, where RIP is behind an OUT before it
     // is completed (398 of them in `nmi` and `exceptions` changed no verdict); on SVM a row of `booted` shows it.
     local("KVM_RUN:on", ONE, RED, &["immediate_exit"]),
-    local("KVM_RUN:on", REAL, RED, &["immediate_exit"]),
+    // Over whole areas it takes minutes, since guests that halt are entered again and again.
     // The second KVM_RUN of this case is to complete the OUT of its first point.
     local(
         "KVM_RUN:fail=EFAULT:only=2",
