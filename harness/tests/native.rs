@@ -21,7 +21,6 @@ const DEFECTS: &[Defect] = &[
     Defect::FarPointerIsOneAccess,
     Defect::NearBranchSizeIgnored,
     Defect::OverridesCountIn64BitCode,
-    Defect::LongInstructionIsUndefined,
     Defect::PrivilegeUnchecked,
     Defect::DivideOverflowWraps,
     Defect::MovSsShadowMissing,

@@ -76,9 +76,9 @@ pub fn compare(before: &Before, native: &After, predicted: &Predicted) -> Vec<Di
     } else {
         (0xffff_ffff, 8)
     };
-    for index in 0..count {
+    for (index, name) in GENERAL.iter().enumerate().take(count) {
         let (seen, expected) = (seen.general[index] & width, expected.general[index] & width);
-        note(GENERAL[index], seen, expected);
+        note(name, seen, expected);
     }
     note("rip", seen.rip, expected.rip);
     let defined = flag::ARITHMETIC & !predicted.undefined_flags | !flag::ARITHMETIC;

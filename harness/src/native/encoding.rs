@@ -164,8 +164,8 @@ fn bytes(numbers: &mut Numbers, bits: u32, code: Code) -> Vec<u8> {
         bytes.push(form << 6 | middle << 3 | numbers.byte() & 7);
     }
     // A SIB byte, displacement and immediate, as many of them as it has.
-    let rest = numbers.next().to_le_bytes();
-    let more = numbers.next().to_le_bytes();
+    let rest = numbers.number().to_le_bytes();
+    let more = numbers.number().to_le_bytes();
     bytes.extend(rest);
     bytes.extend(more);
     if has_modrm && numbers.one_in(2) {

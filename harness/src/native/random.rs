@@ -57,7 +57,7 @@ impl Generator {
     #[must_use]
     pub fn step(&self, number: u64, bits: u32) -> Before {
         let mut mixed = Numbers::new(self.seed ^ number.rotate_left(32));
-        let mut numbers = Numbers::new(mixed.next());
+        let mut numbers = Numbers::new(mixed.number());
         let numbers = &mut numbers;
         let mut registers = Registers {
             general: std::array::from_fn(|_| registers::value(numbers, bits)),
@@ -119,7 +119,7 @@ fn split(address: u64, bytes: &[u8]) -> Vec<Poke> {
 }
 
 fn flags(numbers: &mut Numbers) -> u64 {
-    let mut flags = numbers.next() & CHOSEN;
+    let mut flags = numbers.number() & CHOSEN;
     for (rare, chance) in [(flag::DF, 2), (flag::NT, 8), (flag::RF, 8)] {
         if !numbers.one_in(chance) {
             flags &= !rare;
@@ -194,7 +194,7 @@ fn place(numbers: &mut Numbers, code: u16, length: usize) -> u64 {
 fn any_selector(numbers: &mut Numbers) -> u16 {
     match numbers.below(8) {
         0 => numbers.below(4) as u16,
-        1 => numbers.next() as u16,
+        1 => numbers.number() as u16,
         2 => (numbers.below(16) << 3 | numbers.below(4)) as u16,
         3 => numbers.pick(&STACKS),
         4 => numbers.pick(&[CODE_32, DATA, CODE_64]),

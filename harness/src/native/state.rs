@@ -115,7 +115,7 @@ impl Memory {
             let mut bytes = Box::new([0x90; PAGE]);
             if !page.rights.executable() {
                 for chunk in bytes.chunks_exact_mut(8) {
-                    chunk.copy_from_slice(&numbers.next().to_le_bytes());
+                    chunk.copy_from_slice(&numbers.number().to_le_bytes());
                 }
             }
             bytes

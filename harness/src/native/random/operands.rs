@@ -142,6 +142,10 @@ impl Step<'_> {
     }
 
     /// Values that take an instruction down its rarer ways.
+    #[allow(
+        clippy::collapsible_match,
+        reason = "the guard of an arm would send the rest on to another arm"
+    )]
     fn aim_values(&mut self, instruction: &Instruction) {
         use Mnemonic as M;
         let general = &mut self.registers.general;
@@ -267,7 +271,7 @@ impl Step<'_> {
     fn fill_stack(&mut self, instruction: &Instruction) {
         use Mnemonic as M;
         let width = stack_width(instruction, self.bits);
-        let flags = self.numbers.next() & 0x3f_ffff;
+        let flags = self.numbers.number() & 0x3f_ffff;
         let values = match instruction.mnemonic() {
             M::Ret => vec![self.target()],
             M::Retf | M::Iret | M::Iretd | M::Iretq => {

@@ -27,7 +27,7 @@ pub(super) fn value(numbers: &mut Numbers, bits: u32) -> u64 {
             numbers.pick(&[0, 1, u64::MAX, bit, bit.wrapping_sub(1), bit.wrapping_neg()])
         }
         2 | 3 => linear(numbers, bits),
-        _ => numbers.next(),
+        _ => numbers.number(),
     };
     if bits == 64 { value } else { value & 0xffff_ffff }
 }
@@ -54,8 +54,8 @@ pub(super) fn linear(numbers: &mut Numbers, bits: u32) -> u64 {
         12 => return numbers.pick(PAGES).address.wrapping_sub(numbers.below(9)),
         13 if bits == 64 => return (USER_END - 16).wrapping_add(numbers.below(32)),
         14 => numbers.pick(&EDGES),
-        _ if bits == 64 && numbers.one_in(4) => numbers.next(),
-        _ => numbers.next() & 0xffff_ffff,
+        _ if bits == 64 && numbers.one_in(4) => numbers.number(),
+        _ => numbers.number() & 0xffff_ffff,
     };
     address.wrapping_add(near(numbers))
 }
