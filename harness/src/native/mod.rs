@@ -3,7 +3,7 @@
 //!
 //! Nothing but ptrace(2) and modify_ldt(2) is needed, neither root nor `/dev/kvm`. A traced process
 //! ([`tracee`]) has the pages and segments of [`layout`]; [`random`] draws instructions from the model's
-//! own set, with registers and memory around those pages; [`reference`] makes the same step in the model;
+//! own set, with registers and memory around those pages; [`mod@reference`] makes the same step in the model;
 //! [`compare`] says what differs, [`explained`] what of it is known, and [`run`] counts. [`machine`] says
 //! whose processor it is, and [`debug_exceptions`] whether its debug exceptions are its own.
 

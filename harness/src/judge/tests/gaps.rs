@@ -24,6 +24,7 @@ requirement: SMM-RSM-008
 reason: an example for this test
 source: none
 found: nowhere
+upstream: { status: unreported }
 ";
 
 /// An SMI interrupts a HLT. With `more`, an NMI comes when the HLT goes on waiting.
