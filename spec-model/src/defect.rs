@@ -369,6 +369,8 @@ defects! {
         "No single-step trap follows an instruction that writes where there is no memory.";
     EmulatedPopSsIsStepped "emulated-pop-ss-is-stepped" EXC_STEP_002
         "A single-step trap follows a POP SS whose stack is in the page of the local APIC.";
+    FarCallLimitNamesSelector "far-call-limit-names-selector" INS_CALL_003
+        "A far CALL to beyond the limit of its code segment raises #GP with the selector as error code.";
     WrmsrTakesNonCanonical "wrmsr-takes-non-canonical" EXC_MSR_001
         "WRMSR takes a non-canonical address.";
     X2apicReadsAnything "x2apic-reads-anything" APIC_X2_005

@@ -15,6 +15,9 @@ pub enum ModelError {
     /// The scenario needs a part of the processor that exists and that the model lacks.
     #[error("not modelled: {0}")]
     NotModelled(String),
+    /// No manual says what this processor makes of it, so that a case can only be about others.
+    #[error("unspecified: {0}")]
+    Unspecified(String),
     /// The scenario contradicts itself.
     #[error("{0}")]
     BadScenario(String),
@@ -37,6 +40,7 @@ impl ModelError {
         match self {
             Self::UnknownInstruction { .. }
             | Self::NotModelled(_)
+            | Self::Unspecified(_)
             | Self::TooManyOutcomes(_)
             | Self::TooManyWays(_) => true,
             Self::BadScenario(_) | Self::Chipset(_) => false,

@@ -311,11 +311,12 @@ pub fn judge_own(
         Verdict::Conforms if !case.is_about(profile) => {
             Verdict::Unsupported(Lack::nature(nothing_counts(case, profile)))
         }
-        // An image of RSM about which another vendor's manual says nothing, for instance.
-        Verdict::Broken(reason) if !case.is_about(profile) => Verdict::Unsupported(Lack::nature(format!(
-            "{}; {reason}",
-            nothing_counts(case, profile)
-        ))),
+        Verdict::Broken(reason) if !case.is_about(profile) && is_unspecified(case, profile, defects) => {
+            Verdict::Unsupported(Lack::nature(format!(
+                "{}; {reason}",
+                nothing_counts(case, profile)
+            )))
+        }
         Verdict::Conforms if defects == DefectSet::NONE && case.expectations.is_empty() => {
             Verdict::Unsupported(Lack::suite(nothing_of_one_run(case)))
         }
@@ -323,6 +324,15 @@ pub fn judge_own(
     };
     cite(case, profile, DefectSet::NONE, &mut verdict);
     (verdict, transcript)
+}
+
+/// Whether no manual says what such a processor makes of a case.
+#[must_use]
+pub fn is_unspecified(case: &Case, profile: &'static Profile, defects: DefectSet) -> bool {
+    matches!(
+        outcomes(&case.scenario, profile, defects),
+        Err(ModelError::Unspecified(_))
+    )
 }
 
 /// That a case says nothing by hand that a single run could show.

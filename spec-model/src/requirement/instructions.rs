@@ -65,6 +65,9 @@ super::requirements! {
     INS_CALL_002 "INS-CALL-002" Vendor
         "A far CALL checks the offset in its target before or after the return address is in memory, and if it changes between 64-bit and compatibility mode pushes through the stack of the mode before or after."
         "Intel SDM vol. 2, CALL (checks first); AMD APM vol. 3, CALL (Far) (its pseudocode for real mode pushes first); pushed first on an AMD processor of family 25";
+    INS_CALL_003 "INS-CALL-003" Architectural
+        "A far CALL or JMP to an offset beyond the limit of its code segment raises #GP with error code 0."
+        "Intel SDM vol. 2, CALL and JMP; AMD APM vol. 3, CALL (Far) and JMP (Far)";
     INS_RETURN_001 "INS-RETURN-001" Vendor
         "The order in which a far return or IRET reads the items of its frame is not specified; it shows in which of several faults is raised."
         "Intel SDM vol. 3A, \"Priority Among Concurrent Events\" (within a class it is up to the processor); downwards on an AMD processor of family 25";

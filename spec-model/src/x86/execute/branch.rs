@@ -139,15 +139,17 @@ impl Processor<'_, '_> {
             for value in pushed {
                 self.push(value, width)?;
             }
-            self.check_in(&target.segment, offset)?;
+            self.check_call_target(&target.segment, offset)?;
             let segment = self.load_code(target)?;
             *self.state_mut().segment_mut(SegmentName::Cs) = segment;
             self.state_mut().rip = offset;
             return Ok(());
         }
-        self.check_in(&target.segment, offset)?;
         if calls {
+            self.check_call_target(&target.segment, offset)?;
             self.check_pushes(pushed.len() as u64, width)?;
+        } else {
+            self.check_in(&target.segment, offset)?;
         }
         let segment = self.load_code(target)?;
         if calls {
@@ -156,6 +158,15 @@ impl Processor<'_, '_> {
         *self.state_mut().segment_mut(SegmentName::Cs) = segment;
         self.state_mut().rip = offset;
         Ok(())
+    }
+
+    /// INS-CALL-003 for CALL.
+    fn check_call_target(&self, segment: &Segment, offset: u64) -> Step {
+        let fault = self.check_in(segment, offset);
+        if fault.is_err() && self.rules.broken(Defect::FarCallLimitNamesSelector) {
+            return Err(Exception::with_code(GP, selector_error(segment.selector)).into());
+        }
+        fault
     }
 
     /// Selector, offset and width of the offset in bytes.
@@ -271,16 +282,27 @@ impl Processor<'_, '_> {
         self.mark_accessed(descriptor)
     }
 
-    /// #GP(0) if `offset` lies outside a code segment about to be entered.
-    pub(super) fn check_in(&self, segment: &Segment, offset: u64) -> Step {
-        let long = self.long_mode_active() && segment.attributes.long();
-        let unchecked = self.rules.broken(Defect::IretAcceptsNonCanonical);
-        let legal = if long {
-            is_canonical(offset) || unchecked
+    /// #GP(0) if `offset` lies outside a code segment about to be entered (INS-CALL-003 for CALL and JMP).
+    fn check_in(&self, segment: &Segment, offset: u64) -> Step {
+        let legal = if self.long_mode_active() && segment.attributes.long() {
+            is_canonical(offset)
         } else {
-            offset <= u64::from(segment.limit) || self.rules.broken(Defect::CodeLimitUnchecked)
+            offset <= u64::from(segment.limit)
         };
         if legal { Ok(()) } else { Err(Exception::GP0.into()) }
+    }
+
+    /// The same for IRET and RETF (EXC-IRET-003, EXC-IRET-010).
+    pub(super) fn check_return_target(&self, segment: &Segment, offset: u64) -> Step {
+        let unchecked = if self.long_mode_active() && segment.attributes.long() {
+            Defect::IretAcceptsNonCanonical
+        } else {
+            Defect::CodeLimitUnchecked
+        };
+        if self.rules.broken(unchecked) {
+            return Ok(());
+        }
+        self.check_in(segment, offset)
     }
 
     /// RETF. The parameters that it releases lie between the return address and the outer stack
@@ -296,7 +318,7 @@ impl Processor<'_, '_> {
             self.look_at_outer_stack(2 * width as u64 + extra.cast_unsigned(), width)?;
         }
         let target = self.code_segment(selector, cpl, true)?;
-        self.check_in(&target.segment, offset)?;
+        self.check_return_target(&target.segment, offset)?;
         let outer = self.mode() != Mode::Real && (selector & 3) as u8 > cpl;
         if outer {
             let behind = 2 * width as u64 + extra.cast_unsigned();

@@ -99,7 +99,7 @@ impl Processor<'_, '_> {
             .into(),
             fault => fault,
         })?;
-        self.check_in(&target.segment, rip)?;
+        self.check_return_target(&target.segment, rip)?;
         let mut changeable = self.changeable_flags(width) & ones(width);
         if width > 2 && cpl == 0 && self.mode() != Mode::Real {
             changeable |= flag::VIF_VIP;

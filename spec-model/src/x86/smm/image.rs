@@ -17,7 +17,7 @@ impl Processor<'_, '_> {
     ///
     /// # Errors
     ///
-    /// [`ModelError::NotModelled`] where neither the manual nor the profile says what comes of the image.
+    /// [`ModelError::Unspecified`] where no manual says what comes of the image.
     pub(super) fn put_odd_image_right(&self, new: &mut VcpuState) -> Step {
         let mut right = new.clone();
         if !virtual_8086(new) {
@@ -35,10 +35,12 @@ impl Processor<'_, '_> {
         right.idtr.base = canonical_form(right.idtr.base);
         let odd = right != *new || code_is_long_and_32_bit(new);
         if odd && self.rules.profile.odd_image == OddImage::Unspecified {
-            let message = "RFLAGS.VM, a base or CS.L with CS.D in the image of RSM: AMD's manual alone says what comes of it";
-            return Err(ModelError::NotModelled(message.to_owned()).into());
+            let message =
+                "RFLAGS.VM, a base or CS.L with CS.D in the image of RSM, of which AMD's manual alone speaks";
+            return Err(ModelError::Unspecified(message.to_owned()).into());
         }
-        if self.rules.broken(Defect::RsmKeepsVirtual8086) {
+        let keeps_flags = [Defect::RsmKeepsVirtual8086, Defect::RsmShutsDownOnVirtual8086];
+        if keeps_flags.into_iter().any(|defect| self.rules.broken(defect)) {
             right.rflags = new.rflags;
         }
         let keeps = |wide| {
@@ -76,13 +78,17 @@ impl Processor<'_, '_> {
         }
     }
 
-    /// The first instruction after RSM raises #GP and its delivery does not work, where an implementation runs on in
-    /// virtual-8086 mode although long mode is active.
+    /// Where an implementation runs on in virtual-8086 mode although long mode is active, the first instruction
+    /// raises #GP, and its delivery does not work.
     pub(super) fn fail_in_virtual_8086(&mut self) {
-        let gate = self.state().idtr.base + 16 * u64::from(exception::GP);
-        // Only its marks in the page tables remain.
-        let _ = self.translate(gate, Purpose::Read, Privilege::System);
-        self.vcpu.activity = Activity::Shutdown;
+        let state = self.state();
+        let runs_on = state.efer & efer::LMA != 0 && state.rflags & flag::VM != 0;
+        if runs_on && self.rules.broken(Defect::RsmShutsDownOnVirtual8086) {
+            let gate = self.state().idtr.base + 16 * u64::from(exception::GP);
+            // Only its marks in the page tables remain.
+            let _ = self.translate(gate, Purpose::Read, Privilege::System);
+            self.vcpu.activity = Activity::Shutdown;
+        }
     }
 
     /// Whether RSM may load this state (SMM-RSM-003 to SMM-RSM-005, SMM-RSM-013, SMM-RSM-017,
@@ -97,6 +103,8 @@ impl Processor<'_, '_> {
         let rejects_64_bit = self.rules.broken(Defect::RsmRejects64BitCode)
             && active
             && new.segment(SegmentName::Cs).attributes.long();
+        let shuts_down = self.rules.profile.odd_image == OddImage::Amd64
+            && !self.rules.broken(Defect::LongAnd32BitFailsEntry);
         cr0_is_legal(new.cr0)
             && (cr4_is_legal(new.cr4) || self.rules.broken(Defect::RsmAcceptsReservedCr4))
             && (new.cr4 & cr4::VMXE == 0 || self.rules.broken(Defect::RsmAcceptsVmxe))
@@ -105,7 +113,7 @@ impl Processor<'_, '_> {
             && (!pcid || active || self.rules.broken(Defect::RsmAcceptsPcidAlone))
             && (!pae || self.pdptes_are_legal(new.cr3, smm_view))
             && (new.cr3 >> PHYSICAL_ADDRESS_BITS == 0 || self.rules.broken(Defect::RsmCr3FailsEntry))
-            && (!code_is_long_and_32_bit(new) || self.rules.broken(Defect::LongAnd32BitFailsEntry))
+            && !(code_is_long_and_32_bit(new) && shuts_down)
             && new.dr6 >> 32 == 0
             && new.dr7 >> 32 == 0
             && !rejects_pcid

@@ -65,8 +65,6 @@ impl Processor<'_, '_> {
             self.vcpu.activity = end;
             return Ok(());
         }
-        let fails_in_virtual_8086 =
-            self.rules.broken(Defect::RsmShutsDownOnVirtual8086) && restored.rflags & flag::VM != 0;
         self.put_odd_image_right(&mut restored)?;
         *self.state_mut() = restored;
         self.vcpu.kept_in_smm = None;
@@ -78,9 +76,7 @@ impl Processor<'_, '_> {
         if restarts_halt(layout, &area) && !self.rules.broken(Defect::AutoHaltIgnored) {
             self.vcpu.activity = Activity::Halted;
         }
-        if fails_in_virtual_8086 && self.state().efer & efer::LMA != 0 {
-            self.fail_in_virtual_8086();
-        }
+        self.fail_in_virtual_8086();
         Ok(())
     }
 
