@@ -3,6 +3,7 @@
 
 #[allow(dead_code, reason = "nothing is run on the model here")]
 mod command;
+mod race;
 
 use std::path::Path;
 
@@ -48,30 +49,6 @@ fn a_case_of_which_one_run_shows_nothing_does_not_conform() {
     assert!(text.contains("`conform explore` judges"), "{text}");
 }
 
-const RACE: &str = "\
-title: A processor that looks too early shuts down
-checks: [EXC-DF-001]
-machine:
-  mode: real
-  vcpus: 2
-  registers: { idtr.limit: 0 }
-  processors: { 1: { idtr.limit: 0 } }
-code:
-  start: |
-    sync before
-    mov byte ptr [0x5000], 1
-    sync written
-    hlt
-  start.1: |
-    sync looks
-    cmp byte ptr [0x5000], 1
-    je fine
-    ud2
-    fine:
-    hlt
-explore: { crash: CRASH }
-";
-
 /// A claim about every schedule is looked at by `check`, as what is expected of one run is.
 #[test]
 fn a_claim_that_does_not_hold_is_a_mistake() {
@@ -80,7 +57,7 @@ fn a_claim_that_does_not_hold_is_a_mistake() {
     std::fs::create_dir(&area).expect("a folder in a new one");
     let file = area.join("early.yaml");
     let check = |crash: &str| {
-        std::fs::write(&file, RACE.replace("CRASH", crash)).expect("a file in a new folder");
+        std::fs::write(&file, race::claiming(crash)).expect("a file in a new folder");
         conform("check", &[&file.to_string_lossy()])
     };
     let (status, text) = check("never");

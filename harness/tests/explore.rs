@@ -1,6 +1,8 @@
 //! Exploring all schedules: of small cases whose answers are known, and of every case that
 //! makes a claim about them.
 
+mod race;
+
 use std::path::Path;
 
 use harness::case::{Case, Claim, load_folder};
@@ -21,34 +23,9 @@ fn case(text: &str) -> Case {
     parsed.unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
 }
 
-/// Processor 1 shuts down if it looks before processor 0 has written.
-const RACE: &str = "
-title: A processor that looks too early shuts down
-checks: [EXC-DF-001]
-machine:
-  mode: real
-  vcpus: 2
-  registers: { idtr.limit: 0 }
-  processors: { 1: { idtr.limit: 0 } }
-code:
-  start: |
-    sync before
-    mov byte ptr [0x5000], 1
-    sync written
-    hlt
-  start.1: |
-    sync looks
-    cmp byte ptr [0x5000], 1
-    je fine
-    ud2
-    fine:
-    hlt
-explore: { crash: possible, shortest: 2, endings: 2 }
-";
-
 #[test]
 fn the_shortest_way_to_a_race_is_found_and_its_endings_replay() {
-    let case = case(RACE);
+    let case = case(&race::claiming("possible, shortest: 2, endings: 2"));
     let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
     assert!(found.complete);
     assert_eq!(check(case.explore.as_ref().expect("it claims"), &found), []);
@@ -71,7 +48,7 @@ fn the_shortest_way_to_a_race_is_found_and_its_endings_replay() {
 
 #[test]
 fn claims_that_do_not_hold_are_refuted() {
-    let case = case(RACE);
+    let case = case(&race::claiming("possible, shortest: 2, endings: 2"));
     let found = explored(&case, &KVM_SVM, DefectSet::NONE, MOST_STATES).expect("the model runs it");
     let claim = case.explore.clone().expect("it claims");
     let never = Claim {
@@ -132,7 +109,7 @@ explore: { crash: never, stranded: possible, endings: 0 }
 
 #[test]
 fn a_limit_of_states_is_not_taken_for_the_end() {
-    let case = case(RACE);
+    let case = case(&race::claiming("possible, shortest: 2, endings: 2"));
     let found = explored(&case, &KVM_SVM, DefectSet::NONE, 2).expect("the model runs it");
     assert!(!found.complete);
 }

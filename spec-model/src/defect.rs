@@ -354,7 +354,7 @@ defects! {
     LongAnd32BitFailsEntry "rsm-long-and-32-bit-code-fails-entry" SMM_RSM_020
         "RSM loads a CS image with L and D set into long mode, and the processor cannot be entered then.";
     RsmKeepsVirtual8086 "rsm-keeps-virtual-8086" SMM_RSM_021
-        "RSM loads RFLAGS.VM as the image has it, in real mode and long mode too.";
+        "RSM loads RFLAGS.VM as the image has it, in real mode too.";
     RsmGivesUpOnVirtual8086 "rsm-gives-up-on-virtual-8086" SMM_RSM_021
         "RSM gives up with KVM_EXIT_INTERNAL_ERROR if the image has RFLAGS.VM in long mode.";
     RsmShutsDownOnVirtual8086 "rsm-shuts-down-on-virtual-8086" SMM_RSM_021

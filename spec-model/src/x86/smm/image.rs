@@ -39,8 +39,12 @@ impl Processor<'_, '_> {
                 "RFLAGS.VM, a base or CS.L with CS.D in the image of RSM, of which AMD's manual alone speaks";
             return Err(ModelError::Unspecified(message.to_owned()).into());
         }
-        let keeps_flags = [Defect::RsmKeepsVirtual8086, Defect::RsmShutsDownOnVirtual8086];
-        if keeps_flags.into_iter().any(|defect| self.rules.broken(defect)) {
+        let keeps_flags = if new.efer & efer::LMA == 0 {
+            Defect::RsmKeepsVirtual8086
+        } else {
+            Defect::RsmShutsDownOnVirtual8086
+        };
+        if self.rules.broken(keeps_flags) {
             right.rflags = new.rflags;
         }
         let keeps = |wide| {
