@@ -5,11 +5,12 @@
 //!
 //! 1. Entering SMM blocks NMIs and clears the pending SMI.
 //! 2. Delivering an NMI blocks NMIs; nothing but IRET and RSM unblocks them.
-//! 3. IRET unblocks NMIs, whether it completes or faults.
+//! 3. IRET unblocks NMIs when it completes; when it faults, as the profile chooses (NMI-MASK-003).
 //! 4. RSM outside SMM is #UD and changes neither the NMI mask nor SMM.
 //! 5. RSM leaves SMM; NMIs are blocked after it only if the SMI interrupted an NMI handler
 //!    and no IRET was executed in SMM.
-//! 6. At most two NMIs and one SMI are ever pending, and none is lost below that.
+//! 6. At most one NMI is ever pending (two in a hypervisor that keeps one behind the next) and one SMI, and
+//!    none is lost below that.
 //! 7. A fault or plain instruction changes neither the NMI mask nor SMM.
 //! 8. An SMI is taken before an NMI that is pending at the same boundary.
 
@@ -19,7 +20,7 @@ use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use spec_model::choice::Choices;
 use spec_model::defect::DefectSet;
-use spec_model::profile::KVM_SVM;
+use spec_model::profile::{AMD, FaultingIret, INTEL, KVM_VMX, NmiLatch, Profile};
 use spec_model::scenario::Scenario;
 use spec_model::x86::decode_cache::DecodeCache;
 use spec_model::x86::exception::Exception;
@@ -39,9 +40,14 @@ enum Transition {
     Plain,
 }
 
+/// Profiles that say at once whether an IRET that faults unblocks; KVM on SVM may do it later.
+static PROFILES: [&Profile; 3] = [&INTEL, &AMD, &KVM_VMX];
+
 /// What the sentences need to know of the past.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Expected {
+    /// Of [`PROFILES`].
+    profile: usize,
     in_smm: bool,
     nmi_masked: bool,
     /// The mask when the SMI was taken, and whether IRET has been executed in SMM since.
@@ -69,7 +75,11 @@ impl ReferenceStateMachine for Expected {
     type Transition = Transition;
 
     fn init_state() -> BoxedStrategy<Self> {
-        Just(Self::default()).boxed()
+        let of = |profile| Self {
+            profile,
+            ..Self::default()
+        };
+        (0..PROFILES.len()).prop_map(of).boxed()
     }
 
     fn transitions(_: &Self) -> BoxedStrategy<Transition> {
@@ -89,7 +99,8 @@ impl ReferenceStateMachine for Expected {
     fn apply(mut state: Self, transition: &Transition) -> Self {
         match transition {
             Transition::RaiseNmi => {
-                let room = if state.nmi_masked { 1 } else { 2 };
+                let one_more = PROFILES[state.profile].nmi_latch == NmiLatch::OneBehindTheNext;
+                let room = if one_more && !state.nmi_masked { 2 } else { 1 };
                 state.nmis = (state.nmis + 1).min(room);
                 return state;
             }
@@ -100,7 +111,10 @@ impl ReferenceStateMachine for Expected {
             _ => state.boundary(),
         }
         match transition {
-            Transition::Iret | Transition::FaultingIret => state.nmi_masked = false,
+            Transition::Iret => state.nmi_masked = false,
+            Transition::FaultingIret => {
+                state.nmi_masked &= PROFILES[state.profile].faulting_iret == FaultingIret::Keeps;
+            }
             Transition::Rsm if state.in_smm => {
                 state.nmi_masked = state.nmi_masked && state.masked_at_smi;
                 state.in_smm = false;
@@ -113,6 +127,7 @@ impl ReferenceStateMachine for Expected {
 
 /// A processor whose next instruction is written under its feet before every step.
 struct Guest {
+    profile: usize,
     scenario: Scenario,
     vcpu: Vcpu,
     written: Vec<(u64, Vec<u8>)>,
@@ -132,7 +147,7 @@ impl Guest {
         }
         let cpuid = self.scenario.cpuid;
         let mut rules = Rules {
-            profile: &KVM_SVM,
+            profile: PROFILES[self.profile],
             defects: DefectSet::NONE,
             cpuid,
             choices: Choices::default(),
@@ -215,7 +230,7 @@ impl StateMachineTest for Guest {
     type SystemUnderTest = Self;
     type Reference = Expected;
 
-    fn init_test(_: &Expected) -> Self {
+    fn init_test(expected: &Expected) -> Self {
         let vectors: Vec<u8> = (0..32).flat_map(|_| [0x00, 0x12, 0, 0]).collect();
         let mut scenario = support::scenario(&[], 0, Vec::new());
         scenario.memory[0].contents = vec![spec_model::scenario::Blob {
@@ -227,6 +242,7 @@ impl StateMachineTest for Guest {
             ..Vcpu::default()
         };
         Self {
+            profile: expected.profile,
             scenario,
             vcpu,
             written: Vec::new(),
@@ -257,6 +273,7 @@ impl StateMachineTest for Guest {
         };
         let events = test.vcpu.state.events;
         let seen = Expected {
+            profile: test.profile,
             in_smm: events.in_smm,
             nmi_masked: events.nmi_masked,
             masked_at_smi: expected.masked_at_smi,

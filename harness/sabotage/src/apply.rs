@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::ops::Range;
 
 use crate::abi::{self, run};
+use crate::change;
 use crate::kernel;
 use crate::machines::{Late, RunPage, Slot, long, word};
 use crate::spec::{Effect, Place};
@@ -20,7 +21,7 @@ const MOST_MSRS: usize = 4096;
 /// The error with which `/dev/kvm` does not open, if so it is.
 pub(crate) fn refuses_to_open() -> Option<c_int> {
     match chosen(-1, abi::OPEN, 0)? {
-        (text, Effect::Fail(errno)) => {
+        (text, Effect::Fail(errno), _) => {
             applied(&text);
             Some(errno)
         }
@@ -29,7 +30,7 @@ pub(crate) fn refuses_to_open() -> Option<c_int> {
 }
 
 /// What becomes of this call.
-fn chosen(fd: c_int, request: u32, argument: u64) -> Option<(String, Effect)> {
+fn chosen(fd: c_int, request: u32, argument: u64) -> Option<(String, Effect, u64)> {
     let library = &mut *library();
     if matches!(request, abi::KVM_CREATE_VCPU | abi::KVM_SET_USER_MEMORY_REGION) {
         library.machines.vm_used(fd);
@@ -46,7 +47,7 @@ fn chosen(fd: c_int, request: u32, argument: u64) -> Option<(String, Effect)> {
         }
         sabotage.calls += 1;
         if found.is_none() && (sabotage.from..=sabotage.to).contains(&sabotage.calls) {
-            found = Some((sabotage.text.clone(), sabotage.effect.clone()));
+            found = Some((sabotage.text.clone(), sabotage.effect.clone(), sabotage.calls));
         }
     }
     found
@@ -70,13 +71,19 @@ fn applied(text: &str) {
 /// # Safety
 /// `argument` must be what the request wants.
 pub(crate) unsafe fn call(fd: c_int, request: u32, argument: *mut c_void) -> c_int {
-    let Some((text, effect)) = chosen(fd, request, argument as u64) else {
+    let Some((text, effect, number)) = chosen(fd, request, argument as u64) else {
         // SAFETY: as the caller promises.
         return unsafe { passed(fd, request, argument) };
     };
     let of_any_call = matches!(
         effect,
-        Effect::Fail(_) | Effect::Lie | Effect::Count | Effect::Warn | Effect::Panic | Effect::Exit
+        Effect::Fail(_)
+            | Effect::Lie
+            | Effect::Count
+            | Effect::Effective
+            | Effect::Warn
+            | Effect::Panic
+            | Effect::Exit
     );
     if request == abi::KVM_RUN && !of_any_call {
         return run_broken(fd, &text, &effect);
@@ -93,13 +100,12 @@ pub(crate) unsafe fn call(fd: c_int, request: u32, argument: *mut c_void) -> c_i
         }
         Effect::Lie => {
             // SAFETY: as the caller promises.
-            if unsafe { changes_something(fd, request, argument) } {
+            let argument = unsafe { structure(request, argument) };
+            if change::is_one(fd, request, &argument) {
                 applied(&text);
             }
             if request == abi::KVM_SET_MSRS {
-                // SAFETY: the caller promises a `struct kvm_msrs`.
-                let msrs = unsafe { structure(request, argument) };
-                return word(&msrs, 0)
+                return word(&argument, 0)
                     .and_then(|count| c_int::try_from(count).ok())
                     .unwrap_or(0);
             }
@@ -142,6 +148,14 @@ pub(crate) unsafe fn call(fd: c_int, request: u32, argument: *mut c_void) -> c_i
         }
         Effect::Count => {
             applied(&text);
+            through(fd)
+        }
+        Effect::Effective => {
+            // SAFETY: as the caller promises.
+            let argument = unsafe { structure(request, argument) };
+            if change::is_one(fd, request, &argument) {
+                applied(&format!("{text} {number}"));
+            }
             through(fd)
         }
         Effect::Flip(place, bit) if abi::is_getter(request) || request == abi::KVM_GET_MSRS => {
@@ -431,26 +445,6 @@ fn present(fd: c_int, setter: u32, place: Place) -> Option<Vec<u8>> {
     }
     let at = range(place, &bytes)?;
     bytes.get(at).map(<[u8]>::to_vec)
-}
-
-/// Whether a setter would change anything; of other calls it is taken for granted.
-///
-/// # Safety
-/// `argument` must be what the request wants.
-unsafe fn changes_something(fd: c_int, request: u32, argument: *mut c_void) -> bool {
-    // SAFETY: as the caller promises.
-    let wanted = unsafe { structure(request, argument) };
-    let getter = match request {
-        abi::KVM_SET_MSRS => abi::KVM_GET_MSRS,
-        _ => match abi::getter_of(request) {
-            Some(getter) => getter,
-            None => return true,
-        },
-    };
-    // A list of MSRs says which ones.
-    let mut present = wanted.clone();
-    present.resize(wanted.len().max(abi::size(getter)), 0);
-    kernel::ioctl_with(fd, getter, &mut present) < 0 || !present.starts_with(&wanted)
 }
 
 /// Where a member lies.

@@ -10,6 +10,7 @@
 
 mod abi;
 mod apply;
+mod change;
 mod kernel;
 mod machines;
 pub mod spec;

@@ -19,6 +19,8 @@ struct Vm {
     /// Counted from 1 among those that have a slot or a vCPU: others only try something out.
     number: Option<u64>,
     slots: BTreeMap<u32, Slot>,
+    /// `struct kvm_userspace_memory_region` of each slot.
+    regions: BTreeMap<u32, Vec<u8>>,
 }
 
 /// A memory slot's host memory.
@@ -90,11 +92,25 @@ impl Machines {
         else {
             return;
         };
-        let slots = &mut self.vms.entry(vm).or_default().slots;
+        let vm = self.vms.entry(vm).or_default();
         if size == 0 {
-            slots.remove(&number);
+            vm.slots.remove(&number);
+            vm.regions.remove(&number);
         } else {
-            slots.insert(number, Slot { host, size });
+            vm.slots.insert(number, Slot { host, size });
+            vm.regions.insert(number, region.to_vec());
+        }
+    }
+
+    /// Whether a region is another than its slot is now.
+    pub(crate) fn changes_slot(&self, vm: c_int, region: &[u8]) -> bool {
+        let (Some(number), Some(size)) = (word(region, 0), long(region, 16)) else {
+            return true;
+        };
+        let now = self.vms.get(&vm).and_then(|vm| vm.regions.get(&number));
+        match now {
+            None => size != 0,
+            Some(now) => now != region,
         }
     }
 

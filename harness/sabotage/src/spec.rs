@@ -20,6 +20,7 @@
 //! | `hide=95` | an extension is absent (number of the capability) |
 //! | `claim=117` | an extension is there, with the value 1 |
 //! | `count` | nothing; each call is noted as if something had been broken |
+//! | `effective` | nothing; each call that changes something is noted, with its number |
 //! | `empty`, `full` | a dirty log without and with all pages |
 //! | `port`, `data`, `address` | the exit of a port or memory access has bit 0 of that inverted |
 //! | `reason=10` | the reason of an exit is another one |
@@ -32,7 +33,7 @@
 //! | `panic` | the kernel panics (in a booted kernel only, for whoever runs this as root) |
 //! | `exit` | the program ends with status 0 |
 //!
-//! Further words say when: `from=5` from the fifth call on, `only=5` at the fifth call only,
+//! Further words say when: `from=5` from the fifth call on, `to=6` up to the sixth, `only=5` at the fifth call only,
 //! `vm=2` in the second virtual machine only that got a slot or a vCPU. Calls are counted in the process, or
 //! with `vm` in that virtual machine.
 
@@ -73,6 +74,7 @@ pub(crate) enum Effect {
     Hide(u64),
     Claim(u64),
     Count,
+    Effective,
     DirtyLog { full: bool },
     Port,
     Data,
@@ -138,6 +140,7 @@ fn one(text: &str) -> Result<Sabotage, BadSpec> {
         let value: u64 = value.parse().map_err(|_| bad(word))?;
         match key {
             "from" => sabotage.from = value,
+            "to" => sabotage.to = value,
             "only" => (sabotage.from, sabotage.to) = (value, value),
             "vm" => sabotage.vm = Some(value),
             _ => return Err(bad(word)),
@@ -173,6 +176,7 @@ fn effect(request: u32, word: &str) -> Option<Effect> {
         "hide" if request == 0xae03 => Effect::Hide(value.parse().ok()?),
         "claim" if request == 0xae03 => Effect::Claim(value.parse().ok()?),
         "count" => Effect::Count,
+        "effective" => Effect::Effective,
         "empty" if is_dirty_log => Effect::DirtyLog { full: false },
         "full" if is_dirty_log => Effect::DirtyLog { full: true },
         "port" if is_run => Effect::Port,

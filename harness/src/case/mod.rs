@@ -105,13 +105,10 @@ impl Case {
     }
 
     /// Makes the host look at no more than this in a run of that mode. Whoever saves the state at
-    /// every point has looked at it, whatever the case says.
+    /// every point has looked at it; a case that itself is about the ends cannot be run so.
     pub fn observe_at_most(&mut self, observe: Observe, mode: RunMode) {
-        if self.scenario.stage2.is_none() {
-            self.scenario.observe = match mode {
-                RunMode::Normal => self.scenario.observe.max(observe),
-                RunMode::UserspaceRewrite | RunMode::Migrate => Observe::Points,
-            };
+        if self.scenario.stage2.is_none() && mode == RunMode::Normal {
+            self.scenario.observe = self.scenario.observe.max(observe);
         }
     }
 

@@ -37,6 +37,18 @@ impl Copies {
         let noted = lines.filter(|line| line.strip_prefix("applied ") == Some(&sabotage));
         noted.count().div_ceil(2)
     }
+
+    /// The numbers with which calls were noted in the machine of a copy, in their order.
+    pub fn numbers(&self, place: usize, sabotage: &str) -> Vec<usize> {
+        let start = format!("applied {} ", in_machine(sabotage, place));
+        let lines = self.finished.applied.lines();
+        let mut numbers: Vec<usize> = lines
+            .filter_map(|line| line.strip_prefix(&start)?.parse().ok())
+            .collect();
+        // Notes come twice.
+        numbers.dedup();
+        numbers
+    }
 }
 
 /// Runs copies on the local device.

@@ -1,9 +1,9 @@
 //! Calls that set or raise something, or run the guest, each gone wrong once, somewhere.
 //!
 //! The rows of the table are chosen by people, who choose what they expect to be noticed. Here cases and
-//! calls are drawn, from a fixed seed: one run counts how often each case makes each call, and in a second
-//! one KVM says of one of these calls that it has done it and has not. Each case must deviate, unless
-//! [`LEGAL`] says why nobody can see it, or the call would have changed nothing.
+//! calls are drawn, from a fixed seed: one run notes which calls of each case change something, and in a
+//! second one KVM says of one of these calls that it has done it and has not. Each case must deviate,
+//! unless [`LEGAL`](super::table::legal) says why nobody can see it.
 
 use std::sync::LazyLock;
 
@@ -12,16 +12,18 @@ use super::copies::{self, Copies, Copy};
 use super::outcome::{Outcome, Row};
 use super::table::legal::reason;
 
-/// The calls that go wrong. Not among them, beside what the table has of each:
-///
-/// - `KVM_SET_LAPIC`: it is called twice on purpose, and one of the two may be lied about;
-/// - `KVM_SET_DEBUGREGS`: those that were drawn would have changed nothing;
-/// - `KVM_SET_USER_MEMORY_REGION`, `KVM_SET_REGS`, `KVM_SET_MSRS`, `KVM_SET_VCPU_EVENTS` and `KVM_SET_MP_STATE`: some
-///   draws stay green, and nobody knows why yet (README, Limits).
+/// The calls that go wrong.
 const CALLS: &[&str] = &[
     "KVM_NMI",
     "KVM_X86_SET_MCE",
+    "KVM_SET_USER_MEMORY_REGION",
+    "KVM_SET_REGS",
     "KVM_SET_SREGS",
+    "KVM_SET_MSRS",
+    "KVM_SET_DEBUGREGS",
+    "KVM_SET_LAPIC",
+    "KVM_SET_VCPU_EVENTS",
+    "KVM_SET_MP_STATE",
     "KVM_CLEAR_DIRTY_LOG",
     "KVM_RUN",
 ];
@@ -47,7 +49,13 @@ struct Lie {
 
 impl Lie {
     fn sabotage(&self) -> String {
-        format!("{}:{}:only={}", self.call, how(self.call), self.number)
+        let Self { call, number, .. } = self;
+        let how = how(call);
+        match *call {
+            // The suite sets it twice (harness/src/target/kvm/apic_page.rs).
+            "KVM_SET_LAPIC" => format!("{call}:{how}:from={number}:to={}", number + 1),
+            _ => format!("{call}:{how}:only={number}"),
+        }
     }
 }
 
@@ -83,13 +91,18 @@ fn is_drawn(call: &str, case: &str) -> bool {
     call != "KVM_SET_USER_MEMORY_REGION" || !case.starts_with("stage2/")
 }
 
-/// Counts calls, draws some, and lies about them.
+/// Notes the calls that change something.
+fn effective(call: &str) -> String {
+    format!("{call}:effective")
+}
+
+/// Notes calls, draws some, and lies about them.
 fn lies(cases: Vec<String>) -> Lies {
     let counted: Vec<Copy> = cases
         .iter()
         .map(|case| Copy {
             case: case.clone(),
-            sabotages: CALLS.iter().map(|call| format!("{call}:count")).collect(),
+            sabotages: CALLS.iter().map(|call| effective(call)).collect(),
         })
         .collect();
     let counts = copies::run(&counted);
@@ -101,10 +114,12 @@ fn lies(cases: Vec<String>) -> Lies {
             .is_some_and(|record| record.verdict == "conforms")
     };
     for call in CALLS {
-        let made = |place: usize| counts.happened(place, &format!("{call}:count"));
         let mut all: Vec<(usize, usize)> = (0..cases.len())
             .filter(|place| conforms(place) && is_drawn(call, &cases[*place]))
-            .flat_map(|place| (1..=made(place)).map(move |number| (place, number)))
+            .flat_map(|place| {
+                let numbers = counts.numbers(place, &effective(call));
+                numbers.into_iter().map(move |number| (place, number))
+            })
             .collect();
         for _ in 0..DRAWN {
             if all.is_empty() {
@@ -143,7 +158,7 @@ fn next(state: &mut u64) -> usize {
 }
 
 fn judge(lies: &Lies, call: &str) -> Outcome {
-    let (mut red, mut legal, mut unchanged) = (0, 0, 0);
+    let (mut red, mut legal) = (0, 0);
     let mut problems: Vec<String> = lies.problem.iter().cloned().collect();
     let mut output = String::new();
     let own = lies.lies.iter().enumerate().filter(|(_, lie)| lie.call == call);
@@ -153,11 +168,11 @@ fn judge(lies: &Lies, call: &str) -> Outcome {
         let record = lies.copies.record(place);
         match record {
             Some(record) if record.is_red() => red += 1,
-            Some(record) if !happened && record.verdict == "conforms" => unchanged += 1,
             Some(record) if record.verdict == "conforms" && reason(call, &lie.case).is_some() => legal += 1,
             other => {
                 let verdict = other.map_or("no verdict", |record| &record.verdict);
-                problems.push(format!("{sabotage} in {}: {verdict}", lie.case));
+                let what = if happened { "" } else { ", and it changed nothing" };
+                problems.push(format!("{sabotage} in {}: {verdict}{what}", lie.case));
                 output += &other.map_or_else(String::new, |record| format!("{}\n", record.detail));
             }
         }
@@ -166,7 +181,7 @@ fn judge(lies: &Lies, call: &str) -> Outcome {
         problems.push("nothing deviates".to_owned());
     }
     Outcome {
-        seen: format!("{red} deviate, {legal} for a reason, {unchanged} changed nothing"),
+        seen: format!("{red} deviate, {legal} for a reason not"),
         problem: (!problems.is_empty()).then(|| problems.join("; ")),
         output,
     }

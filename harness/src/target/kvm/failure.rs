@@ -53,6 +53,9 @@ pub(super) enum Failure {
     /// Modes that save and restore the state mean nothing to scenarios about stage-2 mappings.
     #[error("a scenario about stage-2 mappings has no points at which the state could be saved")]
     NoSavedStage2,
+    /// Nor do they to scenarios of which nothing is seen before their ends.
+    #[error("the case looks at the state at its ends only, and here it would be saved at every point")]
+    NoSavedEnds,
     /// The processor has not what the scenario needs.
     #[error("this processor has no {0}")]
     #[cfg_attr(
@@ -214,7 +217,7 @@ impl From<Failure> for Run {
             Failure::CodeOnlySmram => Lack::Nature { text },
             Failure::HostRisk | Failure::HostSetting => Lack::HostRisk { text },
             Failure::NoMerging | Failure::PageSize(_) | Failure::NoHugePages => Lack::Host { text },
-            Failure::NoSavedStage2 => Lack::Mode { text },
+            Failure::NoSavedStage2 | Failure::NoSavedEnds => Lack::Mode { text },
             Failure::NoGuestCode(_) => Lack::Suite { text },
             Failure::State(faults) => return Self::Done(Transcript::of_state_faults(faults)),
             Failure::Backing { .. }

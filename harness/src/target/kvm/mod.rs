@@ -41,12 +41,12 @@ mod watchdog;
 use std::time::Duration;
 
 use spec_model::architecture::Architecture;
-use spec_model::scenario::{Action, AddressSpace, SYNC_POINTS, Scenario};
+use spec_model::scenario::{Action, AddressSpace, Observe, SYNC_POINTS, Scenario};
 
 pub use device::OpenError;
 
 use super::kernel_log::KernelLog;
-use super::{Event, Identity, Run, RunOptions, Target, other_architecture, run_watched};
+use super::{Event, Identity, Mode, Run, RunOptions, Target, other_architecture, run_watched};
 use device::Device;
 use failure::Failure;
 use machine::Machine;
@@ -108,6 +108,9 @@ impl Kvm {
         }
         if let Some(stage2) = &scenario.stage2 {
             return stage2::run(&self.device, &self.watchdog, &mut self.stage2, stage2, options);
+        }
+        if scenario.observe == Observe::Ends && options.mode != Mode::Normal {
+            return Err(Failure::NoSavedEnds);
         }
         check(scenario, &self.device.identity)?;
         if let Some(reason) = self.device.identity.backend.cannot_run(scenario) {

@@ -120,7 +120,7 @@ pub(super) fn run(
         outstanding: vec![false; scenario.vcpus.len()],
         observe: match options.mode {
             Mode::Normal => scenario.observe.max(options.observe),
-            // What is saved at every point is looked at there.
+            // What is saved at every point is looked at there; a scenario that says otherwise is not run.
             Mode::UserspaceRewrite | Mode::Migrate => Observe::Points,
         },
         scenario,

@@ -2,7 +2,7 @@
 //! `KVM_GET_DEBUGREGS` and their setters. And what differs between a state that was set and one that was read.
 
 use kvm_bindings::{kvm_debugregs, kvm_regs};
-use spec_model::host_state::same_shadow;
+use spec_model::host_state::{Fault, same_shadow};
 use spec_model::x86::field::{FIELDS, Field};
 use spec_model::x86::state::{RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP, VcpuState};
 
@@ -106,6 +106,16 @@ pub(super) fn differences(set: &VcpuState, read: &VcpuState) -> Vec<(&'static Fi
         .iter()
         .map(|field| (field, field.read(&set), field.read(&read)));
     differing.filter(|(_, set, read)| set != read).collect()
+}
+
+/// Fields that read back as something else than was set.
+pub(super) fn not_kept(differences: &[(&'static Field, u64, u64)]) -> Vec<Fault> {
+    let fault = |(field, set, read): &(&'static Field, u64, u64)| Fault::NotKept {
+        field: field.name.to_owned(),
+        set: *set,
+        read: *read,
+    };
+    differences.iter().map(fault).collect()
 }
 
 /// [`normalised`] for all segments.

@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::memory::PAGE;
 use super::msrs::{OTHER_MSRS, has_msr, msr_list, msr_value, set_msrs, state_msrs};
 use super::saved_state::SavedVcpu;
+use super::state::not_kept;
 use super::{apic_page, events, local_apic, machine_check, sregs, state};
 use getters::Beside;
 
@@ -434,16 +435,6 @@ impl Vcpu {
         }
         set_msrs(&self.fd, self.index, &self.initial_msrs)
     }
-}
-
-/// Fields that read back as something else than was set.
-fn not_kept(differences: &[(&'static Field, u64, u64)]) -> Vec<Fault> {
-    let fault = |(field, set, read): &(&'static Field, u64, u64)| Fault::NotKept {
-        field: field.name.to_owned(),
-        set: *set,
-        read: *read,
-    };
-    differences.iter().map(fault).collect()
 }
 
 /// Whether the events have to be read to set a field: it is one of them, or of the local APIC,

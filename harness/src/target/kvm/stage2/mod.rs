@@ -13,6 +13,8 @@ mod area;
 mod child;
 mod dirty_log;
 #[cfg(target_arch = "x86_64")]
+mod flat;
+#[cfg(target_arch = "x86_64")]
 #[path = "x86.rs"]
 mod guest;
 #[cfg(target_arch = "aarch64")]

@@ -7,19 +7,18 @@
 
 use std::os::fd::AsRawFd;
 
-use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
+use kvm_bindings::kvm_regs;
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use spec_model::architecture::Architecture;
-use spec_model::host_state::{Fault, HostCall, StateFault};
+use spec_model::host_state::HostCall;
 use spec_model::stage2::scenario::{GuestAddress, Operation, PAGE_SIZE, SERVER_PAGE, SERVER_PAGES, Stage2};
 use spec_model::stage2::transcript::{End, Interrupted, MemoryExit};
 use vmm_sys_util::errno::Error as Errno;
 
 use super::super::device::Device;
 use super::super::failure::Failure;
-use super::super::lacks;
 use super::super::mapping::Mapping;
-use super::Entered;
+use super::{Entered, flat};
 use crate::target::Backend;
 
 /// What guests are made of.
@@ -203,10 +202,7 @@ impl Guest {
         let vcpu = vm.create_vcpu(0).map_err(Failure::ioctl("KVM_CREATE_VCPU"))?;
         vcpu.set_cpuid2(&device.cpuid)
             .map_err(Failure::host(HostCall::SetCpuid2, 0))?;
-        let mut sregs = vcpu.get_sregs().map_err(Failure::host(HostCall::GetSregs, 0))?;
-        set_mode(&mut sregs);
-        vcpu.set_sregs(&sregs)
-            .map_err(Failure::host(HostCall::SetSregs, 0))?;
+        flat::set_mode(&vcpu, None, device.identity.backend)?;
         Ok(Self {
             vcpu,
             current: None,
@@ -227,8 +223,7 @@ impl Guest {
         place
             .zip(prepared.scratch.to_le_bytes())
             .for_each(|(to, from)| *to = from);
-        let regs = self.vcpu.set_regs(&prepared.regs);
-        regs.map_err(Failure::host(HostCall::SetRegs, 0))?;
+        flat::set_registers(&self.vcpu, &prepared.regs, self.backend)?;
         self.current = Some((operation, prepared.retired));
         Ok(())
     }
@@ -236,42 +231,12 @@ impl Guest {
     /// Switches paging on with tables at that address, or off.
     ///
     /// # Errors
-    /// If KVM refuses.
+    /// If KVM refuses, or does not keep what it is given.
     pub(super) fn use_tables(&mut self, tables: Option<GuestAddress>) -> Result<(), Failure> {
-        if tables == self.tables {
-            return Ok(());
+        if tables != self.tables {
+            flat::set_mode(&self.vcpu, tables, self.backend)?;
+            self.tables = tables;
         }
-        let mut sregs = self
-            .vcpu
-            .get_sregs()
-            .map_err(Failure::host(HostCall::GetSregs, 0))?;
-        set_mode(&mut sregs);
-        if let Some(tables) = tables {
-            const PAGING: u64 = 1 << 31;
-            const LARGE_PAGES: u64 = 1 << 4;
-            sregs.cr3 = tables.bytes();
-            sregs.cr4 |= LARGE_PAGES;
-            sregs.cr0 |= PAGING;
-        }
-        self.vcpu
-            .set_sregs(&sregs)
-            .map_err(Failure::host(HostCall::SetSregs, 0))?;
-        let kept = self
-            .vcpu
-            .get_sregs()
-            .map_err(Failure::host(HostCall::GetSregs, 0))?;
-        if kept.cr0 != sregs.cr0 {
-            let fault = StateFault::at_start(
-                0,
-                Fault::NotKept {
-                    field: "cr0".to_owned(),
-                    set: sregs.cr0,
-                    read: kept.cr0,
-                },
-            );
-            return Err(lacks::failure(self.backend, vec![fault]));
-        }
-        self.tables = tables;
         Ok(())
     }
 
@@ -459,30 +424,6 @@ fn number(operation: Operation) -> Option<usize> {
         Operation::Spin { .. } => Some(16),
         Operation::Retry | Operation::UseTables { .. } | Operation::Arm64(_) => None,
     }
-}
-
-/// Flat 32-bit protected mode.
-fn set_mode(sregs: &mut kvm_sregs) {
-    let flat = |selector, kind| kvm_segment {
-        base: 0,
-        limit: 0xffff_ffff,
-        selector,
-        type_: kind,
-        present: 1,
-        db: 1,
-        s: 1,
-        g: 1,
-        ..kvm_segment::default()
-    };
-    const PROTECTED: u64 = 0x11;
-    sregs.cr0 = PROTECTED;
-    sregs.cr3 = 0;
-    sregs.cr4 = 0;
-    sregs.efer = 0;
-    sregs.cs = flat(0x08, 0xb);
-    let data = flat(0x10, 0x3);
-    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
-    sregs.idt.limit = 0;
 }
 
 fn suberror(vcpu: &mut VcpuFd) -> u32 {
