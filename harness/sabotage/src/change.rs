@@ -84,10 +84,16 @@ mod tests {
             events
         };
         // What is valid is no event, nor is the vector of the last one.
-        assert!(!are_other_events(&with(&[(20, 13)]), &with(&[(1, 14), (9, 0x80)])));
+        assert!(!are_other_events(
+            &with(&[(20, 13)]),
+            &with(&[(1, 14), (9, 0x80)])
+        ));
         assert!(are_other_events(&with(&[(14, 1)]), &nothing));
         assert!(are_other_events(&nothing, &with(&[(0, 1)])));
-        assert!(are_other_events(&with(&[(0, 1), (1, 6)]), &with(&[(0, 1), (1, 13)])));
+        assert!(are_other_events(
+            &with(&[(0, 1), (1, 6)]),
+            &with(&[(0, 1), (1, 13)])
+        ));
         for (member, flag) in [(11, 4), (13, 1), (24, 8)] {
             assert!(!are_other_events(&nothing, &with(&[(member, 1)])));
             assert!(are_other_events(&with(&[(20, flag)]), &with(&[(member, 1)])));

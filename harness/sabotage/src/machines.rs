@@ -53,6 +53,7 @@ pub(crate) struct Late {
 
 impl Machines {
     pub(crate) fn vm_created(&mut self, fd: c_int) {
+        self.vcpus.remove(&fd);
         self.vms.insert(fd, Vm::default());
     }
 
@@ -74,6 +75,7 @@ impl Machines {
             set: HashMap::new(),
             late: Vec::new(),
         };
+        self.vms.remove(&fd);
         self.vcpus.insert(fd, vcpu);
     }
 

@@ -18,7 +18,8 @@ mod booted;
 mod conform;
 mod control;
 mod copies;
-mod drawn;
+
+mod each_call;
 mod emulator;
 mod host;
 mod local;
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
     let rows: Vec<Row> = [
         control::rows(),
         local::rows(),
-        drawn::rows(),
+        each_call::rows(),
         sweep::rows(),
         booted::rows(),
         host::rows(),

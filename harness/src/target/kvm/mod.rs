@@ -27,6 +27,7 @@ mod migrate;
 mod msrs;
 mod observe;
 mod saved_state;
+mod second_try;
 mod session;
 mod slots;
 mod special_registers;

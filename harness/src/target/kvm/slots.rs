@@ -4,23 +4,15 @@
 //! numbered in bits 15:0 and spaces in bits 31:16 (KVM API, KVM_SET_USER_MEMORY_REGION). When
 //! the chipset opens, closes or moves SMRAM, slots are deleted and created; what the memory
 //! holds lies in the host's mappings and stays.
-//!
-//! KVM has no call that tells its slots, and a guest need not touch each of them. So each change is
-//! tried a second time: KVM must refuse another slot in the place of one that it has made (EEXIST), and
-//! to delete one that it has deleted (EINVAL); neither changes anything (Linux virt/kvm/kvm_main.c,
-//! kvm_set_memory_region).
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use spec_model::chipset::window::View;
-use spec_model::host_state::{Fault, HostCall};
-use vmm_sys_util::errno;
+use spec_model::host_state::HostCall;
 
 use super::failure::Failure;
 use super::memory::GuestMemory;
-
-/// The call by which slots are made and deleted.
-const SET: HostCall = HostCall::SetUserMemoryRegion;
+use super::second_try;
 
 /// The slots that KVM has now, one list for each address space.
 pub(super) struct Slots {
@@ -100,10 +92,9 @@ impl Slots {
                     continue;
                 }
                 let number = free_number(slots)?;
-                set(vm, space, number, piece).map_err(Failure::host(SET, 0))?;
                 slots.push(Slot { number, piece });
                 let other = free_number(slots)?;
-                must_fail(set(vm, space, other, piece), libc::EEXIST, space, piece, true)?;
+                set(vm, space, number, piece, other)?;
             }
         }
         Ok(())
@@ -161,37 +152,14 @@ fn delete(vm: &VmFd, space: u32, slot: Slot) -> Result<(), Failure> {
         size: 0,
         ..slot.piece
     };
-    set(vm, space, slot.number, empty).map_err(Failure::host(SET, 0))?;
-    let again = set(vm, space, slot.number, empty);
-    must_fail(again, libc::EINVAL, space, slot.piece, false)
+    set(vm, space, slot.number, empty, slot.number)
 }
 
-/// What the second try of a change must come to. Where it succeeds, the first one has changed nothing.
-fn must_fail(
-    second: Result<(), errno::Error>,
-    wanted: i32,
-    space: u32,
-    piece: Piece,
-    made: bool,
-) -> Result<(), Failure> {
-    match second {
-        Ok(()) => Err(Failure::fault(
-            0,
-            Fault::Slot {
-                space,
-                address: piece.guest,
-                size: piece.size,
-                made,
-            },
-        )),
-        Err(error) if error.errno() == wanted => Ok(()),
-        Err(error) => Err(Failure::host(SET, 0)(error)),
-    }
-}
-
-fn set(vm: &VmFd, space: u32, number: u16, piece: Piece) -> Result<(), errno::Error> {
-    let slot = kvm_userspace_memory_region {
-        slot: space << 16 | u32::from(number),
+/// Makes a slot, and checks that it is there. `free` is the number of one that is not.
+fn set(vm: &VmFd, space: u32, number: u16, piece: Piece, free: u16) -> Result<(), Failure> {
+    let named = |number: u16| space << 16 | u32::from(number);
+    let region = kvm_userspace_memory_region {
+        slot: named(number),
         flags: 0,
         guest_phys_addr: piece.guest,
         memory_size: piece.size,
@@ -199,7 +167,9 @@ fn set(vm: &VmFd, space: u32, number: u16, piece: Piece) -> Result<(), errno::Er
     };
     // SAFETY: the slot lies wholly in a mapping that the machine owns and unmaps only after
     // its vCPUs are gone, or it is deleted.
-    unsafe { vm.set_user_memory_region(slot) }
+    let set = unsafe { vm.set_user_memory_region(region) };
+    set.map_err(Failure::host(HostCall::SetUserMemoryRegion, 0))?;
+    second_try::check(vm, &region, named(free))
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ mod machine;
 mod mapping;
 mod probes;
 mod register;
+#[path = "../second_try.rs"]
+mod second_try;
 #[path = "../stage2/mod.rs"]
 mod stage2;
 #[path = "../watchdog.rs"]

@@ -8,10 +8,10 @@ use spec_model::stage2::scenario::GuestAddress;
 use spec_model::x86::state::VcpuState;
 
 use super::super::failure::Failure;
+use super::super::lacks;
 use super::super::sregs::load_sregs;
 use super::super::state::{differences, load_regs, not_kept};
 use super::super::told::Told;
-use super::super::lacks;
 use crate::target::Backend;
 
 /// Sets the general registers, RIP and RFLAGS.
@@ -19,8 +19,7 @@ use crate::target::Backend;
 /// # Errors
 /// If KVM refuses, or they read back differently.
 pub(super) fn set_registers(vcpu: &VcpuFd, regs: &kvm_regs, backend: Backend) -> Result<(), Failure> {
-    vcpu.set_regs(regs)
-        .map_err(Failure::host(HostCall::SetRegs, 0))?;
+    vcpu.set_regs(regs).map_err(Failure::host(HostCall::SetRegs, 0))?;
     let read = vcpu.get_regs().map_err(Failure::host(HostCall::GetRegs, 0))?;
     let state = |regs: &kvm_regs| {
         let mut state = VcpuState::default();

@@ -10,11 +10,12 @@ use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_userspace_memo
 use kvm_ioctls::VmFd;
 use spec_model::stage2::code;
 use spec_model::stage2::scenario::{
-    BackingKind, HostAddress, HostStep, Misaligned, PAGE_SIZE, Protection, Range, SlotRequest,
+    BackingKind, HostAddress, HostStep, Misaligned, PAGE_SIZE, Protection, Range, SERVER_SLOT, SlotRequest,
 };
 use spec_model::stage2::tables::directory;
 use spec_model::stage2::transcript::{End, StepSeen};
 
+use super::super::second_try;
 use super::area::Area;
 use super::{Failure, PAGE, guest, merging};
 
@@ -115,7 +116,7 @@ impl HostSide<'_> {
     /// KVM_SET_USER_MEMORY_REGION; an errno is a result, too.
     ///
     /// # Errors
-    /// If there is no such backing.
+    /// If there is no such backing, or KVM has not done what it says.
     pub(super) fn set_slot(&mut self, request: &SlotRequest) -> Result<Result<(), i32>, Failure> {
         let off_by = |member| u64::from(request.misaligned == Some(member));
         let mut flags = request.other_flags;
@@ -137,18 +138,24 @@ impl HostSide<'_> {
         // which is unmapped only after the slot is deleted or the machine is gone. One that is longer
         // than its area has been refused by `Stage2::check`, but for those that KVM refuses.
         let set = unsafe { self.vm.set_user_memory_region(region) };
-        Ok(match set {
-            Ok(()) => {
-                let name = (request.space, request.id);
-                if request.pages == 0 {
-                    self.slots.remove(&name);
-                } else {
-                    self.slots.insert(name);
-                }
-                Ok(())
-            }
-            Err(error) => Err(error.errno()),
-        })
+        if let Err(error) = set {
+            return Ok(Err(error.errno()));
+        }
+        let name = (request.space, request.id);
+        if request.pages == 0 {
+            self.slots.remove(&name);
+        } else {
+            self.slots.insert(name);
+        }
+        second_try::check(self.vm, &region, self.free_slot(request.space))?;
+        Ok(Ok(()))
+    }
+
+    /// The number of a slot that is not there.
+    fn free_slot(&self, space: u16) -> u32 {
+        let is_free = |id: &u16| *id != SERVER_SLOT && !self.slots.contains(&(space, *id));
+        let id = (0..=u16::MAX).find(is_free).unwrap_or_default();
+        u32::from(space) << 16 | u32::from(id)
     }
 
     /// Address in this process.

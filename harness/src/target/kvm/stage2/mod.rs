@@ -42,6 +42,7 @@ use spec_model::transcript::Transcript;
 use super::device::Device;
 use super::failure::Failure;
 use super::mapping::Mapping;
+use super::second_try;
 use super::watchdog::Watchdog;
 use crate::target::{Mode, Run, RunOptions};
 use area::Area;
@@ -131,6 +132,7 @@ impl Stage2Machine {
         };
         // SAFETY: the mapping is the machine's own and is unmapped after the machine is gone.
         unsafe { vm.set_user_memory_region(region) }.map_err(Failure::ioctl("KVM_SET_USER_MEMORY_REGION"))?;
+        second_try::check(&vm, &region, 0)?;
         let guest = Guest::new(device, &vm, scenario, &mut server)?;
         let ring = match mode {
             DirtyLogMode::Ring => {
@@ -183,10 +185,10 @@ impl Stage2Machine {
         };
         let seen = session.run();
         let deleted = session.delete_slots();
-        let reusable = session.reusable && deleted;
+        let reusable = session.reusable;
         Ok(Ended {
             seen: seen?,
-            reusable,
+            reusable: deleted? && reusable,
         })
     }
 }
@@ -244,16 +246,23 @@ impl Session<'_> {
     }
 
     /// Deletes every slot of the scenario; whether that worked.
-    fn delete_slots(&mut self) -> bool {
-        let delete = |(space, id): &(u16, u16)| {
+    ///
+    /// # Errors
+    /// If KVM has not done what it says.
+    fn delete_slots(&mut self) -> Result<bool, Failure> {
+        for (space, id) in &self.slots {
+            let slot = u32::from(*space) << 16 | u32::from(*id);
             let region = kvm_userspace_memory_region {
-                slot: u32::from(*space) << 16 | u32::from(*id),
+                slot,
                 ..kvm_userspace_memory_region::default()
             };
             // SAFETY: a slot of size 0 is deleted; it names no memory.
-            unsafe { self.machine.vm.set_user_memory_region(region) }.is_ok()
-        };
-        self.slots.iter().all(delete)
+            if unsafe { self.machine.vm.set_user_memory_region(region) }.is_err() {
+                return Ok(false);
+            }
+            second_try::check(&self.machine.vm, &region, slot)?;
+        }
+        Ok(true)
     }
 
     fn guest(&mut self, step: &GuestStep) -> Result<StepSeen, Failure> {
