@@ -745,6 +745,8 @@ defects! {
         "The host can give a processor an illegal CR0, and the processor runs with it.";
     HostModeUnchecked "host-mode-unchecked" STATE_018
         "The host can give a processor a CR4 with reserved bits, or modes that contradict each other.";
+    HostMakesBootstrapProcessors "host-makes-bootstrap-processors" STATE_010
+        "IA32_APIC_BASE of a processor without a local APIC reads back as that of the bootstrap processor, whatever was set.";
     HostReservedMemberTold "host-reserved-member-told" STATE_019
         "KVM_GET_DEBUGREGS tells 1 in `flags`, which is unused.";
     HostShutdownTold "host-shutdown-told" STATE_020

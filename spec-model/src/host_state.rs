@@ -11,9 +11,13 @@ use crate::defect::Defect;
 use crate::requirement::{self, Requirement};
 use crate::x86::control::{cr0, cr4, efer};
 use crate::x86::field::FIELDS;
+use crate::x86::local_apic::{DEFAULT_ADDRESS, base};
 use crate::x86::processor::Rules;
 use crate::x86::segment::SegmentName;
 use crate::x86::state::{Shadow, VcpuState};
+
+/// Name of IA32_APIC_BASE where there is no local APIC, in a [`Fault::NotKept`].
+pub const BASE_FIELD: &str = "apic-base";
 
 /// EINVAL, with which KVM refuses a state.
 pub const EINVAL: i32 = 22;
@@ -187,9 +191,17 @@ fn told(call: HostCall, member: &str) -> &'static Requirement {
     }
 }
 
-/// What the host reads beside the fields of a state that it has set: nothing that cannot be, but with a
-/// defect (STATE-019 to STATE-021).
-pub(crate) fn told_wrongly(state: &VcpuState, rules: &Rules) -> Vec<Fault> {
+/// IA32_APIC_BASE that the host gives to a processor without a local APIC: the value after RESET. It is no
+/// field of the state, since no guest can see it (SDM vol. 3, "Local APIC Status and Location").
+#[must_use]
+pub fn base_without_apic(processor: usize) -> u64 {
+    let bootstrap = if processor == 0 { base::BSP } else { 0 };
+    DEFAULT_ADDRESS | base::ENABLE | bootstrap
+}
+
+/// What the host reads beside the fields of a state that it has set: nothing that cannot be, and
+/// IA32_APIC_BASE as it was set, but with a defect (STATE-010, STATE-019 to STATE-021).
+pub(crate) fn told_wrongly(processor: usize, state: &VcpuState, rules: &Rules) -> Vec<Fault> {
     let wrong = |call, member: &str, allowed: u64, read: u64| Fault::Told {
         call,
         member: member.to_owned(),
@@ -202,6 +214,12 @@ pub(crate) fn told_wrongly(state: &VcpuState, rules: &Rules) -> Vec<Fault> {
     }
     if rules.broken(Defect::HostShutdownTold) {
         faults.push(wrong(HostCall::GetVcpuEvents, "triple_fault.pending", 0, 1));
+    }
+    let set = base_without_apic(processor);
+    let read = set | base::BSP;
+    if rules.broken(Defect::HostMakesBootstrapProcessors) && state.apic.is_none() && read != set {
+        let field = BASE_FIELD.to_owned();
+        faults.push(Fault::NotKept { field, set, read });
     }
     if let Some(apic) = state.apic.as_deref()
         && rules.broken(Defect::HostProcessorPriorityTold)
@@ -219,6 +237,7 @@ pub fn round_trip(field: &str) -> &'static Requirement {
     let general = || FIELDS.iter().take_while(|field| !field.name.contains('.'));
     let debug = |field: &str| matches!(field, "dr0" | "dr1" | "dr2" | "dr3" | "dr6" | "dr7");
     match field {
+        BASE_FIELD => &requirement::STATE_010,
         "kernel-gs-base" | "star" | "lstar" | "cstar" | "sfmask" | "smbase" | "ssp" | "mcg.status"
         | "mc0.status" => &requirement::STATE_012,
         "smm" => &requirement::STATE_013,

@@ -30,7 +30,7 @@ pub use contents::Damage;
 pub use error::ProvisionError;
 pub use kernel::{BadKernelName, Kernel, KernelName};
 pub use provisioned::Provision;
-pub use qemu::Qemu;
+pub use qemu::{Qemu, TESTED};
 pub use xen::{Bootable, Xen, provision_xen};
 
 /// Prefix of unfinished folders in the cache.

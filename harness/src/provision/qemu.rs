@@ -19,6 +19,10 @@ const LIBRARY_FOLDERS: [&str; 3] = [
 /// Folders that hold firmware.
 const DATA_FOLDERS: [&str; 2] = ["usr/share/qemu", "usr/share/seabios"];
 
+/// The release with which the suite was tested; what its processors do wrong is listed for it
+/// (`processor: qemu-tcg =10.0` in deviation files).
+pub const TESTED: &str = "10.0";
+
 /// A QEMU that was seen to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Qemu {

@@ -8,10 +8,32 @@ use std::collections::BTreeSet;
 
 use super::summary::TargetSummary;
 use crate::judge::VerdictKind;
+use crate::provision::TESTED;
 
-/// The sentence about these targets.
+/// The sentence about these targets, behind a line for each emulator that was never tested.
 #[must_use]
 pub fn sentence(summaries: &[TargetSummary]) -> String {
+    let untested: Vec<String> = summaries.iter().filter_map(untested).collect();
+    untested.concat() + &proven(summaries)
+}
+
+/// What a reader has to know first if a target runs on another emulator than the suite was tested with.
+fn untested(summary: &TargetSummary) -> Option<String> {
+    let emulator = summary.identity.as_ref()?.system.emulator.as_deref()?;
+    let version = emulator.split_whitespace().nth(1).unwrap_or(emulator);
+    let is_tested = version
+        .strip_prefix(TESTED)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    (!is_tested).then(|| {
+        format!(
+            "{} runs on {emulator}, and the suite was tested with QEMU {TESTED}: what only that one is listed to do \
+             wrong is not excused here.\n",
+            summary.target
+        )
+    })
+}
+
+fn proven(summaries: &[TargetSummary]) -> String {
     let judged: Vec<&TargetSummary> = summaries
         .iter()
         .filter(|summary| summary.is_judged_hypervisor())
@@ -145,7 +167,8 @@ fn and(words: &[&str]) -> String {
 mod tests {
     use super::*;
     use crate::judge::Verdict;
-    use crate::target::Lack;
+    use crate::target::system::System;
+    use crate::target::{Backend, Identity, Lack, Processor};
 
     fn summary(target: &str, verdicts: &[(&str, Verdict<'static>)]) -> TargetSummary {
         let mut summary = TargetSummary {
@@ -174,6 +197,32 @@ mod tests {
     fn the_model_is_no_hypervisor() {
         let text = sentence(&[summary("model", &[("smm/a", Verdict::Conforms)])]);
         assert_eq!(text, "No hypervisor was judged; nothing deviates.\n");
+    }
+
+    #[test]
+    fn an_emulator_that_was_not_tested_is_told_first() {
+        let on = |emulator: &str| {
+            let mut svm = summary("svm@debian:6.12", &[("smm/a", Verdict::Conforms)]);
+            let system = System {
+                emulator: Some(emulator.to_owned()),
+                ..System::default()
+            };
+            svm.identity = Some(Identity {
+                name: svm.target.clone(),
+                backend: Backend::Svm,
+                processor: Processor::QemuTcg,
+                kernel: "6.12.118".to_owned(),
+                smm: true,
+                system,
+            });
+            sentence(&[svm])
+        };
+        assert!(on("QEMU 10.0.2 (Debian 1:10.0.2+ds-2)").starts_with("1 hypervisor was judged"));
+        for other in ["QEMU 9.2.0", "QEMU 10.01", "QEMU 11.0.0-rc1"] {
+            let text = on(other);
+            let first = format!("svm@debian:6.12 runs on {other}, and the suite was tested with QEMU 10.0");
+            assert!(text.starts_with(&first), "{text}");
+        }
     }
 
     #[test]

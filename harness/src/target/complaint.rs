@@ -1,4 +1,4 @@
-//! What a kernel says in its log when something is wrong with it: warnings, oopses, lockups.
+//! What a kernel, or Xen, says in its log when something is wrong with it: warnings, oopses, lockups.
 //!
 //! The same text comes two ways: as records of `/dev/kmsg`, and as lines on a console. Either way
 //! [`find`] makes complaints of it, each with its report from the first line to the end of its
@@ -135,6 +135,13 @@ struct Open {
     report: Vec<String>,
 }
 
+impl Open {
+    /// Xen says once more of what it panics.
+    fn is_of_xens_end(&self) -> bool {
+        self.report.iter().any(|line| line.starts_with("Panic on CPU"))
+    }
+}
+
 #[derive(Default)]
 struct Finder {
     found: Vec<Complaint>,
@@ -156,7 +163,9 @@ impl Finder {
                     line.clone_into(&mut open.headline);
                     open.report.push(line.to_owned());
                 }
-                Some(before) if continues(before, kind) => open.report.push(line.to_owned()),
+                Some(before) if continues(before, kind) || open.is_of_xens_end() => {
+                    open.report.push(line.to_owned());
+                }
                 Some(_) => {
                     self.close();
                     self.begin(Some(kind), line);
@@ -250,6 +259,8 @@ fn kind(line: &str) -> Option<ComplaintKind> {
         "double fault:",
     ];
     const OOPSES: [&str; 3] = ["Oops:", "Internal error: ", "Unable to handle kernel "];
+    // Xen's (xen/common/bug.c and xen/arch/x86/traps.c).
+    const XEN_TRAPS: [&str; 3] = ["FATAL TRAP", "FATAL PAGE FAULT", "DOUBLE FAULT"];
     let has = |words: &[&str]| words.iter().any(|word| line.contains(word));
     if has(&LOCKDEP) {
         Some(ComplaintKind::Lockdep)
@@ -257,14 +268,22 @@ fn kind(line: &str) -> Option<ComplaintKind> {
         Some(ComplaintKind::Sanitizer)
     } else if has(&STALLS) {
         Some(ComplaintKind::Stall)
-    } else if line.contains("Kernel panic - not syncing") {
+    } else if line.contains("Kernel panic - not syncing") || line.starts_with("Panic on CPU") {
         Some(ComplaintKind::Panic)
-    } else if line.starts_with("BUG:") || line.starts_with("BUG ") || line.contains("kernel BUG at ") {
+    } else if line.starts_with("BUG:")
+        || line.starts_with("BUG ")
+        || line.contains("kernel BUG at ")
+        || line.starts_with("Xen BUG at ")
+        || line.starts_with("Assertion '")
+    {
         Some(ComplaintKind::Bug)
     // What a process does wrong is logged with `traps: ` and its name before.
-    } else if has(&OOPSES) || TRAPS.iter().any(|trap| line.starts_with(trap)) {
+    } else if has(&OOPSES) || TRAPS.iter().chain(&XEN_TRAPS).any(|trap| line.starts_with(trap)) {
         Some(ComplaintKind::Oops)
-    } else if line.starts_with("WARNING:") || line.starts_with("unchecked MSR access error") {
+    } else if line.starts_with("WARNING:")
+        || line.starts_with("unchecked MSR access error")
+        || line.starts_with("Xen WARN at ")
+    {
         Some(ComplaintKind::Warning)
     } else {
         None
@@ -280,9 +299,10 @@ fn function(line: &str) -> Option<String> {
     (size.starts_with("0x") && !name.is_empty()).then(|| name.to_owned())
 }
 
-/// A line of a console without the time and, if the kernel gives it, the caller before it.
+/// A line of a console without the time and, if the kernel gives it, the caller before it; of Xen's without its
+/// name.
 fn without_stamp(line: &str) -> &str {
-    let mut rest = line;
+    let mut rest = line.strip_prefix("(XEN) ").unwrap_or(line);
     while let Some((stamp, behind)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         let stamp = stamp.trim_start();
         let is_time = stamp.contains('.') && stamp.chars().all(|c| c.is_ascii_digit() || c == '.');
@@ -355,6 +375,26 @@ mod tests {
     }
 
     #[test]
+    fn what_xen_dies_of_is_one_complaint() {
+        let text = "\
+(XEN) Assertion 'local_irq_is_enabled()' failed at common/softirq.c:1
+(XEN) ----[ Xen-4.17.5  x86_64  debug=n  Not tainted ]----
+(XEN) CPU:    0
+(XEN) RIP:    e008:[<ffff82d040200000>] do_softirq+0x10/0x20
+(XEN) Xen call trace:
+(XEN)    [<ffff82d040200000>] R do_softirq+0x10/0x20
+(XEN) ****************************************
+(XEN) Panic on CPU 0:
+(XEN) Assertion 'local_irq_is_enabled()' failed at common/softirq.c:1
+(XEN) ****************************************
+";
+        let found = find(text.lines());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].kind, ComplaintKind::Bug);
+        assert_eq!(found[0].function.as_deref(), Some("do_softirq"));
+    }
+
+    #[test]
     fn every_kind_is_known_by_its_words() {
         use ComplaintKind::*;
         for (line, kind) in [
@@ -381,6 +421,10 @@ mod tests {
             ),
             ("Internal error: Oops: 0000000096000004 [#1] SMP", Oops),
             ("Kernel panic - not syncing: sysrq triggered crash", Panic),
+            ("(XEN) Panic on CPU 0:", Panic),
+            ("(XEN) Xen BUG at arch/x86/traps.c:1", Bug),
+            ("(XEN) Xen WARN at common/domain.c:1", Warning),
+            ("(XEN) FATAL TRAP: vector = 13 (general protection fault)", Oops),
             (
                 "WARNING: arch/x86/kvm/mmu.c:1 at f+0x1/0x2 [kvm], CPU#0: init/1",
                 Warning,
@@ -396,6 +440,7 @@ mod tests {
             "traps: conform[7] general protection fault ip:1 sp:2 error:0",
             "Spectre V2 : WARNING: Unprivileged eBPF is enabled",
             "kvm: Nested Virtualization enabled",
+            "(XEN) Domain 0 (vcpu#0) crashed on cpu#0:",
             "",
         ] {
             assert_eq!(kinds(line), [], "{line}");

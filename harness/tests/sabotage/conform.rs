@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// No run takes longer than this, sabotaged or not.
+/// No run takes longer than this, sabotaged or not, unless it has much to do.
 const LIMIT: Duration = Duration::from_secs(150);
 
 /// What a run of `conform` came to.
@@ -76,6 +76,7 @@ impl Finished {
 pub struct Conform {
     pub command: Command,
     folder: tempfile::TempDir,
+    limit: Duration,
 }
 
 /// The program under test.
@@ -110,13 +111,22 @@ impl Conform {
         command
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
             .env_remove("CONFORM_TARGETS");
-        Self { command, folder }
+        Self {
+            command,
+            folder,
+            limit: LIMIT,
+        }
     }
 
     /// Sets a variable.
     pub fn env(&mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> &mut Self {
         self.command.env(name, value);
         self
+    }
+
+    /// Gives it more time, if that is more.
+    pub fn may_take(&mut self, time: Duration) {
+        self.limit = self.limit.max(time);
     }
 
     /// Breaks the KVM of this process.
@@ -143,7 +153,7 @@ impl Conform {
             .stderr(create(&err))
             .spawn()
             .expect("the program starts");
-        let status = wait(child);
+        let status = wait(child, self.limit);
         let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
         Finished {
             status,
@@ -154,8 +164,8 @@ impl Conform {
     }
 }
 
-fn wait(mut child: Child) -> Option<i32> {
-    let deadline = Instant::now() + LIMIT;
+fn wait(mut child: Child, limit: Duration) -> Option<i32> {
+    let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
         match child.try_wait() {
             Ok(None) => std::thread::sleep(Duration::from_millis(10)),

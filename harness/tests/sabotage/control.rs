@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use harness::target::kvm::Kvm;
 
 use super::booted;
-use super::conform::{Conform, Finished, Record};
+use super::conform::{Conform, Finished};
 use super::outcome::{Outcome, Row};
 
 static LOCAL: LazyLock<Finished> = LazyLock::new(|| {
@@ -15,8 +15,13 @@ static LOCAL: LazyLock<Finished> = LazyLock::new(|| {
 });
 
 /// What the local device does with all cases.
-pub fn local() -> &'static [Record] {
-    &LOCAL.records
+pub fn local() -> &'static Finished {
+    &LOCAL
+}
+
+/// Whether the local device has SMM.
+pub fn local_has_smm() -> bool {
+    Kvm::open().is_ok_and(|kvm| kvm.identity().smm)
 }
 
 /// Why the local device cannot be sabotaged.

@@ -2,7 +2,7 @@
 //!
 //! The test puts a link called `qemu-system-x86_64` to itself into the path, and says in
 //! the environment what is to be broken, as the agent in the guest has no other way to be reached:
-//! the library for it goes into a second archive behind the initramfs, and its variables into
+//! the library for it and what it breaks go into a second archive behind the initramfs, and the variables into
 //! the kernel's command line, which hands them to init.
 
 use std::collections::BTreeMap;
@@ -17,15 +17,20 @@ use cpio::newc;
 use harness::provision::Cache;
 use serde::{Deserialize, Serialize};
 
-/// Holds the plan, as JSON.
+/// Names the file with the plan, as JSON.
 pub const PLAN: &str = "CONFORM_TEST_EMULATOR";
 /// Name of the emulator.
 pub const NAME: &str = "qemu-system-x86_64";
-/// The library inside the guest.
+/// The library inside the guest, and what it breaks.
 const LIBRARY: &str = "libsabotage.so";
+const SABOTAGE: &str = "sabotage";
 /// The port of the guest that carries the library's notes: the third serial one. The first two are
 /// the console and the frames.
 const NOTES: &str = "/dev/ttyS2";
+
+/// The argument with the file of Xen's console, and what Xen says there of itself.
+const CONSOLE: &str = "file,id=console,path=";
+const VERSION: &[u8] = b"Xen version ";
 
 /// What is broken.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -42,6 +47,8 @@ pub struct Plan {
     pub without: Option<String>,
     /// A program that becomes another one when the emulator is first asked for anything.
     pub replaces: Option<PathBuf>,
+    /// A line that Xen's console gets once Xen has said its version.
+    pub console: Option<String>,
     /// What becomes of the frames.
     pub frames: Option<(Damage, usize)>,
     /// It only says this and ends with this status.
@@ -91,7 +98,7 @@ impl Plan {
         if Path::new(&name).file_name()? != NAME {
             return None;
         }
-        serde_json::from_str(&std::env::var(PLAN).ok()?).ok()
+        serde_json::from_str(&fs::read_to_string(std::env::var_os(PLAN)?).ok()?).ok()
     }
 
     /// Is the emulator.
@@ -133,10 +140,15 @@ impl Plan {
             arguments.push("-serial".to_owned());
             arguments.push(format!("file:{}", notes.display()));
         }
+        let console = arguments
+            .iter()
+            .find_map(|argument| argument.strip_prefix(CONSOLE));
+        let console = console.map(PathBuf::from);
         command.args(arguments);
-        match self.frames {
-            None => Err(command.exec()),
-            Some((damage, number)) => pass_frames(command, damage, number),
+        match (self.frames, console, &self.console) {
+            (Some((damage, number)), ..) => pass_frames(command, damage, number),
+            (None, Some(console), Some(line)) => say(command, &console, line),
+            _ => Err(command.exec()),
         }
     }
 
@@ -153,9 +165,13 @@ impl Plan {
             arguments[line] = arguments[line].replace(without.as_str(), "");
         }
         if let Some((library, sabotage)) = &self.preload {
-            add_to_archive(Path::new(&arguments[archive]), library)?;
+            let files = [
+                (LIBRARY, fs::read(library)?),
+                (SABOTAGE, sabotage.clone().into_bytes()),
+            ];
+            add_to_archive(Path::new(&arguments[archive]), &files)?;
             let variables =
-                format!("LD_PRELOAD=/{LIBRARY} CONFORM_SABOTAGE={sabotage} CONFORM_SABOTAGE_LOG={NOTES}");
+                format!("LD_PRELOAD=/{LIBRARY} CONFORM_SABOTAGE=@/{SABOTAGE} CONFORM_SABOTAGE_LOG={NOTES}");
             // What follows two dashes are arguments of init.
             arguments[line] = match arguments[line].split_once(" -- ") {
                 Some((kernel, init)) => format!("{kernel} {variables} -- {init}"),
@@ -166,20 +182,22 @@ impl Plan {
     }
 }
 
-/// Appends a second archive with the library: the kernel unpacks one after the other.
-fn add_to_archive(archive: &Path, library: &Path) -> std::io::Result<()> {
-    let library = fs::read(library)?;
+/// Appends a second archive: the kernel unpacks one after the other.
+fn add_to_archive(archive: &Path, files: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
     let mut file = fs::OpenOptions::new().append(true).open(archive)?;
     // Archives start at multiples of four.
     let padding = (4 - file.metadata()?.len() % 4) % 4;
     file.write_all(&[0; 4][..usize::try_from(padding).unwrap_or(0)])?;
-    let entry = newc::Builder::new(LIBRARY)
-        .mode(0o755)
-        .set_mode_file_type(newc::ModeFileType::Regular);
-    let size = u32::try_from(library.len()).map_err(std::io::Error::other)?;
-    let mut writer = entry.write(file, size);
-    writer.write_all(&library)?;
-    newc::trailer(writer.finish()?)?.flush()
+    for (name, bytes) in files {
+        let entry = newc::Builder::new(name)
+            .mode(0o755)
+            .set_mode_file_type(newc::ModeFileType::Regular);
+        let size = u32::try_from(bytes.len()).map_err(std::io::Error::other)?;
+        let mut writer = entry.write(file, size);
+        writer.write_all(bytes)?;
+        file = writer.finish()?;
+    }
+    newc::trailer(file)?.flush()
 }
 
 /// Puts a program that only fails in the place of another one, as a build does: under the same name
@@ -228,6 +246,24 @@ fn pass_frames(mut command: Command, damage: Damage, number: usize) -> std::io::
     Ok(ExitCode::from(
         u8::try_from(status.code().unwrap_or(70)).unwrap_or(70),
     ))
+}
+
+/// Starts the emulator, and writes a line into its console's file once Xen runs. Xen itself is silent then.
+fn say(mut command: Command, console: &Path, line: &str) -> std::io::Result<ExitCode> {
+    let mut child = command.spawn()?;
+    while child.try_wait()?.is_none() {
+        if fs::read(console)?
+            .windows(VERSION.len())
+            .any(|bytes| bytes == VERSION)
+        {
+            let mut file = fs::OpenOptions::new().append(true).open(console)?;
+            file.write_all(format!("{line}\n").as_bytes())?;
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    child.wait()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Where the first frame ends, noise before it included: four bytes that no text has, the build

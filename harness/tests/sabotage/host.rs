@@ -14,7 +14,7 @@ use super::outcome::{Expected, GREEN, INCOMPLETE, NOT_GREEN, Outcome, RED, Row};
 const THREE: [&str; 3] = ["nmi/in-smm-is-latched", "nmi/wakes-hlt", "smm/entry-keeps-cr3"];
 
 pub fn rows() -> Vec<Row> {
-    [caches(), emulators(), guests(), surroundings()]
+    [caches(), emulators(), guests(), vec![xen()], surroundings()]
         .into_iter()
         .flatten()
         .collect()
@@ -268,6 +268,29 @@ fn emulators() -> Vec<Row> {
             },
         ),
     ]
+}
+
+/// Xen complains while it boots or runs its first case.
+fn xen() -> Row {
+    let mut row = row(
+        "host::xen-warns",
+        true,
+        expected(NOT_GREEN, &["Xen WARN at common/domain.c:1"]),
+        || {
+            let mut conform = Conform::run(&["xen-pv/int3-frame", "--target", "xen-pv@debian"]);
+            let plan = Plan {
+                console: Some("(XEN) Xen WARN at common/domain.c:1".to_owned()),
+                ..Plan::new().expect("checked before")
+            };
+            let _path = use_emulator(&mut conform, &plan);
+            conform.finish()
+        },
+    );
+    let has_xen = Cache::open(None).is_ok_and(|cache| cache.xen().is_ok());
+    if !has_xen {
+        row.not_run = Some("Xen is not provisioned, run `cargo conform provision xen`".to_owned());
+    }
+    row
 }
 
 /// The kernel or the agent in it comes to grief.

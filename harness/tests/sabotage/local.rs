@@ -31,7 +31,7 @@ fn run(row: &Local) -> Outcome {
     conform.command.args(row.cases).args(row.options);
     conform.sabotaged(row.sabotage);
     let finished = conform.finish();
-    let mut outcome = row.expected().judge(&finished, control::local());
+    let mut outcome = row.expected().judge(&finished, &control::local().records);
     if !row.sabotage.split(';').all(|one| finished.applied.contains(one)) {
         let nothing = "the sabotage did not happen".to_owned();
         outcome.problem = Some(

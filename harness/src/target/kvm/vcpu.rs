@@ -4,10 +4,9 @@ mod getters;
 
 use kvm_bindings::{Msrs, kvm_mp_state};
 use kvm_ioctls::{VcpuFd, VmFd};
-use spec_model::host_state::{Fault, HostCall, same_shadow};
+use spec_model::host_state::{BASE_FIELD, Fault, HostCall, base_without_apic, same_shadow};
 use spec_model::scenario::PROCESSOR_SIGNATURE;
 use spec_model::x86::field::Field;
-use spec_model::x86::local_apic::base;
 use spec_model::x86::state::{EventState, Shadow, VcpuState};
 
 use super::super::Backend;
@@ -26,8 +25,6 @@ pub(super) struct Vcpu {
     fd: VcpuFd,
     index: usize,
     smm: bool,
-    /// IA32_APIC_BASE as KVM initialises it.
-    apic_base: u64,
     /// Whether it has a local APIC.
     has_apic: bool,
     /// The MSRs of its state that exist here.
@@ -75,7 +72,6 @@ impl Vcpu {
         fd.set_cpuid2(&guest_cpuid(device, index, long_mode))
             .map_err(Failure::host(HostCall::SetCpuid2, index))?;
         let machine_checks = machine_check::set_up(&fd, device, index)?;
-        let sregs = fd.get_sregs().map_err(Failure::host(HostCall::GetSregs, index))?;
         let smm = device.identity.smm;
         let state_msrs = state_msrs(smm, machine_checks);
         // What a scenario starts with is put in by the reset.
@@ -89,7 +85,6 @@ impl Vcpu {
             fd,
             index,
             smm,
-            apic_base: sregs.apic_base,
             has_apic: has.apic,
             machine_checks,
             triple_faults: has.triple_faults,
@@ -211,12 +206,11 @@ impl Vcpu {
                 ("apic.3E0h", 0, timer.divide.into()),
             ]
         });
-        // Linux 5.10 makes every processor without a local APIC the bootstrap processor as soon as its
-        // special registers are set (arch/x86/kvm/lapic.c, kvm_lapic_set_base), also with what it told.
-        let open = if self.index == 0 { 0 } else { base::BSP };
-        let base = ("apic.base", self.base_for(wanted) & !open, apic_base & !open);
         // With a local APIC it is a field of the state.
-        let base = wanted.apic.is_none().then_some(base);
+        let base = wanted
+            .apic
+            .is_none()
+            .then(|| (BASE_FIELD, self.base_for(wanted), apic_base));
         let all = timer.into_iter().flatten().chain(base);
         let not_kept = all.filter(|(_, set, read)| set != read);
         let fault = |(field, set, read): (&str, u64, u64)| Fault::NotKept {
@@ -399,7 +393,8 @@ impl Vcpu {
 
     /// IA32_APIC_BASE for `KVM_SET_SREGS`.
     fn base_for(&self, state: &VcpuState) -> u64 {
-        state.apic.as_deref().map_or(self.apic_base, |apic| apic.base)
+        let without = || base_without_apic(self.index);
+        state.apic.as_deref().map_or_else(without, |apic| apic.base)
     }
 
     /// Sets the registers of the local APIC; IA32_APIC_BASE must be set already.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use spec_model::x86::xen_pv::HYPERVISOR_RANGE;
 
+use super::super::complaint::{Complaint, find};
 use super::debugger::{DebuggerError, Registers};
 use super::emulator::Emulator;
 use super::kernel;
@@ -124,6 +125,8 @@ pub(super) struct Guest {
     /// CR3 while the kernel runs.
     kernel_table: u64,
     breakpoints: BTreeSet<u64>,
+    /// Bytes of the console whose complaints have been told.
+    told: usize,
 }
 
 impl Guest {
@@ -136,6 +139,7 @@ impl Guest {
             shared: 0,
             kernel_table: 0,
             breakpoints: BTreeSet::new(),
+            told: 0,
         };
         match guest.start(stop) {
             Ok(()) => Ok(guest),
@@ -199,6 +203,14 @@ impl Guest {
         let console = self.emulator.console();
         let (_, behind) = console.split_once("Xen version ")?;
         Some(behind.lines().next()?.trim_end().to_owned())
+    }
+
+    /// What Xen has complained of since this was called last.
+    pub fn complaints(&mut self) -> Vec<Complaint> {
+        let console = self.emulator.console();
+        let new = console.get(self.told..).unwrap_or_default();
+        self.told = console.len();
+        find(new.lines())
     }
 
     /// Xen's and QEMU's last lines.

@@ -7,6 +7,7 @@
 //! guest, and nothing in the guest has to save or report registers.
 //!
 //! A domain that Xen ends is a shutdown; the next scenario gets a new boot, which takes a second or two.
+//! What Xen complains of on its console belongs to the scenario that it came in.
 
 mod debugger;
 mod emulator;
@@ -20,8 +21,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use spec_model::scenario::Scenario;
 
+use super::complaint::Complaint;
+use super::event::{Again, Death, HowDied};
+use super::kernel_log::Watched;
 use super::system::System;
-use super::{Backend, Event, Identity, Lack, Mode, Processor, Run, RunOptions, Target};
+use super::{Backend, Event, Identity, Lack, Mode, Processor, Ran, Run, RunOptions, Target};
 use crate::interrupt;
 use crate::provision::{Qemu, Xen};
 use guest::{Guest, GuestError};
@@ -52,6 +56,19 @@ pub struct XenPvTarget {
     failed_boots: u32,
     /// What Xen said that it is, until that is told.
     identified: Option<Identity>,
+    /// What it complained of while it booted, until that is told.
+    complained: Vec<Complaint>,
+}
+
+/// What came of one try.
+enum Tried {
+    Ran(Ran),
+    /// Xen itself has ended.
+    XenDied {
+        /// Its last words.
+        console: String,
+        complaints: Vec<Complaint>,
+    },
 }
 
 impl XenPvTarget {
@@ -63,6 +80,7 @@ impl XenPvTarget {
             guest: None,
             failed_boots: 0,
             identified: None,
+            complained: Vec::new(),
         }
     }
 
@@ -71,44 +89,71 @@ impl XenPvTarget {
     }
 
     /// Runs one scenario; nothing if the target was told to stop.
-    fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Option<Run> {
+    fn run_one(&mut self, scenario: &Scenario, options: RunOptions) -> Option<Ran> {
         if let Some(reason) = Backend::XenPv.cannot_run(scenario) {
-            return Some(Run::Unsupported(reason));
+            return Some(Run::Unsupported(reason).into());
         }
         if options.mode != Mode::Normal {
             let reason = "the state of a guest of Xen cannot be read and put back through the KVM API";
-            return Some(Run::Unsupported(Lack::mode(reason)));
+            return Some(Run::Unsupported(Lack::mode(reason)).into());
         }
         if let Some(reason) = scenario::unsupported(scenario) {
-            return Some(Run::Unsupported(Lack::suite(reason)));
+            return Some(Run::Unsupported(Lack::suite(reason)).into());
         }
         if options.fresh_vm {
             self.guest = None;
         }
+        match self.try_once(scenario)? {
+            Tried::Ran(ran) => Some(ran),
+            Tried::XenDied { console, complaints } => {
+                let again = match self.try_once(scenario)? {
+                    Tried::XenDied { .. } => Again::Died,
+                    Tried::Ran(ran) if matches!(ran.run, Run::Done(_)) => Again::Survived,
+                    Tried::Ran(_) => Again::Unknown,
+                };
+                let how = HowDied::Panicked;
+                let run = Run::Died(Death { how, again, console });
+                Some(Ran { run, complaints })
+            }
+        }
+    }
+
+    /// Runs a scenario in the Xen that is there, or a new one.
+    fn try_once(&mut self, scenario: &Scenario) -> Option<Tried> {
         let (mut guest, mut left) = match self.guest.take() {
             Some(used) => used,
             None => match self.boot() {
                 Ok(guest) => (guest, Left::default()),
                 Err((GuestError::Stopped, _)) => return None,
-                Err((error, words)) => return Some(broken(&error, &words)),
+                Err((error, words)) => return Some(Tried::Ran(broken(&error, &words).into())),
             },
         };
-        match scenario::run(&mut guest, scenario, &mut left, &self.config.stop) {
+        let result = scenario::run(&mut guest, scenario, &mut left, &self.config.stop);
+        let complaints = guest.complaints();
+        let run = match result {
             Ok(Finished { transcript, usable }) => {
                 if usable {
                     self.guest = Some((guest, left));
                 }
-                Some(Run::Done(transcript))
+                Run::Done(transcript)
             }
-            Err(GuestError::Stopped) => None,
-            Err(error) => Some(broken(&error, &guest.last_words())),
-        }
+            Err(GuestError::Stopped) => return None,
+            Err(GuestError::XenCrashed) => {
+                let console = guest.last_words();
+                return Some(Tried::XenDied { console, complaints });
+            }
+            Err(error) => broken(&error, &guest.last_words()),
+        };
+        Some(Tried::Ran(Ran { run, complaints }))
     }
 
     fn boot(&mut self) -> Result<Guest, (GuestError, String)> {
-        let booted = Guest::boot(&self.config.qemu, &self.config.xen, &self.config.stop);
+        let mut booted = Guest::boot(&self.config.qemu, &self.config.xen, &self.config.stop);
         self.failed_boots = if booted.is_ok() { 0 } else { self.failed_boots + 1 };
         self.identified = booted.as_ref().ok().and_then(|guest| self.identity(guest));
+        if let Ok(guest) = &mut booted {
+            self.complained.extend(guest.complaints());
+        }
         booted
     }
 
@@ -125,6 +170,7 @@ impl XenPvTarget {
                 version,
                 machine: "x86_64".to_owned(),
                 emulator: Some(format!("QEMU {}", self.config.qemu.version())),
+                complaints: Watched::First,
                 ..System::default()
             },
         })
@@ -155,16 +201,19 @@ impl Target for XenPvTarget {
                 given_up = true;
                 continue;
             }
-            let Some(run) = self.run_one(scenario, options) else {
+            let Some(ran) = self.run_one(scenario, options) else {
                 return;
             };
             if let Some(identity) = self.identified.take() {
                 sink(Event::Identified(Box::new(identity)));
             }
-            if let (true, Run::Broken(reason)) = (scenario.needs_xen_pv(), &run) {
+            if !self.complained.is_empty() {
+                sink(Event::Complained(std::mem::take(&mut self.complained)));
+            }
+            if let (true, Run::Broken(reason)) = (scenario.needs_xen_pv(), &ran.run) {
                 last.clone_from(reason);
             }
-            sink(Event::Ran(index, run.into()));
+            sink(Event::Ran(index, ran));
         }
     }
 }

@@ -69,7 +69,7 @@ impl Machine<'_> {
         for field in lost {
             field.write(state, field.read(before));
         }
-        let told = told_wrongly(state, &self.rules);
+        let told = told_wrongly(index, state, &self.rules);
         self.note_faults(index, faults);
         self.note_faults(index, told);
     }
