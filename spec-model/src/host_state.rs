@@ -16,8 +16,8 @@ use crate::x86::processor::Rules;
 use crate::x86::segment::SegmentName;
 use crate::x86::state::{Shadow, VcpuState};
 
-/// Name of IA32_APIC_BASE where there is no local APIC, in a [`Fault::NotKept`].
-pub const BASE_FIELD: &str = "apic-base";
+/// Name of IA32_APIC_BASE, which the host sets with the special registers.
+pub const BASE_FIELD: &str = "apic.base";
 
 /// EINVAL, with which KVM refuses a state.
 pub const EINVAL: i32 = 22;

@@ -141,9 +141,13 @@ impl Plan {
             arguments.push(format!("file:{}", notes.display()));
         }
         let console = arguments
-            .iter()
-            .find_map(|argument| argument.strip_prefix(CONSOLE));
-        let console = console.map(PathBuf::from);
+            .iter_mut()
+            .find_map(|argument| Some((PathBuf::from(argument.strip_prefix(CONSOLE)?), argument)));
+        let console = console.map(|(path, argument)| {
+            // Otherwise the emulator writes over what others have written.
+            argument.push_str(",append=on");
+            path
+        });
         command.args(arguments);
         match (self.frames, console, &self.console) {
             (Some((damage, number)), ..) => pass_frames(command, damage, number),
@@ -248,7 +252,7 @@ fn pass_frames(mut command: Command, damage: Damage, number: usize) -> std::io::
     ))
 }
 
-/// Starts the emulator, and writes a line into its console's file once Xen runs. Xen itself is silent then.
+/// Starts the emulator, and writes a line into its console's file once Xen runs.
 fn say(mut command: Command, console: &Path, line: &str) -> std::io::Result<ExitCode> {
     let mut child = command.spawn()?;
     while child.try_wait()?.is_none() {
@@ -257,7 +261,7 @@ fn say(mut command: Command, console: &Path, line: &str) -> std::io::Result<Exit
             .any(|bytes| bytes == VERSION)
         {
             let mut file = fs::OpenOptions::new().append(true).open(console)?;
-            file.write_all(format!("{line}\n").as_bytes())?;
+            file.write_all(format!("\n{line}\n").as_bytes())?;
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
