@@ -1,6 +1,6 @@
 /*
- * An NMI handler executes HLT, and another NMI arrives. NMIs are blocked until the handler's IRET, so that it stays
- * pending and the processor halted. The guest is in real mode, with an in-kernel local APIC.
+ * An NMI handler executes HLT, and another NMI comes, before or behind it. NMIs are blocked until the handler's
+ * IRET, so that it stays pending and the processor halted. The guest is in real mode, with an in-kernel local APIC.
  *
  * Status: 0 if the processor stays halted, 1 if it goes on, 3 if this cannot run.
  */
@@ -21,7 +21,8 @@ static const unsigned char program[] = { /* at 1000h, all segments at 0 */
 	0xf4,	    /* hlt */
 };
 static const unsigned char nmi[] = { /* at 1100h */
-	0xf4,	    /* hlt		the host raises another NMI */
+	0xe6, 0x12, /* out 12h, al	the host may raise another NMI */
+	0xf4,	    /* hlt		or here */
 	0xe6, 0x11, /* out 11h, al	must not be reached */
 	0xf4,	    /* hlt */
 };
@@ -53,6 +54,14 @@ static int run_second(int vcpu)
 	return result;
 }
 
+static void expect_out(int vcpu, const struct kvm_run *run, int port)
+{
+	if (run_second(vcpu) < 0 || run->exit_reason != KVM_EXIT_IO || run->io.port != port) {
+		fprintf(stderr, "OUT %xh was not reached\n", port);
+		exit(3);
+	}
+}
+
 static void show(int vcpu, const char *when)
 {
 	struct kvm_vcpu_events events;
@@ -64,10 +73,9 @@ static void show(int vcpu, const char *when)
 	       events.nmi.masked ? "blocked" : "not blocked", events.nmi.pending);
 }
 
-int main(void)
+/* Whether the processor goes on behind the HLT, with the second NMI before it or behind it. */
+static int goes_on(int kvm, int before)
 {
-	struct sigaction action = { .sa_handler = wake }; /* without SA_RESTART */
-	int kvm = check(open("/dev/kvm", O_RDWR), "/dev/kvm");
 	int vm = check(ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
 	char *memory = mmap(NULL, 0x10000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct kvm_userspace_memory_region slot = { .memory_size = 0x10000, .userspace_addr = (unsigned long)memory };
@@ -87,28 +95,41 @@ int main(void)
 	sregs.cs.base = sregs.cs.selector = 0;
 	check(ioctl(vcpu, KVM_SET_SREGS, &sregs), "KVM_SET_SREGS");
 	check(ioctl(vcpu, KVM_SET_REGS, &regs), "KVM_SET_REGS");
-	sigaction(SIGALRM, &action, NULL);
 
-	if (run_second(vcpu) < 0 || run->exit_reason != KVM_EXIT_IO)
-		return 3;
+	expect_out(vcpu, run, 0x10);
 	check(ioctl(vcpu, KVM_NMI, 0), "KVM_NMI");
+	expect_out(vcpu, run, 0x12);
+	if (before)
+		check(ioctl(vcpu, KVM_NMI, 0), "KVM_NMI");
 	if (run_second(vcpu) == 0) {
-		fprintf(stderr, "exit reason %u before the second NMI\n", run->exit_reason);
-		return 3;
+		fprintf(stderr, "exit reason %u before the HLT or without an NMI behind it\n", run->exit_reason);
+		exit(3);
 	}
-	show(vcpu, "before the second NMI");
-	if (run_second(vcpu) == 0) {
-		fprintf(stderr, "exit reason %u without a second NMI\n", run->exit_reason);
-		return 3;
-	}
-	show(vcpu, "a second later");
-	check(ioctl(vcpu, KVM_NMI, 0), "KVM_NMI");
-	printf("expected: after the second NMI the processor stays halted\n");
+	show(vcpu, "  in the handler's HLT");
+	if (!before)
+		check(ioctl(vcpu, KVM_NMI, 0), "KVM_NMI");
 	if (run_second(vcpu) < 0) {
-		show(vcpu, "seen: it stays so");
+		show(vcpu, "  a second later");
 		return 0;
 	}
-	printf("seen: exit reason %u, port %xh, behind the HLT\n", run->exit_reason, run->io.port);
-	show(vcpu, "after it");
+	printf("  exit reason %u, port %xh, behind the HLT\n", run->exit_reason, run->io.port);
+	show(vcpu, "  there");
 	return 1;
+}
+
+int main(void)
+{
+	struct sigaction action = { .sa_handler = wake }; /* without SA_RESTART */
+	int kvm = check(open("/dev/kvm", O_RDWR), "/dev/kvm");
+	int before, behind;
+
+	sigaction(SIGALRM, &action, NULL);
+	printf("the second NMI comes before the HLT:\n");
+	before = goes_on(kvm, 1);
+	printf("it comes behind the HLT:\n");
+	behind = goes_on(kvm, 0);
+	printf("expected: the processor stays halted, in both cases\n");
+	printf("seen: it %s in the first, %s in the second\n", before ? "goes on" : "stays halted",
+	       behind ? "goes on" : "stays halted");
+	return before || behind;
 }

@@ -70,7 +70,7 @@ static int has_tf(int kvm, int two)
 	check(ioctl(vcpu, KVM_SET_SREGS, &sregs), "KVM_SET_SREGS");
 	check(ioctl(vcpu, KVM_SET_REGS, &regs), "KVM_SET_REGS");
 
-	printf("%s NMI:\n", two ? "two" : "one");
+	printf("%s:\n", two ? "two NMIs" : "one NMI");
 	for (;;) {
 		check(ioctl(vcpu, KVM_RUN, 0), "KVM_RUN");
 		if (run->exit_reason != KVM_EXIT_IO) {
@@ -90,6 +90,10 @@ static int has_tf(int kvm, int two)
 			printf("  the second NMI pushes FLAGS %04xh\n", pushed);
 			break;
 		default:
+			if (two && pushed < 0) {
+				fprintf(stderr, "the second NMI did not come behind the IRET\n");
+				exit(3);
+			}
 			printf("  behind the IRET a single-step trap %s\n", run->io.port == 0x14 ? "comes" : "does not come");
 			return run->io.port == 0x14 && (!two || (pushed & 0x100));
 		}
