@@ -41,12 +41,11 @@ static void wake(int signal)
 	(void)signal;
 }
 
-/* Runs for up to a second. */
-static int run_second(int vcpu)
+static int run_for(int seconds, int vcpu)
 {
 	int result;
 
-	alarm(1);
+	alarm(seconds);
 	result = ioctl(vcpu, KVM_RUN, 0);
 	if (result < 0 && errno != EINTR)
 		check(result, "KVM_RUN");
@@ -56,7 +55,7 @@ static int run_second(int vcpu)
 
 static void expect_out(int vcpu, const struct kvm_run *run, int port)
 {
-	if (run_second(vcpu) < 0 || run->exit_reason != KVM_EXIT_IO || run->io.port != port) {
+	if (run_for(60, vcpu) < 0 || run->exit_reason != KVM_EXIT_IO || run->io.port != port) {
 		fprintf(stderr, "OUT %xh was not reached\n", port);
 		exit(3);
 	}
@@ -101,15 +100,15 @@ static int goes_on(int kvm, int before)
 	expect_out(vcpu, run, 0x12);
 	if (before)
 		check(ioctl(vcpu, KVM_NMI, 0), "KVM_NMI");
-	if (run_second(vcpu) == 0) {
+	if (run_for(2, vcpu) == 0) {
 		fprintf(stderr, "exit reason %u before the HLT or without an NMI behind it\n", run->exit_reason);
 		exit(3);
 	}
 	show(vcpu, "  in the handler's HLT");
 	if (!before)
 		check(ioctl(vcpu, KVM_NMI, 0), "KVM_NMI");
-	if (run_second(vcpu) < 0) {
-		show(vcpu, "  a second later");
+	if (run_for(2, vcpu) < 0) {
+		show(vcpu, "  two seconds later");
 		return 0;
 	}
 	printf("  exit reason %u, port %xh, behind the HLT\n", run->exit_reason, run->io.port);

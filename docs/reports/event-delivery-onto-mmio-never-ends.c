@@ -68,12 +68,12 @@ int main(void)
 
 	printf("expected: KVM_EXIT_INTERNAL_ERROR, KVM_INTERNAL_ERROR_DELIVERY_EV\n");
 	for (;;) {
-		alarm(3);
+		alarm(10);
 		if (ioctl(vcpu, KVM_RUN, 0) < 0) {
 			if (errno != EINTR)
 				check(-1, "KVM_RUN");
 			check(ioctl(vcpu, KVM_GET_REGS, &regs), "KVM_GET_REGS");
-			printf("seen: KVM_RUN had not returned after 3 s, RIP %llxh, CX %llu\n", regs.rip, regs.rcx);
+			printf("seen: KVM_RUN had not returned after 10 s, RIP %llxh, CX %llu\n", regs.rip, regs.rcx);
 			return 1;
 		}
 		if (run->exit_reason == KVM_EXIT_MMIO) {
