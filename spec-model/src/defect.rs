@@ -445,6 +445,8 @@ defects! {
         "Registers that D_LCK makes read-only can still be written, D_LCK included.";
     LockLeavesOpen "lock-leaves-open" CHIPSET_LOCK_001
         "Setting D_LCK leaves D_OPEN set.";
+    SmmHoleRemembered "smm-hole-remembered" CHIPSET_SMRAM_002
+        "A page where a processor in SMM has just met no memory stays without memory for it when it becomes memory for SMM alone.";
     ClosedSmramReadable "closed-smram-readable" CHIPSET_SMRAM_001
         "A processor outside SMM sees SMRAM although it is closed.";
     SmramCloseIgnored "smram-close-ignored" CHIPSET_SMRAM_005
