@@ -7,7 +7,7 @@ use harness::batch::Family as _;
 use harness::cli::session::cached_kernels;
 use harness::gates::row::{DoubleFault, Event, Faults, Offset, Row, Selector, Stack};
 use harness::gates::{Payload, sweep};
-use harness::provision::Cache;
+use harness::provision::{Architecture, Cache};
 use spec_model::defect::{Defect, DefectSet};
 use spec_model::profile::KVM_SVM;
 use spec_model::run::outcomes;
@@ -173,7 +173,7 @@ fn a_group_conforms_on_a_provisioned_kernel() {
         eprintln!("not run: there is no QEMU");
         return;
     }
-    let Some(kernel) = cached_kernels(&cache).into_iter().next() else {
+    let Some(kernel) = cached_kernels(&cache, Architecture::X86).into_iter().next() else {
         eprintln!("not run: no kernel is provisioned");
         return;
     };

@@ -6,7 +6,7 @@ mod command;
 use harness::batch::digest::{Behaviour, fingerprint};
 use harness::batch::expected::Allowed;
 use harness::cli::session::cached_kernels;
-use harness::provision::Cache;
+use harness::provision::{Architecture, Cache};
 use harness::sequences::alone::{self, Alone};
 use harness::sequences::expected;
 use harness::sequences::symbol::{Symbol, count, words};
@@ -186,7 +186,7 @@ fn short_sequences_conform_on_provisioned_kernels() {
         eprintln!("not run: there is no QEMU");
         return;
     }
-    for kernel in cached_kernels(&cache) {
+    for kernel in cached_kernels(&cache, Architecture::X86) {
         for observe in Observe::ALL {
             let target = format!("svm@{kernel}");
             let (status, text) = conform(&[&target, "--length", "3", "--observe", observe.name()]);

@@ -69,10 +69,14 @@ pub(super) enum Command {
     },
     /// Find or fetch QEMU, and kernels or Xen to boot.
     Provision {
-        /// `debian:X.Y`, for instance `debian:6.12`, which is the default, `arm64:debian:X.Y`, or
-        /// `xen`.
+        /// `debian:X.Y`, for instance `debian:6.12`, which is the default, a single build `debian:X.Y.Z`,
+        /// `arm64:debian:X.Y`, or `xen`.
         #[arg(value_name = "KERNEL")]
         wanted: Vec<Bootable>,
+        /// List the builds of Debian's kernels that can be had, and which of them have KVM modules, and fetch
+        /// none: all for x86-64, or those that KERNEL means.
+        #[arg(long)]
+        list: bool,
     },
     /// Show a requirement with its clause, and the cases, defects and deviations about it.
     Explain {

@@ -43,7 +43,7 @@ impl std::fmt::Display for LeftOut {
 
 impl DefaultSet {
     /// Everything that is there: the model, the local device, every provisioned kernel for x86 and
-    /// for arm64, the latter without and with VHE, and Xen.
+    /// for arm64, the latter without and with VHE, and Xen. Single builds of a kernel are there to be named.
     ///
     /// # Errors
     /// If the cache cannot be looked into, so that nobody knows what is there.
@@ -56,7 +56,7 @@ impl DefaultSet {
         } else {
             set.leave_out("kvm", &format!("there is no {DEVICE}"));
         }
-        let kernels = cached_kernels(cache);
+        let kernels = cached_kernels(cache, Architecture::X86);
         if kernels.is_empty() {
             set.leave_out(
                 "svm@debian:6.12",
@@ -69,7 +69,7 @@ impl DefaultSet {
         } else {
             set.leave_out("xen-pv@debian", "it was not provisioned; --provision fetches it");
         }
-        for kernel in cache.kernels(Architecture::Arm64) {
+        for kernel in cached_kernels(cache, Architecture::Arm64) {
             let both = [TargetName::Arm64(kernel.clone()), TargetName::Arm64Vhe(kernel)];
             set.targets.extend(both);
         }
@@ -180,5 +180,18 @@ mod tests {
         for name in ["svm@debian:6.12", "xen-pv@debian"] {
             assert!(names(&after).contains(&name.to_owned()), "{after:?}");
         }
+    }
+
+    #[test]
+    fn single_builds_run_only_where_they_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Some(folder.path().to_owned())).unwrap();
+        for kernel in ["debian-6.12", "debian-6.12.113", "arm64-debian-6.12.113"] {
+            std::fs::create_dir_all(folder.path().join("kernels").join(kernel)).unwrap();
+        }
+        let set = DefaultSet::of(&cache).unwrap();
+        let booted = set.targets.iter().filter(|target| target.booted().is_some());
+        let names: Vec<String> = booted.map(ToString::to_string).collect();
+        assert_eq!(names, ["svm@debian:6.12"]);
     }
 }

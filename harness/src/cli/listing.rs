@@ -6,21 +6,18 @@ use spec_model::defect::Defect;
 
 use super::console::print;
 use super::exit::{Failure, Status};
-use super::session::{Kind, Prepared, cached_kernels, own_executable};
+use super::session::{Kind, Prepared, own_executable};
 use super::suite::Suite;
 use super::target_name::TargetName;
 use crate::provision::{Architecture, Cache};
 use crate::target::{Backend, Identity};
-
-/// Columns that the name of a target takes.
-const WIDTH: usize = 21;
 
 pub(super) fn targets() -> Result<Status, Failure> {
     let cache = Cache::open(None)?;
     cache.is_readable()?;
     let executable = own_executable().map_err(Failure::incomplete)?;
     let mut names = vec![TargetName::Model, TargetName::Kvm];
-    let kernels = cached_kernels(&cache);
+    let kernels = cache.kernels(Architecture::X86);
     let has_kernels = !kernels.is_empty();
     names.extend(kernels.iter().cloned().map(TargetName::Svm));
     names.extend(kernels.into_iter().map(TargetName::SvmNpt0));
@@ -29,6 +26,7 @@ pub(super) fn targets() -> Result<Status, Failure> {
         names.push(TargetName::Arm64Vhe(kernel));
     }
     names.push(TargetName::XenPv);
+    let width = names.iter().map(|name| name.to_string().len()).max().unwrap_or(0);
     let mut out = String::new();
     for name in names {
         let target = Prepared::new(&name, &cache, &executable);
@@ -45,11 +43,11 @@ pub(super) fn targets() -> Result<Status, Failure> {
             Kind::Unusable(reason) => format!("cannot be used: {reason}"),
         };
         let name = name.to_string();
-        out += &format!("{name:WIDTH$} {line}\n");
+        out += &format!("{name:width$} {line}\n");
     }
     if !has_kernels {
         let name = "svm@debian:6.12";
-        out += &format!("{name:WIDTH$} not there yet: `conform provision` fetches QEMU and the kernel\n");
+        out += &format!("{name:width$} not there yet: `conform provision` fetches QEMU and the kernel\n");
     }
     for architecture in [Architecture::X86, Architecture::Arm64] {
         match cache.qemu_for(architecture) {

@@ -46,7 +46,8 @@ pub fn main() -> ExitCode {
         Command::Check { path } => check::check(path.as_deref()),
         Command::Targets => listing::targets(),
         Command::Probe { targets } => probe::probe(&targets),
-        Command::Provision { wanted } => provision::provision(&wanted),
+        Command::Provision { wanted, list: true } => provision::list(&wanted),
+        Command::Provision { wanted, list: false } => provision::provision(&wanted),
         Command::Explain {
             unproven: true,
             cases,

@@ -87,8 +87,11 @@ pub(super) fn probe(names: &[TargetName]) -> Result<Status, Failure> {
 
 /// Every target that a provisioned kernel makes.
 fn provisioned(cache: &Cache) -> Vec<TargetName> {
-    let mut names: Vec<TargetName> = cached_kernels(cache).into_iter().map(TargetName::Svm).collect();
-    for kernel in cache.kernels(Architecture::Arm64) {
+    let mut names: Vec<TargetName> = cached_kernels(cache, Architecture::X86)
+        .into_iter()
+        .map(TargetName::Svm)
+        .collect();
+    for kernel in cached_kernels(cache, Architecture::Arm64) {
         names.push(TargetName::Arm64(kernel.clone()));
         names.push(TargetName::Arm64Vhe(kernel));
     }

@@ -251,10 +251,13 @@ fn run(kind: Kind, scenarios: &[Scenario], options: RunOptions, sender: &SyncSen
     }
 }
 
-/// The Debian kernels for x86-64 in the cache, oldest first, damaged ones among them.
+/// The Debian kernels in the cache that runs take where no target is named, oldest first, damaged ones among them:
+/// all but single builds.
 #[must_use]
-pub fn cached_kernels(cache: &Cache) -> Vec<KernelName> {
-    cache.kernels(Architecture::X86)
+pub fn cached_kernels(cache: &Cache, architecture: Architecture) -> Vec<KernelName> {
+    let mut kernels = cache.kernels(architecture);
+    kernels.retain(|name| !name.is_single_build());
+    kernels
 }
 
 /// This executable, for booted kernels to run: the file that this process was started from, even

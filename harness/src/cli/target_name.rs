@@ -45,7 +45,7 @@ impl TargetName {
 pub enum BadTargetName {
     /// Neither of the known kinds.
     #[error(
-        "no target is called `{0}`; there are model, kvm, svm@debian:6.12, svm@/path/to/vmlinuz, \
+        "no target is called `{0}`; there are model, kvm, svm@debian:6.12, svm@debian:6.12.118, svm@/path/to/vmlinuz, \
          svm-npt0@debian:6.12, arm64@debian:6.12, arm64-vhe@debian:6.12 and xen-pv@debian"
     )]
     Kind(String),
@@ -116,9 +116,11 @@ mod tests {
             "model",
             "kvm",
             "svm@debian:6.12",
+            "svm@debian:6.12.113",
             "svm@/boot/vmlinuz",
             "xen-pv@debian",
             "svm-npt0@debian:5.10",
+            "svm-npt0@debian:5.10.262",
             "arm64@debian:6.12",
             "arm64-vhe@debian:6.1",
         ] {

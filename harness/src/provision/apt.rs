@@ -23,6 +23,10 @@ pub struct Package {
     pub name: String,
     /// Version.
     pub version: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Names of packages that it depends on, alternatives included, without their versions.
+    pub needs: Vec<String>,
 }
 
 /// One set of sources with the lists downloaded for it.
@@ -145,8 +149,8 @@ impl Apt {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let table = command::output(self.command("apt-cache").arg("madison").args(names))?;
-        Ok(parse_madison(&table))
+        let records = command::output(self.command("apt-cache").arg("show").args(names))?;
+        Ok(parse_records(&records))
     }
 
     /// Downloads packages, without what they depend on, into a folder.
@@ -217,17 +221,27 @@ pub fn later(version: &str, than: &str) -> Result<bool, ProvisionError> {
     }
 }
 
-/// `name | version | place` per line; places of source packages end in `Sources`.
-fn parse_madison(table: &str) -> Vec<Package> {
-    let rows = table.lines().filter(|line| !line.trim_end().ends_with("Sources"));
-    rows.filter_map(|line| {
-        let mut columns = line.split('|').map(str::trim);
+/// Paragraphs of `Field: value` lines (deb-control(5)), one for each version of each package.
+fn parse_records(records: &str) -> Vec<Package> {
+    let package = |record: &str| {
+        let field = |name: &str| {
+            let mut lines = record.lines().filter_map(|line| line.split_once(':'));
+            lines
+                .find(|(field, _)| *field == name)
+                .map(|(_, value)| value.trim())
+        };
+        let needs = field("Depends").unwrap_or_default().split([',', '|']);
         Some(Package {
-            name: columns.next()?.to_owned(),
-            version: columns.next()?.to_owned(),
+            name: field("Package")?.to_owned(),
+            version: field("Version")?.to_owned(),
+            size: field("Size")?.parse().ok()?,
+            needs: needs
+                .filter_map(|need| need.split_whitespace().next())
+                .map(str::to_owned)
+                .collect(),
         })
-    })
-    .collect()
+    };
+    records.split("\n\n").filter_map(package).collect()
 }
 
 #[cfg(test)]
@@ -235,13 +249,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn madison_tables() {
-        let table = " linux-image-a | 6.12.9-1 | http://m.example trixie/main amd64 Packages\n \
-                     linux | 6.12.9-1 | http://m.example trixie/main Sources\n";
-        let expected = Package {
-            name: "linux-image-a".to_owned(),
-            version: "6.12.9-1".to_owned(),
+    fn records_of_packages() {
+        let records = "Package: linux-image-a\nVersion: 7.1.3-1\nSize: 1924\n\
+                       Depends: dracut | initramfs-tools (>= 0.120), linux-modules-a (= 7.1.3-1)\n\
+                       Description: Linux\n for: things\n .\n and more\n\n\
+                       Package: linux-modules-a\nSize: 2\nVersion: 7.1.3-1\n\n\
+                       Package: broken\n";
+        let package = |name: &str, size, needs: &[&str]| Package {
+            name: name.to_owned(),
+            version: "7.1.3-1".to_owned(),
+            size,
+            needs: needs.iter().map(|name| (*name).to_owned()).collect(),
         };
-        assert_eq!(parse_madison(table), [expected]);
+        let expected = [
+            package(
+                "linux-image-a",
+                1924,
+                &["dracut", "initramfs-tools", "linux-modules-a"],
+            ),
+            package("linux-modules-a", 2, &[]),
+        ];
+        assert_eq!(parse_records(records), expected);
     }
 }

@@ -133,16 +133,34 @@ pub enum ProvisionError {
     Interrupted,
     /// No suite has that kernel.
     #[error(
-        "no build of {name} is in the archive (searched: {searched}); ask for another series or give a \
-         kernel by its path{failures}"
+        "{name} is not in the archive (searched: {searched}); {}{failures}",
+        instead(nearest)
     )]
     NotInArchive {
         /// The kernel asked for.
         name: KernelName,
         /// The suites that could be searched.
         searched: String,
+        /// Builds that could be had instead.
+        nearest: Vec<KernelName>,
         /// What went wrong with the others, on a line each.
         failures: String,
+    },
+    /// The archive has the image of a kernel, and not its modules.
+    #[error(
+        "{name} cannot be booted with KVM: the archive has its image, {release}, and not {}; {}",
+        missing.join(" and "),
+        instead(nearest)
+    )]
+    NoModules {
+        /// The kernel asked for.
+        name: KernelName,
+        /// The build.
+        release: String,
+        /// Names of the packages that are not there.
+        missing: Vec<String>,
+        /// Builds that could be had instead.
+        nearest: Vec<KernelName>,
     },
     /// A file is not a kernel image that can be booted.
     #[error("{path} cannot be booted: {problem}; give the path of a bzImage or of a folder with one")]
@@ -188,6 +206,20 @@ pub enum ProvisionError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+/// What to ask for where something is not there.
+fn instead(nearest: &[KernelName]) -> String {
+    let names: Vec<String> = nearest.iter().map(ToString::to_string).collect();
+    let nearest = match names.len() {
+        0 => return "give a kernel by its path".to_owned(),
+        1 => "the nearest is",
+        _ => "the nearest are",
+    };
+    format!(
+        "{nearest} {}, `conform provision --list` shows all, and a kernel can be given by its path",
+        names.join(" and ")
+    )
 }
 
 impl ProvisionError {

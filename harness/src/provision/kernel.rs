@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contents::Read;
 use super::module::{self, Reach};
+use super::version::DebianVersion;
 use super::{Architecture, Provision, ProvisionError};
 
 /// File in a provisioned kernel's folder that says which kernel it is.
@@ -19,12 +20,12 @@ pub(super) const MANIFEST: &str = "kernel.json";
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KernelName {
     /// `debian:X.Y`, or `arm64:debian:X.Y`: the newest build of that series in any Debian
-    /// release.
+    /// release. `debian:X.Y.Z`: the build of that release of the stable branch.
     Debian {
         /// What it runs on.
         architecture: Architecture,
-        /// `X.Y`, for instance `6.12`.
-        series: String,
+        /// For instance `6.12`, or `6.12.113`.
+        version: DebianVersion,
     },
     /// A kernel image, or a folder that holds one.
     Path(PathBuf),
@@ -33,8 +34,8 @@ pub enum KernelName {
 /// This is not the name of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no kernel: give `debian:X.Y`, for instance `debian:6.12`, `arm64:debian:X.Y`, or the path of a \
-     kernel image for x86-64"
+    "`{0}` is no kernel: give `debian:X.Y`, for instance `debian:6.12`, a single build `debian:X.Y.Z`, \
+     `arm64:debian:X.Y`, or the path of a kernel image for x86-64"
 )]
 pub struct BadKernelName(String);
 
@@ -46,21 +47,16 @@ impl FromStr for KernelName {
             Some(name) => (Architecture::Arm64, name),
             None => (Architecture::X86, text),
         };
-        let Some(series) = name.strip_prefix("debian:") else {
+        let Some(version) = name.strip_prefix("debian:") else {
             return if text.is_empty() || architecture != Architecture::X86 {
                 Err(bad())
             } else {
                 Ok(Self::Path(PathBuf::from(text)))
             };
         };
-        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        let (major, minor) = series.split_once('.').ok_or_else(bad)?;
-        if !is_number(major) || !is_number(minor) {
-            return Err(bad());
-        }
         Ok(Self::Debian {
             architecture,
-            series: series.to_owned(),
+            version: DebianVersion::parse(version).ok_or_else(bad)?,
         })
     }
 }
@@ -75,20 +71,31 @@ impl KernelName {
         }
     }
 
-    /// The numbers of a Debian series, to sort by.
-    pub(super) fn series_numbers(&self) -> Vec<u32> {
+    /// The version of one of Debian's.
+    #[must_use]
+    pub const fn version(&self) -> Option<DebianVersion> {
         match self {
-            Self::Debian { series, .. } => series.split('.').filter_map(|part| part.parse().ok()).collect(),
-            Self::Path(_) => Vec::new(),
+            Self::Debian { version, .. } => Some(*version),
+            Self::Path(_) => None,
         }
+    }
+
+    /// Whether it is a single build of Debian's. What runs on all that is there does not run on those: they are
+    /// fetched to find out where something changed.
+    #[must_use]
+    pub fn is_single_build(&self) -> bool {
+        self.version().is_some_and(DebianVersion::is_build)
     }
 }
 
 impl fmt::Display for KernelName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Debian { architecture, series } => {
-                write!(formatter, "{}debian:{series}", architecture.prefix())
+            Self::Debian {
+                architecture,
+                version,
+            } => {
+                write!(formatter, "{}debian:{version}", architecture.prefix())
             }
             Self::Path(path) => write!(formatter, "{}", path.display()),
         }
@@ -255,19 +262,27 @@ mod tests {
 
     #[test]
     fn names() {
-        let debian = |architecture| KernelName::Debian {
+        let debian = |architecture, version| KernelName::Debian {
             architecture,
-            series: "6.12".to_owned(),
+            version: DebianVersion::parse(version).unwrap(),
         };
-        assert_eq!("debian:6.12".parse(), Ok(debian(Architecture::X86)));
-        assert_eq!("arm64:debian:6.12".parse(), Ok(debian(Architecture::Arm64)));
+        assert_eq!("debian:6.12".parse(), Ok(debian(Architecture::X86, "6.12")));
+        assert_eq!(
+            "debian:6.12.113".parse(),
+            Ok(debian(Architecture::X86, "6.12.113"))
+        );
+        assert_eq!(
+            "arm64:debian:6.12".parse(),
+            Ok(debian(Architecture::Arm64, "6.12"))
+        );
         assert_eq!("./vmlinuz".parse(), Ok(KernelName::Path("./vmlinuz".into())));
         for bad in [
             "",
             "debian:",
             "debian:6",
             "debian:6.x",
-            "debian:6.12.3",
+            "debian:6.12.3-1",
+            "debian:6.12.3.4",
             "debian:/../x",
             "arm64:",
             "arm64:debian:6",
@@ -275,8 +290,16 @@ mod tests {
         ] {
             assert!(bad.parse::<KernelName>().is_err(), "{bad}");
         }
-        for text in ["debian:6.12", "arm64:debian:6.12", "/boot/vmlinuz"] {
-            assert_eq!(text.parse::<KernelName>().unwrap().to_string(), text);
+        for (text, is_single_build) in [
+            ("debian:6.12", false),
+            ("debian:6.12.113", true),
+            ("arm64:debian:6.12", false),
+            ("arm64:debian:6.12.113", true),
+            ("/boot/vmlinuz", false),
+        ] {
+            let name: KernelName = text.parse().unwrap();
+            assert_eq!(name.to_string(), text);
+            assert_eq!(name.is_single_build(), is_single_build, "{text}");
         }
     }
 

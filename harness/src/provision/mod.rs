@@ -6,6 +6,7 @@
 mod agent;
 mod apt;
 mod architecture;
+mod builds;
 mod command;
 mod contents;
 mod debian;
@@ -17,6 +18,7 @@ mod provisioned;
 mod qemu;
 mod sources;
 mod space;
+mod version;
 mod xen;
 
 use std::fs::{self, File};
@@ -25,12 +27,15 @@ use std::path::{Path, PathBuf};
 
 pub use agent::Agent;
 pub use architecture::Architecture;
+pub use builds::Build;
 pub use command::last_lines;
 pub use contents::Damage;
+pub use debian::{Listing, Reachable};
 pub use error::ProvisionError;
 pub use kernel::{BadKernelName, Kernel, KernelName};
 pub use provisioned::Provision;
 pub use qemu::{Qemu, TESTED};
+pub use version::DebianVersion;
 pub use xen::{Bootable, Xen, provision_xen};
 
 /// Prefix of unfinished folders in the cache.
@@ -201,8 +206,8 @@ impl Cache {
         inventory
     }
 
-    /// Debian kernels of an architecture that were provisioned, oldest series first. Those that are
-    /// damaged since are among them: [`Self::kernel`] says how.
+    /// Debian kernels of an architecture that were provisioned, oldest first, a series before single
+    /// builds of it. Those that are damaged since are among them: [`Self::kernel`] says how.
     #[must_use]
     pub fn kernels(&self, architecture: Architecture) -> Vec<KernelName> {
         let start = format!("{}debian:", architecture.prefix());
@@ -210,11 +215,11 @@ impl Cache {
         let entries = entries.into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| {
             let file = entry.file_name().into_string().ok()?;
-            let series = file.strip_prefix(&start.replace(':', "-"))?;
-            format!("{start}{series}").parse::<KernelName>().ok()
+            let version = file.strip_prefix(&start.replace(':', "-"))?;
+            format!("{start}{version}").parse::<KernelName>().ok()
         });
         let mut names: Vec<KernelName> = names.collect();
-        names.sort_by_cached_key(KernelName::series_numbers);
+        names.sort_by_key(KernelName::version);
         names
     }
 
@@ -345,9 +350,16 @@ pub fn provision(
         let kernel = match (cache.kernel(name), name, &mut suites) {
             (Ok(kernel), _, _) => kernel,
             (Err(error), KernelName::Path(_), _) => return Err(error),
-            (Err(why), KernelName::Debian { architecture, series }, Some(suites)) => {
+            (
+                Err(why),
+                KernelName::Debian {
+                    architecture,
+                    version,
+                },
+                Some(suites),
+            ) => {
                 tell_damage(&why, progress);
-                suites.fetch(*architecture, series, progress)?
+                suites.fetch(*architecture, *version, progress)?
             }
             (Err(_), KernelName::Debian { .. }, None) => return Err(ProvisionError::NoArchive),
         };
@@ -362,6 +374,22 @@ pub fn provision(
         kernels: found,
         agent,
     })
+}
+
+/// What can be fetched of Debian's kernels: all builds of an architecture, and whether they have modules. Only
+/// package lists are downloaded.
+///
+/// # Errors
+/// If there is no archive, or the lists cannot be kept.
+pub fn list_builds(
+    cache: &Cache,
+    architecture: Architecture,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Listing, ProvisionError> {
+    let _lock = cache.lock()?;
+    space::check(cache.folder(), space::NEEDED)?;
+    let archives = sources::Archives::of_machine(Path::new("/")).ok_or(ProvisionError::NoArchive)?;
+    debian::Suites::new(cache, &archives).list(architecture, progress)
 }
 
 /// Says why something that is in the cache is fetched again.
@@ -502,6 +530,30 @@ mod tests {
         fs::create_dir_all(&kept).unwrap();
         drop(cache.lock().unwrap());
         assert!(!left.exists() && kept.exists());
+    }
+
+    #[test]
+    fn a_series_and_its_builds_have_places_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Some(folder.path().to_owned())).unwrap();
+        let names = [
+            "debian:5.10",
+            "debian:6.12",
+            "debian:6.12.9",
+            "debian:6.12.113",
+            "debian:7.2",
+        ];
+        for name in names.iter().rev() {
+            fs::create_dir_all(cache.kernel_folder(&name.parse().unwrap())).unwrap();
+        }
+        // Neither of another architecture nor anything else.
+        for other in ["arm64-debian-6.12.1", "debian-6.12.x"] {
+            fs::create_dir_all(folder.path().join("kernels").join(other)).unwrap();
+        }
+        let kernels = cache.kernels(Architecture::X86);
+        assert_eq!(kernels.iter().map(ToString::to_string).collect::<Vec<_>>(), names);
+        let arm64 = cache.kernels(Architecture::Arm64);
+        assert_eq!(arm64, ["arm64:debian:6.12.1".parse().unwrap()]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use harness::cli::session::{Event, Kind, Prepared, cached_kernels};
 use harness::cli::target_name::TargetName;
-use harness::provision::{Cache, KernelName};
+use harness::provision::{Architecture, Cache, KernelName};
 use harness::target::{Identity, LostBoot, Run, RunOptions};
 use spec_model::scenario::Scenario;
 
@@ -39,7 +39,7 @@ impl Kernel {
 
     fn find_as(target: fn(KernelName) -> TargetName) -> Result<Self, String> {
         let cache = Cache::open(None).map_err(|error| error.to_string())?;
-        let mut kernels = cached_kernels(&cache);
+        let mut kernels = cached_kernels(&cache, Architecture::X86);
         kernels.sort_by_key(|name| name.to_string() == PREFERRED);
         let none = || "no kernel with SMM is provisioned, run `cargo conform provision`".to_owned();
         let name = target(kernels.pop().ok_or_else(none)?);

@@ -163,6 +163,8 @@ pub struct HostBridge {
     address: u32,
     defects: DefectSet,
     windows: [Window; WINDOWS],
+    /// With a defect: how often processors outside SMM have come to see something else.
+    outside_changes: u32,
 }
 
 impl HostBridge {
@@ -187,6 +189,7 @@ impl HostBridge {
             address: 0,
             defects,
             windows: [Window::NONE; WINDOWS],
+            outside_changes: 0,
         };
         bridge.update()?;
         for (index, (register, value)) in chipset.registers.iter().enumerate() {
@@ -277,7 +280,14 @@ impl HostBridge {
         rules(self.kind, self.implementation)
     }
 
+    /// With a defect: a number that changes whenever processors outside SMM come to see something else.
+    #[must_use]
+    pub fn outside_changes(&self) -> u32 {
+        self.outside_changes
+    }
+
     fn update(&mut self) -> Result<(), ChipsetError> {
+        let before = self.windows;
         self.windows = windows(
             self.kind,
             self.rules(),
@@ -285,6 +295,10 @@ impl HostBridge {
             self.top_of_memory,
             self.defects,
         )?;
+        let differs = |(before, now): (&Window, &Window)| before.outside_range() != now.outside_range();
+        if self.defects.has(Defect::SmmHoleRemembered) && before.iter().zip(&self.windows).any(differs) {
+            self.outside_changes = self.outside_changes.wrapping_add(1);
+        }
         Ok(())
     }
 }

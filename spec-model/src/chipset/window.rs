@@ -85,6 +85,11 @@ impl Window {
         }
     }
 
+    /// The addresses for which it decides, and whether a processor outside SMM sees DRAM there.
+    pub(super) const fn outside_range(&self) -> (u64, u64, bool) {
+        (self.start, self.size, self.outside)
+    }
+
     /// Where an access to an address inside goes: an address in DRAM, or nowhere.
     #[must_use]
     pub fn route(&self, address: u64, view: View) -> Option<u64> {

@@ -18,6 +18,7 @@ pub mod machine_check;
 pub mod memory;
 pub mod page;
 pub mod paging;
+mod physical;
 pub mod processor;
 pub mod save_area;
 pub mod segment;

@@ -4,14 +4,12 @@
 //! table entry therefore execute INVLPG or reload CR3 before they rely on the change.
 
 use super::control::{cr0, cr4, efer, flag};
-use super::debug::Emulated;
 use super::exception::{Exception, PF, Step};
 use super::execute::EntriesAboveFault;
 use super::processor::{Mode, Processor};
 use super::segment::SegmentName;
 use crate::defect::Defect;
 use crate::requirement::EXC_PF_003;
-use crate::transcript::{Access, AccessSpace};
 
 /// Bits of a page-table entry.
 mod entry {
@@ -442,56 +440,12 @@ impl Processor<'_, '_> {
             next & 0xffff_ffff
         }
     }
-
-    /// The page of the local APIC lies over whatever else is there (APIC-ICR-001).
-    fn read_physical(&mut self, address: u64, width: usize) -> Step<u64> {
-        if self.is_apic_page(address) {
-            self.vcpu.debug.emulated = Emulated::Within;
-            return self.read_apic_page(address, width);
-        }
-        if let Some(value) = self.memory.read(address, width, self.state().events.in_smm) {
-            return Ok(value);
-        }
-        self.vcpu.debug.emulated = Emulated::Within;
-        self.accesses.push(access(address, width, false, 0));
-        Ok(u64::MAX >> (64 - 8 * width))
-    }
-
-    fn write_physical(&mut self, address: u64, width: usize, value: u64) -> Step {
-        if self.is_apic_page(address) {
-            self.vcpu.debug.emulated = Emulated::Within;
-            return self.write_apic_page(address, width, value);
-        }
-        let in_smm = self.state().events.in_smm;
-        if !self.memory.write(address, width, value, in_smm) {
-            self.vcpu.debug.emulated = Emulated::HostWrites;
-            self.accesses
-                .push(access(address, width, true, value & u64::MAX >> (64 - 8 * width)));
-        }
-        Ok(())
-    }
-
-    fn is_apic_page(&self, address: u64) -> bool {
-        let apic = self.state().apic.as_deref();
-        apic.is_some_and(|apic| apic.decodes(address))
-    }
 }
 
 static TWO_LEVEL_SMALL: [Level; 2] = [level(22, false), level(12, true)];
 /// Reserved bits of a present page-directory-pointer entry in PAE paging.
 const PDPTE_RESERVED: u64 = 0x1e6;
-const PAGE_FRAME: u64 = 0x000f_ffff_ffff_f000;
-
-#[allow(clippy::cast_possible_truncation, reason = "at most 8 bytes")]
-fn access(address: u64, width: usize, write: bool, data: u64) -> Access {
-    Access {
-        space: AccessSpace::Memory,
-        write,
-        address,
-        length: width as u8,
-        data,
-    }
-}
+pub(super) const PAGE_FRAME: u64 = 0x000f_ffff_ffff_f000;
 
 #[allow(clippy::cast_possible_truncation, reason = "at most 4096")]
 fn room_in_page(linear: u64) -> usize {

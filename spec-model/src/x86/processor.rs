@@ -90,6 +90,9 @@ pub struct Vcpu {
     pub dr6_undefined: bool,
     /// With a defect: the last page walk met a table outside memory.
     pub walk_met_nothing: bool,
+    /// With a defect: the page where an access in SMM last met no memory, and the chipset's number for what
+    /// processors outside SMM saw then.
+    pub hole_in_smm: Option<(u64, u32)>,
     /// SMIs taken since the start of the run (SMM-MSR-001).
     pub smis_taken: u32,
     /// Messages that its local APIC has sent and that have not been delivered.
