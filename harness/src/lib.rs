@@ -13,6 +13,8 @@ pub mod case;
 #[cfg(feature = "suite")]
 pub mod cli;
 #[cfg(feature = "suite")]
+pub mod confirmation;
+#[cfg(feature = "suite")]
 pub mod coverage;
 #[cfg(feature = "suite")]
 pub mod deviation;

@@ -86,6 +86,10 @@ pub(super) enum Command {
         /// model, they conform all the same.
         #[arg(long, conflicts_with = "requirement")]
         unproven: bool,
+        /// List what people wrote that cases expect and that no target has ever confirmed, by the
+        /// reason, and the requirements that count as covered by that alone (golden/confirmed.yaml).
+        #[arg(long, conflicts_with_all = ["requirement", "unproven"])]
+        unconfirmed: bool,
         /// A further folder of cases.
         #[arg(long, value_name = "DIR")]
         cases: Vec<PathBuf>,

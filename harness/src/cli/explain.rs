@@ -8,7 +8,7 @@ use spec_model::x86::save_area::LAYOUTS;
 
 use super::console::print;
 use super::exit::{Failure, Status};
-use super::findings::seen_file;
+use super::findings::{SEEN, golden_file};
 use super::suite::Suite;
 use crate::case::Case;
 use crate::coverage;
@@ -77,7 +77,9 @@ pub(super) fn explain(id: Option<&str>, further: &[PathBuf]) -> Result<Status, F
         );
     }
     // Where there is no repository, or it has counted nothing, nothing was seen.
-    let sightings = seen_file().ok().and_then(|file| Sightings::load(&file).ok());
+    let sightings = golden_file(SEEN)
+        .ok()
+        .and_then(|file| Sightings::load(&file).ok());
     let sightings = sightings.unwrap_or_default();
     let known = suite.deviations.iter().filter(|deviation| {
         deviation.requirement == requirement

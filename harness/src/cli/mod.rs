@@ -25,6 +25,7 @@ pub mod session;
 mod shuffle;
 pub mod suite;
 pub mod target_name;
+mod unconfirmed;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,11 @@ pub fn main() -> ExitCode {
             cases,
             ..
         } => explain::unproven(&cases),
+        Command::Explain {
+            unconfirmed: true,
+            cases,
+            ..
+        } => unconfirmed::unconfirmed(&cases),
         Command::Explain {
             requirement, cases, ..
         } => explain::explain(requirement.as_deref(), &cases),

@@ -14,6 +14,8 @@
 //! * `by_hand`: what a run is worth where the model cannot run the case;
 //! * [`check`]: what is wrong with a case before anything but the model has run it;
 //! * [`verdict`]: what it is worth;
+//! * [`held`]: which hand-written expectations a run shows to hold;
+//! * [`left_open`]: what the model leaves open in a case, and by which rule;
 //! * [`complaint`]: what the kernel that ran it said meanwhile;
 //! * [`case`]: all of it for a loaded case and a target.
 
@@ -28,7 +30,9 @@ pub mod complaint;
 pub mod difference;
 mod expected;
 mod gave_up;
+pub mod held;
 mod host_state;
+pub mod left_open;
 mod levelled;
 mod memory;
 mod nearest;

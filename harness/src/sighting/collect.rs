@@ -14,6 +14,7 @@ use spec_model::scenario::Observe;
 use super::record::{CaseRecord, Record};
 use super::{SeenRun, Sightings, key};
 use crate::case::Case;
+use crate::confirmation::Found;
 use crate::deviation::{Deviation, Owner};
 use crate::judge::case::judge_run_uncited;
 use crate::judge::{Verdict, VerdictKind};
@@ -25,6 +26,8 @@ use crate::target::{Identity, Mode, Ran, Run};
 pub struct Collected {
     /// What was seen.
     pub sightings: Sightings,
+    /// What the runs confirm of the cases.
+    pub confirmed: Found,
     /// Runs that are not what the cases and deviation files of today say, a line each.
     pub unexplained: Vec<String>,
 }
@@ -155,6 +158,9 @@ impl Collected {
             .or_insert_with(|| SeenRun::of(identity, *mode, *observe));
         // What the target lacks ends a run early, and so its transcript says nothing.
         if record.verdict == VerdictKind::Unsupported {
+            if let Some(lack) = &record.lack {
+                self.confirmed.lacks(case, lack);
+            }
             return;
         }
         let Some(transcript) = &record.transcript else {
@@ -174,13 +180,15 @@ impl Collected {
         if !matches!(verdict, Verdict::Unsupported(_) | Verdict::Broken(_)) {
             run.cases += 1;
         }
-        let listed = match verdict {
-            Verdict::KnownDeviation(listed) => listed,
-            Verdict::Conforms | Verdict::ConformsByHand(_) | Verdict::Unsupported(_) => return,
+        let listed = match &verdict {
+            Verdict::KnownDeviation(listed) => listed.clone(),
             other => {
-                let verdict = other.kind().name();
-                self.unexplained
-                    .push(format!("{} on {name}: {verdict}", case.name));
+                self.confirmed.take(&case, identity, other, &[], transcript);
+                if !matches!(other.kind(), VerdictKind::Conforms | VerdictKind::Unsupported) {
+                    let verdict = other.kind().name();
+                    self.unexplained
+                        .push(format!("{} on {name}: {verdict}", case.name));
+                }
                 return;
             }
         };
@@ -199,6 +207,7 @@ impl Collected {
             *by_run.entry(name.to_owned()).or_insert(0) += 1;
         }
         let shown = if needed.is_empty() { &dispensable } else { &needed };
+        self.confirmed.take(&case, identity, &verdict, shown, transcript);
         let of_emulator = |deviation: &&Deviation| deviation.owner() == Owner::Emulator;
         if shown.iter().all(of_emulator) {
             run.of_emulator += 1;

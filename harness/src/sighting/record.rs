@@ -30,5 +30,7 @@ pub(super) struct CaseRecord {
     pub(super) case: String,
     pub(super) target: String,
     pub(super) verdict: VerdictKind,
+    /// The kind of what the target lacks.
+    pub(super) lack: Option<String>,
     pub(super) transcript: Option<Transcript>,
 }

@@ -45,7 +45,7 @@ pub(super) fn differing(allowed: &StepSeen, seen: &StepSeen) -> Vec<StepPart> {
 
 impl StepPart {
     /// Its name in reports.
-    pub(super) const fn name(self) -> &'static str {
+    pub(in crate::judge) const fn name(self) -> &'static str {
         match self {
             Self::End => "end",
             Self::Value => "value",
