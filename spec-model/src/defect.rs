@@ -43,6 +43,40 @@ macro_rules! defects {
 }
 
 defects! {
+    CpuidKeepsUpperHalves "cpuid-keeps-upper-halves" INS_CPUID_001
+        "CPUID leaves bits 63:32 of the registers that it loads.";
+    CpuidIsPrivileged "cpuid-is-privileged" INS_CPUID_001
+        "CPUID raises #GP(0) at CPL above 0.";
+    SysenterInLongMode "sysenter-in-long-mode" SYS_ENTER_001
+        "SYSENTER and SYSEXIT work in long mode where they are to raise #UD.";
+    SysenterKeepsInterruptFlag "sysenter-keeps-if" SYS_ENTER_002
+        "SYSENTER leaves IF.";
+    SysenterClearsTf "sysenter-clears-tf" SYS_ENTER_002
+        "SYSENTER clears TF.";
+    SysenterTakesNull "sysenter-takes-null" SYS_ENTER_003
+        "SYSENTER and SYSEXIT take a null selector in IA32_SYSENTER_CS.";
+    SysexitLoadsNextSelectors "sysexit-loads-next-selectors" SYS_EXIT_001
+        "SYSEXIT loads CS and SS with the selectors that lie before those that it is to load.";
+    SysexitIgnoresPrivilege "sysexit-ignores-privilege" SYS_EXIT_002
+        "SYSEXIT works at any CPL.";
+    HypercallWithoutHypervisor "hypercall-without-hypervisor" INS_HYPERCALL_001
+        "VMCALL and VMMCALL do nothing where there is no hypervisor to call.";
+    HypercallUndefined "hypercall-undefined" INS_HYPERCALL_002
+        "The hypercall instruction of the processor's vendor raises #UD.";
+    UnknownHypercallSucceeds "unknown-hypercall-succeeds" INS_HYPERCALL_002
+        "A hypercall with a number that KVM does not know is answered with 0.";
+    HypercallPrivilegeUnchecked "hypercall-privilege-unchecked" INS_HYPERCALL_003
+        "A hypercall at CPL above 0 is answered as one at CPL 0.";
+    HypercallAlways64Bit "hypercall-always-64-bit" INS_HYPERCALL_004
+        "Outside 64-bit mode, too, a hypercall has its number in RAX and the answer fills it.";
+    ForeignHypercallUndefined "foreign-hypercall-undefined" INS_HYPERCALL_005
+        "The other vendor's hypercall instruction raises #UD.";
+    ForeignHypercallRewrittenAtRip "foreign-hypercall-rewritten-at-rip" INS_HYPERCALL_005
+        "What replaces the other vendor's hypercall instruction is written to the linear address RIP, whatever the base of CS.";
+    RewritingIsAnInstruction "hypercall-rewriting-is-an-instruction" EXC_STEP_001
+        "The rewriting of a hypercall instruction ends a shadow, and a single-step trap follows it, before the hypercall is made.";
+    ForeignHypercallIsPrivileged "foreign-hypercall-is-privileged" INS_HYPERCALL_005
+        "The other vendor's hypercall instruction raises #GP(0) at CPL above 0.";
     PushAllWritesAsItGoes "push-all-writes-as-it-goes" INS_FAULT_001
         "PUSHA that faults has written the values before the one that faults.";
     FarPointerIsOneAccess "far-pointer-is-one-access" INS_ADDR_002

@@ -118,6 +118,10 @@ const PLAIN: &[(&str, &[Mnemonic])] = &[
     ("wrmsr", &[Mnemonic::Wrmsr]),
     ("swapgs", &[Mnemonic::Swapgs]),
     ("syscall", &[Mnemonic::Syscall]),
+    ("sysenter", &[Mnemonic::Sysenter]),
+    ("sysexitd", &[Mnemonic::Sysexit]),
+    ("sysexitq", &[Mnemonic::Sysexitq]),
+    ("cpuid", &[Mnemonic::Cpuid]),
     ("sysretd", &[Mnemonic::Sysret]),
     ("sysretq", &[Mnemonic::Sysretq]),
     ("ud0", &[Mnemonic::Ud0]),
@@ -127,6 +131,8 @@ const PLAIN: &[(&str, &[Mnemonic])] = &[
     ("endbr32", &[Mnemonic::Endbr32]),
     ("endbr64", &[Mnemonic::Endbr64]),
     ("rsm", &[Mnemonic::Rsm]),
+    ("vmcall", &[Mnemonic::Vmcall]),
+    ("vmmcall", &[Mnemonic::Vmmcall]),
 ];
 
 const NATURAL: &[(&str, &[Mnemonic])] = &[
@@ -158,6 +164,7 @@ const NATURAL_BELOW_64: &[(&str, &[Mnemonic])] = &[
     ("iret", &[Mnemonic::Iret, Mnemonic::Iretd, Mnemonic::Iretq]),
     ("retf", &[Mnemonic::Retf]),
     ("sysret", &[Mnemonic::Sysret, Mnemonic::Sysretq]),
+    ("sysexit", &[Mnemonic::Sysexit, Mnemonic::Sysexitq]),
 ];
 
 const COMMUTES: &[(&str, &[Mnemonic])] = &[("xchg", &[Mnemonic::Xchg]), ("test", &[Mnemonic::Test])];

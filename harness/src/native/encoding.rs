@@ -109,14 +109,23 @@ pub fn decode(bytes: &[u8], bits: u32) -> Instruction {
     Decoder::new(bits, bytes, DecoderOptions::NONE).decode()
 }
 
-/// Instructions whose outcome is the operating system's: calls of it, and what it emulates where
-/// CR4.UMIP is set (Linux arch/x86/kernel/umip.c).
+/// Instructions whose outcome is the operating system's or the machine's: calls, what it emulates where
+/// CR4.UMIP is set (Linux arch/x86/kernel/umip.c), and what CPUID tells.
 #[must_use]
 pub fn is_the_systems(mnemonic: Mnemonic) -> bool {
     use Mnemonic as M;
     matches!(
         mnemonic,
-        M::Syscall | M::Sysenter | M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw
+        M::Syscall
+            | M::Sysenter
+            | M::Cpuid
+            | M::Vmcall
+            | M::Vmmcall
+            | M::Sgdt
+            | M::Sidt
+            | M::Sldt
+            | M::Str
+            | M::Smsw
     )
 }
 

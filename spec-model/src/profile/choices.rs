@@ -152,6 +152,15 @@ pub enum SysretFault {
     AtTarget,
 }
 
+/// SYSENTER and SYSEXIT in 64-bit and compatibility mode (SYS-ENTER-001).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SysenterInLongMode {
+    /// #UD, as AMD's processors have it.
+    Undefined,
+    /// They work, as on Intel's processors.
+    Defined,
+}
+
 /// How many NMIs are held (NMI-MASK-005).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NmiLatch {
@@ -169,4 +178,27 @@ pub enum FetchWithoutMemory {
     AllOnes,
     /// At CPL 0 the hypervisor gives up; above, the bytes are all ones.
     GivesUp,
+}
+
+/// What becomes of VMCALL and VMMCALL (INS-HYPERCALL-001 to INS-HYPERCALL-005).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hypercalls {
+    /// There is no hypervisor to call: both raise #UD.
+    Undefined,
+    /// The hypervisor answers one of them, and rewrites the other.
+    Answered {
+        /// What it writes in the place of the other.
+        rewritten: [u8; 3],
+    },
+}
+
+impl Hypercalls {
+    /// VMCALL is answered: KVM on Intel's processors.
+    pub const VMCALL: Self = Self::Answered {
+        rewritten: [0x0f, 0x01, 0xc1],
+    };
+    /// VMMCALL is answered: KVM on AMD's processors.
+    pub const VMMCALL: Self = Self::Answered {
+        rewritten: [0x0f, 0x01, 0xd9],
+    };
 }

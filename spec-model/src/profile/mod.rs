@@ -76,6 +76,10 @@ pub struct Profile {
     pub syscall_outside_64_bit: Choice<SyscallOutside64Bit>,
     /// SYS-RET-004.
     pub sysret_fault: Choice<SysretFault>,
+    /// SYS-ENTER-001.
+    pub sysenter_in_long_mode: Choice<SysenterInLongMode>,
+    /// INS-HYPERCALL-001 to INS-HYPERCALL-005.
+    pub hypercalls: Hypercalls,
     /// The local APIC and INIT.
     pub apic: ApicChoices,
     /// Single instructions and page walks.
@@ -98,6 +102,8 @@ pub static KVM_SVM: Profile = Profile {
     debug: DebugChoices::AMD,
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Defined),
     sysret_fault: Choice::Always(SysretFault::AtTarget),
+    sysenter_in_long_mode: Choice::Always(SysenterInLongMode::Undefined),
+    hypercalls: Hypercalls::VMMCALL,
     apic: ApicChoices::KVM_SVM,
     instructions: InstructionChoices::AMD,
     ..kvm_like()
@@ -113,6 +119,8 @@ pub static KVM_VMX: Profile = Profile {
     debug: DebugChoices::INTEL,
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Undefined),
     sysret_fault: Choice::Always(SysretFault::AtSysret),
+    sysenter_in_long_mode: Choice::Always(SysenterInLongMode::Defined),
+    hypercalls: Hypercalls::VMCALL,
     instructions: InstructionChoices::INTEL,
     ..kvm_like()
 };
@@ -172,6 +180,8 @@ const fn kvm_like() -> Profile {
             SyscallOutside64Bit::Defined,
         ]),
         sysret_fault: Choice::AnyOf(&[SysretFault::AtSysret, SysretFault::AtTarget]),
+        sysenter_in_long_mode: Choice::AnyOf(&[SysenterInLongMode::Undefined, SysenterInLongMode::Defined]),
+        hypercalls: Hypercalls::Undefined,
         apic: ApicChoices::KVM,
         instructions: InstructionChoices::OPEN,
     }
@@ -213,6 +223,8 @@ pub static INTEL: Profile = Profile {
     debug: DebugChoices::INTEL,
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Undefined),
     sysret_fault: Choice::Always(SysretFault::AtSysret),
+    sysenter_in_long_mode: Choice::Always(SysenterInLongMode::Defined),
+    hypercalls: Hypercalls::Undefined,
     apic: ApicChoices::OPEN,
     instructions: InstructionChoices::INTEL,
 };
@@ -249,6 +261,8 @@ pub static AMD: Profile = Profile {
     debug: DebugChoices::AMD,
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Defined),
     sysret_fault: Choice::Always(SysretFault::AtTarget),
+    sysenter_in_long_mode: Choice::Always(SysenterInLongMode::Undefined),
+    hypercalls: Hypercalls::Undefined,
     apic: ApicChoices::OPEN,
     instructions: InstructionChoices::AMD,
 };
@@ -288,6 +302,8 @@ pub static QEMU_TCG: Profile = Profile {
     debug: DebugChoices::AMD,
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Defined),
     sysret_fault: Choice::Always(SysretFault::AtTarget),
+    sysenter_in_long_mode: Choice::Always(SysenterInLongMode::Undefined),
+    hypercalls: Hypercalls::Undefined,
     apic: ApicChoices::OPEN,
     // target/i386/tcg/system/excp_helper.c, mmu_translate: each entry is marked as it is read.
     instructions: InstructionChoices {
@@ -328,6 +344,8 @@ pub static BOCHS: Profile = Profile {
     debug: DebugChoices::INTEL,
     syscall_outside_64_bit: Choice::Always(SyscallOutside64Bit::Undefined),
     sysret_fault: Choice::Always(SysretFault::AtSysret),
+    sysenter_in_long_mode: Choice::Always(SysenterInLongMode::Defined),
+    hypercalls: Hypercalls::Undefined,
     apic: ApicChoices::OPEN,
     // cpu/paging.cc, translate_linear_long_mode: entries are marked when the walk has ended well.
     instructions: InstructionChoices {

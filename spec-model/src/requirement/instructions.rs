@@ -83,6 +83,24 @@ super::requirements! {
     INS_LENGTH_001 "INS-LENGTH-001" Architectural
         "An instruction of more than 15 bytes raises #GP(0)."
         "Intel SDM vol. 3A, \"Interrupt 13: General Protection Exception (#GP)\"; AMD APM vol. 3, \"Instruction Length\"";
+    INS_CPUID_001 "INS-CPUID-001" Architectural
+        "CPUID, at any CPL, loads EAX, EBX, ECX and EDX and clears bits 63:32 of all four."
+        "Intel SDM vol. 2, CPUID; AMD APM vol. 3, CPUID";
+    INS_HYPERCALL_001 "INS-HYPERCALL-001" Vendor
+        "Where there is no hypervisor to call, VMCALL and VMMCALL raise #UD, and change nothing."
+        "Intel SDM vol. 3C, VMCALL (not in VMX operation: #UD); AMD APM vol. 3, VMMCALL (#UD unless intercepted), and appendix \"Opcode and Operand Encodings\" (VMCALL is none)";
+    INS_HYPERCALL_002 "INS-HYPERCALL-002" KvmPolicy
+        "KVM answers the hypercall instruction of the processor's vendor in RAX, with 0 to KVM_HC_VAPIC_POLL_IRQ and -KVM_ENOSYS to a number that it does not know, and changes no other register."
+        "Linux Documentation/virt/kvm/x86/hypercalls.rst; include/uapi/linux/kvm_para.h; arch/x86/kvm/x86.c, kvm_emulate_hypercall";
+    INS_HYPERCALL_003 "INS-HYPERCALL-003" KvmPolicy
+        "KVM refuses every hypercall of a program at CPL above 0 with -KVM_EPERM in RAX."
+        "Linux arch/x86/kvm/x86.c, kvm_emulate_hypercall";
+    INS_HYPERCALL_004 "INS-HYPERCALL-004" KvmPolicy
+        "Outside 64-bit mode a hypercall has the number in EAX, and the answer clears bits 63:32 of RAX."
+        "Linux arch/x86/kvm/x86.c, kvm_emulate_hypercall";
+    INS_HYPERCALL_005 "INS-HYPERCALL-005" KvmPolicy
+        "KVM writes what its guests are to call it with over the other vendor's hypercall instruction, where that lies, at any CPL and as the program itself would write there, and the guest goes on with that."
+        "Linux Documentation/virt/kvm/api.rst, KVM_CAP_DISABLE_QUIRKS2 (KVM_X86_QUIRK_FIX_HYPERCALL_INSN); Documentation/virt/kvm/x86/hypercalls.rst";
     INS_SET_002 "INS-SET-002" Vendor
         "UD0 and UD1 have or have not a ModRM byte, which shows if it cannot be fetched."
         "Intel SDM vol. 2, UD (UD0 differs between processors); none on an AMD processor of family 25";

@@ -1,4 +1,4 @@
-//! SYSCALL and SYSRET.
+//! SYSCALL and SYSRET, SYSENTER and SYSEXIT.
 
 super::requirements! {
     SYSTEM_CALLS:
@@ -26,6 +26,21 @@ super::requirements! {
     SYS_RET_004 "SYS-RET-004" Vendor
         "SYSRET to a non-canonical address raises #GP(0) at CPL 0 on Intel's processors; on AMD's it completes, and the fetch raises #GP(0) at CPL 3."
         "Intel SDM vol. 2, SYSRET; AMD APM vol. 3, SYSRET; Xen XSA-7";
+    SYS_ENTER_001 "SYS-ENTER-001" Vendor
+        "In long mode, also in compatibility mode, SYSENTER and SYSEXIT raise #UD on AMD's processors; on Intel's they work."
+        "AMD APM vol. 3, SYSENTER and SYSEXIT (legacy mode only); Intel SDM vol. 2, SYSENTER and SYSEXIT";
+    SYS_ENTER_002 "SYS-ENTER-002" Architectural
+        "SYSENTER loads CS with the selector in IA32_SYSENTER_CS and SS with the next one, both flat and of privilege level 0, EIP and ESP from their registers, and clears VM, IF and RF and leaves the other flags."
+        "Intel SDM vol. 2, SYSENTER; AMD APM vol. 3, SYSENTER";
+    SYS_ENTER_003 "SYS-ENTER-003" Architectural
+        "SYSENTER and SYSEXIT raise #GP(0) in real mode, and if bits 15:2 of IA32_SYSENTER_CS are 0."
+        "Intel SDM vol. 2, SYSENTER and SYSEXIT; AMD APM vol. 3, SYSENTER and SYSEXIT (a null selector)";
+    SYS_EXIT_001 "SYS-EXIT-001" Architectural
+        "SYSEXIT loads CS with the second selector behind that of IA32_SYSENTER_CS and SS with the third, both flat and of privilege level 3, EIP from EDX and ESP from ECX, and leaves the flags."
+        "Intel SDM vol. 2, SYSEXIT; AMD APM vol. 3, SYSEXIT";
+    SYS_EXIT_002 "SYS-EXIT-002" Architectural
+        "SYSEXIT at CPL above 0 raises #GP(0)."
+        "Intel SDM vol. 2, SYSEXIT; AMD APM vol. 3, SYSEXIT";
     SYS_STEP_001 "SYS-STEP-001" Architectural
         "A single-step trap follows SYSCALL if TF is still set after it, and not if SFMASK has cleared it."
         "AMD APM vol. 2, 13.1.4 \"Single Stepping\"; Intel SDM vol. 3B, \"Single-Step Exception Condition\"";

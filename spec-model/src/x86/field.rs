@@ -39,7 +39,7 @@ impl Field {
     /// Whether KVM takes a new value without looking at pending events: those that travel through
     /// KVM_SET_DEBUGREGS and KVM_SET_MSRS.
     pub(in crate::x86) fn is_set_without_events(&self) -> bool {
-        const QUIET: [&str; 14] = [
+        const QUIET: [&str; 17] = [
             "dr0",
             "dr1",
             "dr2",
@@ -51,6 +51,9 @@ impl Field {
             "lstar",
             "cstar",
             "sfmask",
+            "sysenter-cs",
+            "sysenter-esp",
+            "sysenter-eip",
             "smbase",
             "mcg.status",
             "mc0.status",
@@ -234,6 +237,9 @@ pub static FIELDS: &[Field] = &[
     member!("lstar", 64, lstar),
     member!("cstar", 64, cstar),
     member!("sfmask", 64, sfmask),
+    member!("sysenter-cs", 64, sysenter_cs),
+    member!("sysenter-esp", 64, sysenter_esp),
+    member!("sysenter-eip", 64, sysenter_eip),
     member!("smbase", 64, smbase),
     member!("mcg.status", 64, machine_check.global_status),
     member!("mc0.status", 64, machine_check.bank_status),

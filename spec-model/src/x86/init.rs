@@ -108,6 +108,7 @@ impl Processor<'_, '_> {
         }
         *self.state_mut() = after;
         self.vcpu.undefined_flags = 0;
+        self.vcpu.told_by_cpuid = [0; 4];
         self.vcpu.debug = DebugState::default();
         self.vcpu.was_in_shadow = false;
         self.vcpu.activity = if bootstrap {
@@ -166,6 +167,9 @@ pub fn after_init(before: &VcpuState, segments: SegmentsAfterInit) -> VcpuState 
         lstar: before.lstar,
         cstar: before.cstar,
         sfmask: before.sfmask,
+        sysenter_cs: before.sysenter_cs,
+        sysenter_esp: before.sysenter_esp,
+        sysenter_eip: before.sysenter_eip,
         smbase: before.smbase,
         machine_check: before.machine_check,
         events: EventState::default(),

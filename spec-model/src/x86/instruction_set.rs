@@ -26,7 +26,7 @@ pub(super) enum Group {
     Port,
     /// Interrupts that the program raises, IRET and HLT.
     Event,
-    /// System registers, tables, system calls and RSM.
+    /// System registers, tables, system calls, hypercalls and RSM.
     System,
     /// Undefined on purpose: #UD (INS-SET-001).
     Undefined,
@@ -61,7 +61,7 @@ instruction_set! {
     Port: In Out;
     Event: Hlt Int Int1 Int3 Into Iret Iretd Iretq;
     System: Cli Sti Lgdt Lidt Sgdt Sidt Lldt Ltr Sldt Str Smsw Lmsw Clts Invlpg Rdmsr Wrmsr
-        Swapgs Syscall Sysret Sysretq Rsm;
+        Swapgs Syscall Sysret Sysretq Sysenter Sysexit Sysexitq Rsm Vmcall Vmmcall Cpuid;
     Undefined: Ud0 Ud1 Ud2;
 }
 

@@ -61,6 +61,8 @@ pub struct Vcpu {
     pub activity: Activity,
     /// Flags that the last instruction to touch them left undefined.
     pub undefined_flags: u64,
+    /// Bits of RAX, RCX, RDX and RBX that CPUID has loaded and that no scenario decides.
+    pub told_by_cpuid: [u64; 4],
     /// Debug exceptions that have yet to be reported.
     pub debug: DebugState,
     /// The last instruction was executed in an interrupt shadow.

@@ -121,6 +121,15 @@ pub struct VcpuState {
     pub cstar: u64,
     /// MSR C0000084h: flags that SYSCALL clears.
     pub sfmask: u64,
+    /// IA32_SYSENTER_CS, MSR 174h: selectors for SYSENTER and SYSEXIT.
+    #[serde(default)]
+    pub sysenter_cs: u64,
+    /// IA32_SYSENTER_ESP, MSR 175h: stack pointer behind SYSENTER.
+    #[serde(default)]
+    pub sysenter_esp: u64,
+    /// IA32_SYSENTER_EIP, MSR 176h: target of SYSENTER.
+    #[serde(default)]
+    pub sysenter_eip: u64,
     /// Base of the SMRAM window in guest-physical bytes, MSR 9Eh.
     pub smbase: u64,
     /// What machine checks have left in their registers.
@@ -164,6 +173,9 @@ impl Default for VcpuState {
             lstar: 0,
             cstar: 0,
             sfmask: 0,
+            sysenter_cs: 0,
+            sysenter_esp: 0,
+            sysenter_eip: 0,
             smbase: RESET_SMBASE,
             machine_check: MachineCheck::default(),
             events: EventState::default(),

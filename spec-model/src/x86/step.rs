@@ -90,6 +90,7 @@ impl Processor<'_, '_> {
         }
         let trap_first = self.vcpu.debug.trap != 0 && self.rules.broken(Defect::DebugTrapBeforeSmi);
         if !trap_first && self.smi_is_due() {
+            self.require_nothing_told()?;
             self.enter_smm();
             return Ok(Some("SMI"));
         }
@@ -238,7 +239,12 @@ impl Processor<'_, '_> {
         let held = before != Shadow::None && self.rules.broken(Defect::NmiLateBehindSkipped);
         let skipped = matches!(
             instruction.mnemonic(),
-            Mnemonic::In | Mnemonic::Out | Mnemonic::Rdmsr | Mnemonic::Wbinvd
+            Mnemonic::In
+                | Mnemonic::Out
+                | Mnemonic::Rdmsr
+                | Mnemonic::Wbinvd
+                | Mnemonic::Cpuid
+                | Mnemonic::Vmmcall
         );
         let vcpu = &mut self.vcpu;
         vcpu.nmi_awaits_step = waits && skipped && !single_steps && (held || vcpu.nmi_awaits_step);
@@ -294,6 +300,7 @@ impl Processor<'_, '_> {
         instruction: &Instruction,
         points: usize,
     ) -> Result<Result<After, Exception>, ModelError> {
+        self.require_told_unread(instruction, points)?;
         let before = self.state().clone();
         let undefined_flags = self.vcpu.undefined_flags;
         let shadow = before.events.shadow;
@@ -307,6 +314,7 @@ impl Processor<'_, '_> {
         state.rip = instruction.next_ip();
         match self.execute(instruction, points) {
             Ok(after) => {
+                self.note_overwritten(instruction);
                 let loads_rf = match instruction.mnemonic() {
                     Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq => true,
                     Mnemonic::Sysret | Mnemonic::Sysretq => self.rules.broken(Defect::SysretLoadsRf),

@@ -10,6 +10,9 @@ use super::failure::Failure;
 use super::told::Told;
 
 const IA32_SMBASE: u32 = 0x9e;
+const SYSENTER_CS: u32 = 0x174;
+const SYSENTER_ESP: u32 = 0x175;
+const SYSENTER_EIP: u32 = 0x176;
 const STAR: u32 = 0xc000_0081;
 const LSTAR: u32 = 0xc000_0082;
 const CSTAR: u32 = 0xc000_0083;
@@ -20,23 +23,25 @@ const KERNEL_GS_BASE: u32 = 0xc000_0102;
 pub(super) fn state_msrs(smm: bool, machine_checks: bool) -> Vec<u32> {
     let smm = smm.then_some(IA32_SMBASE);
     let machine_checks = machine_checks.then_some([MCG_STATUS, MC0_STATUS]);
-    let always = [STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE];
+    let always = [
+        STAR,
+        LSTAR,
+        CSTAR,
+        SFMASK,
+        SYSENTER_CS,
+        SYSENTER_ESP,
+        SYSENTER_EIP,
+        KERNEL_GS_BASE,
+    ];
     let others = machine_checks.into_iter().flatten();
     smm.into_iter().chain(always).chain(others).collect()
 }
 
 /// Further MSRs that a payload may write and that the next scenario must find as they were, with their
 /// values after RESET (SDM vol. 3A, table "IA-32 and Intel 64 Processor States Following Power-up, Reset, or
-/// INIT"): SMI_COUNT, SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, PAT, TSC_AUX. DEBUGCTL is not among them: SVM
+/// INIT"): SMI_COUNT, PAT, TSC_AUX. DEBUGCTL is not among them: SVM
 /// without LBR virtualization complains in the kernel log about each write.
-pub(super) const OTHER_MSRS: [(u32, u64); 6] = [
-    (0x34, 0),
-    (0x174, 0),
-    (0x175, 0),
-    (0x176, 0),
-    (0x277, 0x0007_0406_0007_0406),
-    (0xc000_0103, 0),
-];
+pub(super) const OTHER_MSRS: [(u32, u64); 3] = [(0x34, 0), (0x277, 0x0007_0406_0007_0406), (0xc000_0103, 0)];
 
 /// The value of an MSR that belongs to the state.
 pub(super) fn msr_value(state: &VcpuState, index: u32) -> Option<u64> {
@@ -46,6 +51,9 @@ pub(super) fn msr_value(state: &VcpuState, index: u32) -> Option<u64> {
         LSTAR => Some(state.lstar),
         CSTAR => Some(state.cstar),
         SFMASK => Some(state.sfmask),
+        SYSENTER_CS => Some(state.sysenter_cs),
+        SYSENTER_ESP => Some(state.sysenter_esp),
+        SYSENTER_EIP => Some(state.sysenter_eip),
         KERNEL_GS_BASE => Some(state.kernel_gs_base),
         MCG_STATUS => Some(state.machine_check.global_status),
         MC0_STATUS => Some(state.machine_check.bank_status),
@@ -61,6 +69,9 @@ pub(super) fn load_msr(state: &mut VcpuState, index: u32, value: u64) {
         LSTAR => state.lstar = value,
         CSTAR => state.cstar = value,
         SFMASK => state.sfmask = value,
+        SYSENTER_CS => state.sysenter_cs = value,
+        SYSENTER_ESP => state.sysenter_esp = value,
+        SYSENTER_EIP => state.sysenter_eip = value,
         KERNEL_GS_BASE => state.kernel_gs_base = value,
         MCG_STATUS => state.machine_check.global_status = value,
         MC0_STATUS => state.machine_check.bank_status = value,

@@ -242,23 +242,26 @@ fn debugregs() -> Vec<Member> {
 }
 
 /// Calls until then: one for each MSR that may not exist, one for those of the state, and one for all.
-const LATER_MSRS: u64 = 6 + 2 + 1;
+const LATER_MSRS: u64 = 3 + 2 + 1;
 
 /// The values of the MSRs that there are without SMM, and `index` and `reserved` of the first entry of a
 /// list. The header is the caller's: KVM does not write it.
 fn msrs() -> Vec<Member> {
-    const OF_THE_STATE: [(u32, &str); 7] = [
+    const OF_THE_STATE: [(u32, &str); 10] = [
         (0xc000_0081, "star"),
         (0xc000_0082, "lstar"),
         (0xc000_0083, "cstar"),
         (0xc000_0084, "sfmask"),
+        (0x174, "sysenter-cs"),
+        (0x175, "sysenter-esp"),
+        (0x176, "sysenter-eip"),
         (0xc000_0102, "kernel-gs-base"),
         (0x17a, "mcg.status"),
         (0x401, "mc0.status"),
     ];
     // A payload may write these, and the model has none of them, so that they are read once they are set
     // and not later.
-    const OTHERS: [u32; 5] = [0x174, 0x175, 0x176, 0x277, 0xc000_0103];
+    const OTHERS: [u32; 2] = [0x277, 0xc000_0103];
     let value = |index: u32, says: String, read_later: bool| Member {
         offset: 0,
         msr: Some(index),

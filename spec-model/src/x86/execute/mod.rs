@@ -4,11 +4,14 @@ mod arithmetic;
 mod bits;
 mod branch;
 mod choices;
+mod cpuid;
+mod hypercall;
 mod io;
 mod movement;
 mod operand;
 mod return_from_interrupt;
 mod string;
+mod sysenter;
 mod system;
 mod system_call;
 
@@ -17,6 +20,7 @@ pub use choices::{
     NearCall, OffsetBeforeBase, PauseWithRex, PopAllAtFault, PortsOfNothing, PushAllAtEnd, PushAllAtFault,
     PushOfSelector, ResumeOfInterrupt, ReturnedStack, UndefinedOperand,
 };
+pub use cpuid::TOLD_BY_CPUID;
 use iced_x86::{Formatter, Instruction, Mnemonic, NasmFormatter};
 
 use super::control::{cr0, flag};

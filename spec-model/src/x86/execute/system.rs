@@ -79,7 +79,11 @@ impl Processor<'_, '_> {
             }
             M::Syscall => self.syscall()?,
             M::Sysret | M::Sysretq => self.sysret(instruction)?,
+            M::Sysenter => self.sysenter()?,
+            M::Sysexit | M::Sysexitq => self.sysexit(instruction)?,
+            M::Cpuid => self.identify()?,
             M::Rsm => self.resume_from_smm()?,
+            M::Vmcall | M::Vmmcall => self.hypervisor_call(instruction)?,
             _ => return Err(self.unknown(instruction).into()),
         }
         Ok(())
@@ -403,6 +407,9 @@ impl Processor<'_, '_> {
             IA32_APIC_BASE => return self.read_apic_base(),
             0x179..=0x17b | 0x400..=0x47f => return self.read_machine_check_msr(index),
             0x800..=0x8ff => return self.read_x2apic(index),
+            0x174 => state.sysenter_cs,
+            0x175 => state.sysenter_esp,
+            0x176 => state.sysenter_eip,
             0xc000_0080 => state.efer,
             0xc000_0081 => state.star,
             0xc000_0082 => state.lstar,
@@ -427,10 +434,16 @@ impl Processor<'_, '_> {
             IA32_APIC_BASE => return self.write_apic_base(value),
             0x179..=0x17b | 0x400..=0x47f => return self.write_machine_check_msr(index, value),
             0x800..=0x8ff => return self.write_x2apic(index, value),
+            0x174..=0x176 if value >> 32 != 0 => {
+                return Err(ModelError::NotModelled(format!("bits 63:32 of MSR {index:#x}")).into());
+            }
             _ => {}
         }
         let state = self.state_mut();
         match index {
+            0x174 => state.sysenter_cs = value,
+            0x175 => state.sysenter_esp = value,
+            0x176 => state.sysenter_eip = value,
             0xc000_0081 => state.star = value,
             0xc000_0082 => state.lstar = value,
             0xc000_0083 => state.cstar = value,

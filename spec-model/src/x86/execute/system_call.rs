@@ -111,8 +111,8 @@ impl Processor<'_, '_> {
     }
 }
 
-/// A flat segment as SYSCALL and SYSRET load it, without reading a descriptor.
-fn flat(selector: u16, attributes: u32) -> Segment {
+/// A flat segment as system calls and returns from them load it, without reading a descriptor.
+pub(super) fn flat(selector: u16, attributes: u32) -> Segment {
     Segment {
         selector,
         base: 0,

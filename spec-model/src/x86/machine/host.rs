@@ -5,6 +5,7 @@ use crate::chipset::HostBridge;
 use crate::error::ModelError;
 use crate::scenario::{Action, Observe, PointId};
 use crate::transcript::Stop;
+use crate::x86::execute::TOLD_BY_CPUID;
 use crate::x86::field::Field;
 use crate::x86::processor::Vcpu;
 use crate::x86::smm;
@@ -74,6 +75,9 @@ impl Machine<'_> {
                 }
                 let mut wanted = state.clone();
                 field.write(&mut wanted, *value);
+                if let Some(number) = TOLD_BY_CPUID.iter().position(|name| *name == field.name) {
+                    self.vcpu(*vcpu)?.told_by_cpuid[number] = 0;
+                }
                 self.set_state_by_host(usize::from(*vcpu), wanted);
             }
             Action::WriteMemory { address, bytes, smm } => {

@@ -4,10 +4,11 @@ use super::{Machine, Stretch};
 use crate::defect::Defect;
 use crate::outcome::{Allowance, Facility};
 use crate::profile::ShadowKinds;
-use crate::requirement::{DBG_DR6_004, EXC_FLAGS_001, SMM_DR6_001};
+use crate::requirement::{DBG_DR6_004, EXC_FLAGS_001, INS_CPUID_001, SMM_DR6_001};
 use crate::transcript::{Observation, STACK_SLOTS, Stop};
 use crate::x86::control::{cr0, cr4, efer};
 use crate::x86::exception::DB;
+use crate::x86::execute::TOLD_BY_CPUID;
 use crate::x86::processor::Vcpu;
 use crate::x86::smm;
 use crate::x86::state::{PendingException, Shadow};
@@ -86,6 +87,9 @@ impl Machine<'_> {
                 any_bits: vcpu.undefined_flags,
                 requirement: &EXC_FLAGS_001,
             });
+        }
+        if visible {
+            allowances.extend(told_by_cpuid(observation, vcpu));
         }
         let undefined = vcpu.debug.undefined_with_trap();
         if visible && undefined != 0 {
@@ -192,4 +196,17 @@ impl Machine<'_> {
         };
         bytes.map_or_else(Vec::new, |bytes| bytes.chunks(width).map(slot).collect())
     }
+}
+
+/// What CPUID has told, which no scenario decides (INS-CPUID-001).
+fn told_by_cpuid(observation: usize, vcpu: &Vcpu) -> impl Iterator<Item = Allowance> {
+    let told = TOLD_BY_CPUID.iter().zip(vcpu.told_by_cpuid);
+    told.filter(|(_, bits)| *bits != 0)
+        .map(move |(field, bits)| Allowance {
+            observation,
+            field: (*field).to_owned(),
+            address: None,
+            any_bits: bits,
+            requirement: &INS_CPUID_001,
+        })
 }

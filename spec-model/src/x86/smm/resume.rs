@@ -72,6 +72,7 @@ impl Processor<'_, '_> {
         self.vcpu.dr6_undefined = false;
         self.vcpu.debug.undefined = 0;
         self.vcpu.undefined_flags = 0;
+        self.vcpu.told_by_cpuid = [0; 4];
         self.vcpu.debug.trap |= std::mem::take(&mut self.vcpu.debug.after_rsm);
         if restarts_halt(layout, &area) && !self.rules.broken(Defect::AutoHaltIgnored) {
             self.vcpu.activity = Activity::Halted;

@@ -40,7 +40,16 @@ impl Processor<'_, '_> {
                     None => return Ok(None),
                 }
             }
-            Mnemonic::Rdmsr | Mnemonic::Wrmsr | Mnemonic::Clts | Mnemonic::Invlpg | Mnemonic::Wbinvd => {
+            Mnemonic::Rdmsr
+            | Mnemonic::Wrmsr
+            | Mnemonic::Clts
+            | Mnemonic::Invlpg
+            | Mnemonic::Wbinvd
+            | Mnemonic::Sysenter
+            | Mnemonic::Sysexit
+            | Mnemonic::Sysexitq
+            | Mnemonic::Vmcall
+            | Mnemonic::Vmmcall => {
                 return Err(emulated(instruction));
             }
             Mnemonic::Mov if is_privileged_move(instruction) => return Err(emulated(instruction)),

@@ -1,0 +1,84 @@
+//! SYSENTER and SYSEXIT.
+
+use iced_x86::{Instruction, Mnemonic};
+
+use super::system_call::flat;
+use crate::defect::Defect;
+use crate::profile::SysenterInLongMode;
+use crate::requirement::SYS_ENTER_001;
+use crate::x86::control::{flag, is_canonical};
+use crate::x86::exception::{Exception, Step};
+use crate::x86::processor::{Mode, Processor};
+use crate::x86::segment::SegmentName;
+use crate::x86::state::{RCX, RDX, RSP};
+
+impl Processor<'_, '_> {
+    /// SYSENTER (SYS-ENTER-001 to SYS-ENTER-003). TF is as it was, so that a trap follows.
+    pub(super) fn sysenter(&mut self) -> Step {
+        self.require_sysenter()?;
+        let long = self.long_mode_active();
+        let mut cleared = flag::IF | flag::VM;
+        if self.rules.broken(Defect::SysenterKeepsInterruptFlag) {
+            cleared &= !flag::IF;
+        }
+        if self.rules.broken(Defect::SysenterClearsTf) {
+            cleared |= flag::TF;
+        }
+        let state = self.state_mut();
+        let width = if long { u64::MAX } else { 0xffff_ffff };
+        state.rip = state.sysenter_eip & width;
+        state.general[RSP] = state.sysenter_esp & width;
+        let selector = state.sysenter_cs as u16 & !3;
+        let attributes = if long { 0xa09b } else { 0xc09b };
+        *state.segment_mut(SegmentName::Cs) = flat(selector, attributes);
+        *state.segment_mut(SegmentName::Ss) = flat(selector.wrapping_add(8), 0xc093);
+        self.set_flag(cleared, false);
+        Ok(())
+    }
+
+    /// SYSEXIT (SYS-ENTER-001, SYS-ENTER-003, SYS-EXIT-001, SYS-EXIT-002).
+    pub(super) fn sysexit(&mut self, instruction: &Instruction) -> Step {
+        self.require_sysenter()?;
+        if !self.rules.broken(Defect::SysexitIgnoresPrivilege) {
+            self.require_kernel()?;
+        }
+        let to_64_bit = instruction.mnemonic() == Mnemonic::Sysexitq;
+        let (stack, target) = (self.state().general[RCX], self.state().general[RDX]);
+        if to_64_bit && !(is_canonical(stack) && is_canonical(target)) {
+            return Err(Exception::GP0.into());
+        }
+        let one_behind = self.rules.broken(Defect::SysexitLoadsNextSelectors);
+        let state = self.state_mut();
+        let (distance, attributes, width) = if to_64_bit {
+            (32, 0xa0fb, u64::MAX)
+        } else {
+            (16, 0xc0fb, 0xffff_ffff)
+        };
+        let distance = if one_behind { distance - 8 } else { distance };
+        let selector = (state.sysenter_cs as u16).wrapping_add(distance) | 3;
+        state.rip = target & width;
+        state.general[RSP] = stack & width;
+        *state.segment_mut(SegmentName::Cs) = flat(selector, attributes);
+        *state.segment_mut(SegmentName::Ss) = flat(selector.wrapping_add(8), 0xc0f3);
+        Ok(())
+    }
+
+    /// #UD in long mode on AMD's processors (SYS-ENTER-001), and #GP(0) in real mode and without a
+    /// selector (SYS-ENTER-003).
+    fn require_sysenter(&mut self) -> Step {
+        if self.long_mode_active() {
+            let choice = self.rules.profile.sysenter_in_long_mode;
+            let settled = self.rules.choices.settle_for_good(choice, &SYS_ENTER_001);
+            let defined = self.rules.broken(Defect::SysenterInLongMode);
+            if settled == SysenterInLongMode::Undefined && !defined {
+                return Err(Exception::UNDEFINED.into());
+            }
+        }
+        let null = self.state().sysenter_cs & 0xfffc == 0;
+        let null = null && !self.rules.broken(Defect::SysenterTakesNull);
+        if self.mode() == Mode::Real || null {
+            return Err(Exception::GP0.into());
+        }
+        Ok(())
+    }
+}
