@@ -553,6 +553,8 @@ defects! {
         "IRET and RETF raise #NP instead of #SS if the stack segment they load is not present.";
     DebugTrapBeforeSmi "debug-trap-before-smi" SMM_LATCH_003
         "Of an SMI and a single-step trap that are both pending, the trap is delivered first.";
+    Cr3ReadShowsShadowRoot "cr3-read-shows-shadow-root" EXC_CR_002
+        "MOV from CR3 gives the root of the hypervisor's page tables while CR0 has what the hypervisor needs: paging and WP, and neither CD nor NW.";
     Cr4ReadShowsHostMce "cr4-read-shows-host-mce" EXC_CR_002
         "MOV from CR4 gives the CR4 that the hypervisor runs the guest with, in which MCE is set, unless CR0 has CD or NW set.";
     RsmKeepsInsideNmi "rsm-keeps-inside-nmi" NMI_SMM_005

@@ -16,6 +16,10 @@ use crate::x86::segment::{DescriptorTable, Segment, SegmentAttributes, SegmentNa
 use crate::x86::segmentation::selector_error;
 use crate::x86::state::{RAX, RCX, RDX, Shadow};
 
+/// What tells the root of a hypervisor's page tables from the guest's. It may be anything else: no case looks at
+/// the value.
+const SHADOW_ROOT: u64 = 0x1000_0000;
+
 impl Processor<'_, '_> {
     /// Executes a system instruction, SWAPGS (EXC-SYS-002) among them.
     pub(super) fn execute_system(&mut self, instruction: &Instruction) -> Step {
@@ -251,6 +255,7 @@ impl Processor<'_, '_> {
         Ok(match register {
             Register::CR0 => state.cr0,
             Register::CR2 => state.cr2,
+            Register::CR3 if self.shows_shadow_root() => state.cr3 ^ SHADOW_ROOT,
             Register::CR3 => state.cr3,
             // The hypervisor intercepts reads of CR0 while it keeps CD and NW from the processor,
             // and then completes the instruction itself.
@@ -263,6 +268,14 @@ impl Processor<'_, '_> {
             Register::CR8 => state.cr8,
             _ => return Err(Exception::UNDEFINED.into()),
         })
+    }
+
+    /// With a defect: the processor reads its own CR3 and not the guest's. The hypervisor intercepts reads of CR0
+    /// only while the processor's CR0 is not the guest's.
+    fn shows_shadow_root(&self) -> bool {
+        let of_hypervisor = cr0::PG | cr0::WP;
+        let relevant = self.state().cr0 & (of_hypervisor | cr0::CD | cr0::NW);
+        self.rules.broken(Defect::Cr3ReadShowsShadowRoot) && relevant == of_hypervisor
     }
 
     /// CR0 with its side effects: ET is fixed, and paging with EFER.LME activates long mode
