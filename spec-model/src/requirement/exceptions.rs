@@ -132,7 +132,7 @@ super::requirements! {
         "MOV to CR0, CR4 or EFER with an illegal value raises #GP(0) and changes nothing."
         "Intel SDM vol. 2, MOV Control Registers; AMD APM vol. 2, 3.1";
     EXC_CR_002 "EXC-CR-002" Architectural
-        "MOV from CR4 gives what CR4 was loaded with."
+        "MOV from CR3 or CR4 gives what the register was loaded with."
         "Intel SDM vol. 2, MOV Control Registers; AMD APM vol. 2, 3.1.3 \"CR4 Register\"";
     EXC_HLT_001 "EXC-HLT-001" Architectural
         "HLT stops execution at the next instruction until an event arrives."
