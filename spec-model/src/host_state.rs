@@ -238,8 +238,8 @@ pub fn round_trip(field: &str) -> &'static Requirement {
     let debug = |field: &str| matches!(field, "dr0" | "dr1" | "dr2" | "dr3" | "dr6" | "dr7");
     match field {
         BASE_FIELD => &requirement::STATE_010,
-        "kernel-gs-base" | "star" | "lstar" | "cstar" | "sfmask" | "smbase" | "ssp" | "mcg.status"
-        | "mc0.status" => &requirement::STATE_012,
+        "kernel-gs-base" | "star" | "lstar" | "cstar" | "sfmask" | "sysenter-cs" | "sysenter-esp"
+        | "sysenter-eip" | "smbase" | "ssp" | "mcg.status" | "mc0.status" => &requirement::STATE_012,
         "smm" => &requirement::STATE_013,
         _ if field.starts_with("msr ") => &requirement::STATE_012,
         _ if debug(field) => &requirement::STATE_011,
@@ -381,6 +381,8 @@ mod tests {
             ("efer", &requirement::STATE_010),
             ("dr6", &requirement::STATE_011),
             ("star", &requirement::STATE_012),
+            ("sysenter-eip", &requirement::STATE_012),
+            ("apic.base", &requirement::STATE_010),
             ("shadow.sti", &requirement::STATE_013),
             ("smm", &requirement::STATE_013),
             ("apic.tpr", &requirement::STATE_014),

@@ -33,9 +33,9 @@ fn messages_say_what_would_be_right() {
             "unknown instruction or directive `mvo`; did you mean `mov`",
         ),
         (
-            "cpuid",
+            "rdtsc",
             Bits::Bits16,
-            "`cpuid` is an instruction that the model does not have",
+            "`rdtsc` is an instruction that the model does not have",
         ),
         (
             "jmp staart",
