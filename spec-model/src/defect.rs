@@ -49,12 +49,20 @@ defects! {
         "CPUID raises #GP(0) at CPL above 0.";
     SysenterInLongMode "sysenter-in-long-mode" SYS_ENTER_001
         "SYSENTER and SYSEXIT work in long mode where they are to raise #UD.";
+    SysenterGivesUpIn64BitMode "sysenter-gives-up-in-64-bit-mode" SYS_ENTER_001
+        "SYSENTER in 64-bit mode at CPL 0, where it is to raise #UD, ends in KVM_EXIT_INTERNAL_ERROR.";
+    SysexitIn64BitMode "sysexit-in-64-bit-mode" SYS_ENTER_001
+        "SYSEXIT works in 64-bit mode where it is to raise #UD.";
+    SysenterInCompatibilityMode "sysenter-in-compatibility-mode" SYS_ENTER_001
+        "SYSENTER and SYSEXIT work in compatibility mode where they are to raise #UD, and SYSENTER loads CS with L and D set.";
     SysenterKeepsInterruptFlag "sysenter-keeps-if" SYS_ENTER_002
         "SYSENTER leaves IF.";
     SysenterClearsTf "sysenter-clears-tf" SYS_ENTER_002
         "SYSENTER clears TF.";
     SysenterTakesNull "sysenter-takes-null" SYS_ENTER_003
         "SYSENTER and SYSEXIT take a null selector in IA32_SYSENTER_CS.";
+    SysenterTakesNullWithRpl "sysenter-takes-null-with-rpl" SYS_ENTER_003
+        "SYSENTER and SYSEXIT take a null selector in IA32_SYSENTER_CS if its RPL is not 0.";
     SysexitLoadsNextSelectors "sysexit-loads-next-selectors" SYS_EXIT_001
         "SYSEXIT loads CS and SS with the selectors that lie before those that it is to load.";
     SysexitIgnoresPrivilege "sysexit-ignores-privilege" SYS_EXIT_002

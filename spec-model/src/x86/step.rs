@@ -143,7 +143,8 @@ impl Processor<'_, '_> {
     pub(super) fn has_illegal_code_width(&self) -> bool {
         let code = self.segment(SegmentName::Cs).attributes;
         let both = self.long_mode_active() && code.long() && code.big();
-        both && self.rules.broken(Defect::CodeWidthUnchecked)
+        let defects = [Defect::CodeWidthUnchecked, Defect::SysenterInCompatibilityMode];
+        both && defects.into_iter().any(|defect| self.rules.broken(defect))
     }
 
     /// APIC-INT-004.

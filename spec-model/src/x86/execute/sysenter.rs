@@ -8,14 +8,22 @@ use crate::profile::SysenterInLongMode;
 use crate::requirement::SYS_ENTER_001;
 use crate::x86::control::{flag, is_canonical};
 use crate::x86::exception::{Exception, Step};
-use crate::x86::processor::{Mode, Processor};
+use crate::x86::processor::{Activity, Mode, Processor};
 use crate::x86::segment::SegmentName;
 use crate::x86::state::{RCX, RDX, RSP};
 
 impl Processor<'_, '_> {
     /// SYSENTER (SYS-ENTER-001 to SYS-ENTER-003). TF is as it was, so that a trap follows.
     pub(super) fn sysenter(&mut self) -> Step {
-        self.require_sysenter()?;
+        let allowed = self.require_sysenter();
+        if allowed == Err(Exception::UNDEFINED.into())
+            && self.mode() == Mode::Long64
+            && self.cpl() == 0
+            && self.rules.broken(Defect::SysenterGivesUpIn64BitMode)
+        {
+            self.vcpu.activity = Activity::GivenUp;
+        }
+        allowed?;
         let long = self.long_mode_active();
         let mut cleared = flag::IF | flag::VM;
         if self.rules.broken(Defect::SysenterKeepsInterruptFlag) {
@@ -24,12 +32,18 @@ impl Processor<'_, '_> {
         if self.rules.broken(Defect::SysenterClearsTf) {
             cleared |= flag::TF;
         }
-        let state = self.state_mut();
         let width = if long { u64::MAX } else { 0xffff_ffff };
+        let attributes = if long && self.rules.broken(Defect::SysenterInCompatibilityMode) {
+            0xe09b
+        } else if long {
+            0xa09b
+        } else {
+            0xc09b
+        };
+        let state = self.state_mut();
         state.rip = state.sysenter_eip & width;
         state.general[RSP] = state.sysenter_esp & width;
         let selector = state.sysenter_cs as u16 & !3;
-        let attributes = if long { 0xa09b } else { 0xc09b };
         *state.segment_mut(SegmentName::Cs) = flat(selector, attributes);
         *state.segment_mut(SegmentName::Ss) = flat(selector.wrapping_add(8), 0xc093);
         self.set_flag(cleared, false);
@@ -38,7 +52,11 @@ impl Processor<'_, '_> {
 
     /// SYSEXIT (SYS-ENTER-001, SYS-ENTER-003, SYS-EXIT-001, SYS-EXIT-002).
     pub(super) fn sysexit(&mut self, instruction: &Instruction) -> Step {
-        self.require_sysenter()?;
+        let allowed = self.require_sysenter();
+        let defined = self.mode() == Mode::Long64 && self.rules.broken(Defect::SysexitIn64BitMode);
+        if !(defined && allowed == Err(Exception::UNDEFINED.into())) {
+            allowed?;
+        }
         if !self.rules.broken(Defect::SysexitIgnoresPrivilege) {
             self.require_kernel()?;
         }
@@ -69,13 +87,16 @@ impl Processor<'_, '_> {
         if self.long_mode_active() {
             let choice = self.rules.profile.sysenter_in_long_mode;
             let settled = self.rules.choices.settle_for_good(choice, &SYS_ENTER_001);
-            let defined = self.rules.broken(Defect::SysenterInLongMode);
+            let defined = self.rules.broken(Defect::SysenterInLongMode)
+                || self.mode() != Mode::Long64 && self.rules.broken(Defect::SysenterInCompatibilityMode);
             if settled == SysenterInLongMode::Undefined && !defined {
                 return Err(Exception::UNDEFINED.into());
             }
         }
-        let null = self.state().sysenter_cs & 0xfffc == 0;
-        let null = null && !self.rules.broken(Defect::SysenterTakesNull);
+        let selector = self.state().sysenter_cs;
+        let null = selector & 0xfffc == 0
+            && !self.rules.broken(Defect::SysenterTakesNull)
+            && !(selector != 0 && self.rules.broken(Defect::SysenterTakesNullWithRpl));
         if self.mode() == Mode::Real || null {
             return Err(Exception::GP0.into());
         }

@@ -406,7 +406,12 @@ impl<'run> Machine<'run> {
                 self.deliver_messages(index)?;
                 Ok(after)
             }
-            Err(_) if matches!(processor.vcpu.activity, Activity::Refused | Activity::Undelivered) => {
+            Err(_)
+                if matches!(
+                    processor.vcpu.activity,
+                    Activity::Refused | Activity::Undelivered | Activity::GivenUp
+                ) =>
+            {
                 Ok(After::Continue)
             }
             Err(exception) => {
