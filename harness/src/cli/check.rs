@@ -11,7 +11,7 @@ use super::exit::{Failure, Status};
 use super::suite::{DEVIATIONS, Suite, repository_cases, shortest};
 use crate::case::{Case, Claim, Mistake, Position};
 use crate::coverage::{Proof, proofs};
-use crate::deviation;
+use crate::deviation::{self, Deviation};
 use crate::explore::explored;
 use crate::judge;
 
@@ -47,9 +47,11 @@ fn own_cases() -> Result<PathBuf, Failure> {
 fn folder(path: &Path) -> Result<String, Failure> {
     if path.file_name().is_some_and(|name| name == DEVIATIONS) {
         let deviations = deviation::load_folder(path).map_err(|mistakes| failure(&mistakes))?;
+        check_complaints(&deviations, path.parent().unwrap_or(Path::new(".")))?;
         return Ok(counted(deviations.len(), "deviation"));
     }
     let suite = Suite::load_folders(&[path.to_owned()])?;
+    check_complaints(&suite.deviations, path)?;
     run_on_model(&suite.cases)?;
     explore_on_model(&suite.cases)?;
     check_claims(&suite.cases, path)?;
@@ -65,7 +67,9 @@ fn file(path: &Path) -> Result<String, Failure> {
     let folder = full.parent().and_then(Path::file_name);
     if folder.is_some_and(|name| name == DEVIATIONS) {
         let bytes = std::fs::read(path).map_err(Failure::incomplete)?;
-        deviation::parse(path, &bytes).map_err(|mistakes| failure(&mistakes))?;
+        let deviation = deviation::parse(path, &bytes).map_err(|mistakes| failure(&mistakes))?;
+        let above = full.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+        check_complaints(&[deviation], above)?;
         return Ok("1 deviation".to_owned());
     }
     let case = Case::load(path).map_err(|mistakes| failure(&mistakes))?;
@@ -74,6 +78,23 @@ fn file(path: &Path) -> Result<String, Failure> {
     let above = full.parent().and_then(Path::parent).unwrap_or(Path::new("."));
     check_claims(std::slice::from_ref(&case), above)?;
     Ok("1 case".to_owned())
+}
+
+/// A complaint is listed for cases that there are: for others it could neither come nor stay away.
+fn check_complaints(deviations: &[Deviation], cases: &Path) -> Result<(), Failure> {
+    for deviation in deviations {
+        let listed = deviation.complaint.iter().flat_map(|complaint| &complaint.cases);
+        for case in listed {
+            if !cases.join(format!("{case}.yaml")).is_file() {
+                return Err(Failure::wrong(format_args!(
+                    "{}: `complaint` names the case `{case}`, which is not in {}",
+                    deviation.file.display(),
+                    cases.display()
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong with cases whose files can be read: what they expect where nothing can be seen, and

@@ -90,13 +90,23 @@ impl Suite {
     fn read_all(folders: &[PathBuf]) -> (Self, Vec<String>) {
         let mut suite = Self::default();
         let mut messages: Vec<String> = Vec::new();
+        let current = std::env::current_dir().unwrap_or_default();
+        let suites = repository_cases(&current).map(|folder| shortest(&folder, &current));
         for folder in folders {
+            let is_users_own = suites.as_ref() != Some(folder);
             let read = CaseFolder::read(folder);
             suite.cases.extend(read.cases);
             suite.bad.extend(read.bad);
             messages.extend(read.unreadable.iter().map(ToString::to_string));
             match deviation::load_folder(&folder.join(DEVIATIONS)) {
-                Ok(deviations) => suite.deviations.extend(deviations),
+                Ok(deviations) => {
+                    suite
+                        .deviations
+                        .extend(deviations.into_iter().map(|deviation| Deviation {
+                            is_users_own,
+                            ..deviation
+                        }))
+                }
                 Err(mistakes) => messages.extend(mistakes.iter().map(ToString::to_string)),
             }
         }

@@ -70,6 +70,8 @@ pub struct Deviation {
     pub upstream: Upstream,
     /// The file that lists it.
     pub file: PathBuf,
+    /// Whether that is one of the user's own, in a folder beside the suite's.
+    pub is_users_own: bool,
 }
 
 impl Deviation {

@@ -102,6 +102,7 @@ impl Reader<'_> {
             found: written.found.value,
             upstream,
             file: self.file.to_owned(),
+            is_users_own: false,
         })
     }
 

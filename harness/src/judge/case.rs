@@ -271,8 +271,8 @@ fn cite_behind_fork(differences: &mut [Difference]) {
     }
 }
 
-/// Judges with deviations of which the kernel's version does not tell whether it has them: with
-/// all of them on, and without one after the other.
+/// Judges with deviations of which the kernel's version does not tell whether it has them: with each of
+/// them alone, and with all.
 ///
 /// Any of them may be missing, so that one which does not show is not *unexpected*.
 fn judge_with_possible<'d>(

@@ -165,10 +165,19 @@ fn group(reason: &str) -> &str {
     marks.into_iter().fold(reason, cut)
 }
 
-/// What a known deviation is called in the summary.
+/// What a known deviation is called in the summary. One of the user's own excuses cases that are not, so that
+/// whoever reads the summary is told its file.
 fn name(deviation: &Deviation) -> String {
     let file = deviation.file.file_stem().unwrap_or_default().to_string_lossy();
-    format!("{file}: {} [{}]", deviation.title, deviation.requirement.id)
+    let name = format!("{file}: {} [{}]", deviation.title, deviation.requirement.id);
+    if deviation.is_users_own {
+        format!(
+            "{name}, which is not the suite's but {}",
+            deviation.file.display()
+        )
+    } else {
+        name
+    }
 }
 
 /// Writes each text once, with the targets that share it and their counts.

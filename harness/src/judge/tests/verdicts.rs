@@ -154,6 +154,7 @@ fn deviation(title: &str, defect: Defect) -> Deviation {
             place: String::new(),
         },
         file: "d.yaml".into(),
+        is_users_own: false,
     }
 }
 

@@ -135,7 +135,8 @@ impl Device {
     }
 }
 
-/// The vendor module that is in use. Only one can be: loading a second one fails.
+/// The vendor module that is in use. Loading a second one fails; where those of both vendors are built in, the
+/// processor says which one has found what it wants.
 fn backend() -> Backend {
     // A module that is built in shows up in sysfs as well, since all have parameters.
     let modules = [
@@ -150,8 +151,16 @@ fn backend() -> Backend {
                 .lines()
                 .any(|line| line.split_whitespace().next() == Some(name))
     };
-    let named = modules.into_iter().find(|(name, _)| present(name));
-    let backend = named.map_or_else(backend_by_processor, |(_, backend)| backend);
+    let named: Vec<Backend> = modules
+        .into_iter()
+        .filter(|(name, _)| present(name))
+        .map(|(_, backend)| backend)
+        .collect();
+    let backend = match named[..] {
+        [Backend::Pvm, ..] => Backend::Pvm,
+        [one] => one,
+        _ => backend_by_processor(),
+    };
     if backend == Backend::Svm && is_off("kvm_amd/parameters/npt") {
         return Backend::SvmNpt0;
     }

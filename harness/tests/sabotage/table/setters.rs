@@ -7,7 +7,23 @@ const REAL: &[&str] = &["exceptions", "nmi", "state"];
 const NMI: &[&str] = &["nmi", "state"];
 const APIC: &[&str] = &["apic"];
 
+const MSRS: &[&str] = &["state/msrs-that-the-guest-reads"];
+
+/// Only the guest can see it.
+const fn told_right(sabotage: &'static str) -> Local {
+    local(sabotage, MSRS, RED, &["DEVIATES", "msrs-that-the-guest-reads"])
+}
+
 pub const ROWS: &[Local] = &[
+    // KVM holds another value than it was given, and tells the one that it was given.
+    told_right("KVM_SET_MSRS:flip=0xc0000081.43;KVM_GET_MSRS:flip=0xc0000081.43"),
+    told_right("KVM_SET_MSRS:flip=0xc0000082.3;KVM_GET_MSRS:flip=0xc0000082.3"),
+    told_right("KVM_SET_MSRS:flip=0xc0000083.3;KVM_GET_MSRS:flip=0xc0000083.3"),
+    told_right("KVM_SET_MSRS:flip=0xc0000084.9;KVM_GET_MSRS:flip=0xc0000084.9"),
+    told_right("KVM_SET_MSRS:flip=0xc0000102.3;KVM_GET_MSRS:flip=0xc0000102.3"),
+    told_right("KVM_SET_MSRS:flip=0x174.3;KVM_GET_MSRS:flip=0x174.3"),
+    told_right("KVM_SET_MSRS:flip=0x175.3;KVM_GET_MSRS:flip=0x175.3"),
+    told_right("KVM_SET_MSRS:flip=0x176.3;KVM_GET_MSRS:flip=0x176.3"),
     // They refuse what is legal.
     local("KVM_SET_REGS:fail=EINVAL", REAL, NOT_GREEN, &["KVM_SET_REGS"]),
     local("KVM_SET_SREGS:fail=EINVAL", REAL, NOT_GREEN, &["KVM_SET_SREGS"]),
