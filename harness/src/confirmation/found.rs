@@ -165,7 +165,7 @@ impl Confirmations {
             }
             known.seen = seen;
             // Of what is confirmed only that counts.
-            let remains = |name: &String| !known.confirms(name) && !(is_by_hand && name == WHOLE);
+            let remains = |name: &String| !(known.confirms(name) || is_by_hand && name == WHOLE);
             deviates.values_mut().for_each(|names| names.retain(remains));
             deviates.retain(|deviation, names| is_listed(deviation) && !names.is_empty());
             open.values_mut().for_each(|names| names.retain(remains));

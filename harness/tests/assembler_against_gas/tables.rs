@@ -10,7 +10,7 @@ pub const CONDITIONS: [&str; 30] = [
 pub const ALONE: &[&str] = &[
     "cbw", "cwde", "cwd", "cdq", "clc", "stc", "cmc", "cld", "std", "lahf", "sahf", "ret", "int3", "int1",
     "cli", "sti", "hlt", "nop", "pause", "clts", "rdmsr", "wrmsr", "syscall", "fwait", "endbr32", "endbr64",
-    "ud2", "rsm", "wbinvd", "pushf", "popf", "iretd",
+    "ud2", "rsm", "wbinvd", "pushf", "popf", "iretd", "cpuid", "sysenter", "vmcall", "vmmcall",
 ];
 
 /// Instructions of 16- and 32-bit code, for this suite's assembler and for GNU `as`.
@@ -34,6 +34,8 @@ pub const ALONE_BELOW_64: &[(&str, &str)] = &[
     ("popfd", "popfd"),
     ("sysret", "sysret"),
     ("sysretd", "sysret"),
+    ("sysexit", "sysexit"),
+    ("sysexitd", "sysexit"),
 ];
 
 /// Instructions of 64-bit code, for this suite's assembler and for GNU `as`.
@@ -50,6 +52,8 @@ pub const ALONE_64: &[(&str, &str)] = &[
     // The Intel syntax of GNU as has no name for this one.
     ("sysretd", ".att_syntax; sysretl; .intel_syntax noprefix"),
     ("sysretq", "sysretq"),
+    ("sysexitd", ".att_syntax; sysexitl; .intel_syntax noprefix"),
+    ("sysexitq", "sysexitq"),
     ("pushfq", "pushfq"),
     ("popfq", "popfq"),
     ("pushfw", "pushfw"),
