@@ -110,7 +110,8 @@ pub fn decode(bytes: &[u8], bits: u32) -> Instruction {
 }
 
 /// Instructions whose outcome is the operating system's or the machine's: calls, what it emulates where
-/// CR4.UMIP is set (Linux arch/x86/kernel/umip.c), and what CPUID tells.
+/// CR4.UMIP is set (Linux arch/x86/kernel/umip.c), what CPUID tells, and what a KVM under it executes where the
+/// processor raises #UD (Linux arch/x86/kvm/emulate.c, EmulateOnUD).
 #[must_use]
 pub fn is_the_systems(mnemonic: Mnemonic) -> bool {
     use Mnemonic as M;
@@ -118,6 +119,8 @@ pub fn is_the_systems(mnemonic: Mnemonic) -> bool {
         mnemonic,
         M::Syscall
             | M::Sysenter
+            | M::Sysexit
+            | M::Sysexitq
             | M::Cpuid
             | M::Vmcall
             | M::Vmmcall

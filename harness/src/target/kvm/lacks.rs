@@ -67,17 +67,6 @@ const ROWS: &[Row] = &[
         source: "seen only, on Linux 6.18.44; pvm_set_cr0 in arch/x86/kvm/pvm/pvm.c of virt-pvm/linux stores CR0 as given",
     },
     Row {
-        name: "pvm-sysenter",
-        backend: Backend::Pvm,
-        what: What::Cleared {
-            field: "sysenter-cs",
-            bits: u64::MAX,
-            tells: &[],
-        },
-        text: "the PVM backend has no SYSENTER for its guests: IA32_SYSENTER_CS reads back 0",
-        source: "arch/x86/kvm/pvm/pvm.c of virt-pvm/linux, pvm_get_msr",
-    },
-    Row {
         name: "pvm-iret",
         backend: Backend::Pvm,
         what: What::Instruction {
