@@ -347,6 +347,8 @@ defects! {
         "The first item of a repeated string instruction is not written.";
     UntouchedReadsOnes "untouched-memory-reads-ones" S2_HOST_001
         "Anonymous memory that was never written reads as ones.";
+    AutoHaltSetByHandlerIgnored "auto-halt-set-by-handler-ignored" SMM_RSM_023
+        "RSM enters HLT only if the SMI interrupted one, whatever the handler wrote into the auto-HALT restart field.";
     AutoHaltIgnored "auto-halt-ignored" SMM_RSM_008
         "An SMI in HLT leaves the auto-HALT restart field 0, and RSM goes on after the HLT.";
     RsmClearsNmiMask "rsm-clears-nmi-mask" NMI_SMM_002

@@ -1,4 +1,4 @@
-//! A known complaint of a kernel: a WARN that certain cases bring about, or an oops.
+//! Known complaints of a kernel: a WARN that certain cases bring about, an oops, or all that comes before its death.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -7,23 +7,41 @@ use crate::target::complaint::{Complaint, ComplaintKind};
 
 /// What a kernel is known to complain of, and in which cases.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ListedComplaint {
-    /// In which way: `warning`, `bug`, `oops`, `lockdep`, `sanitizer`, `stall`, `panic`, `restart` or `taint`.
-    #[schemars(with = "KindName")]
-    pub kind: ComplaintKind,
-    /// The function of the kernel in which it comes up, as its report names it; any if absent.
-    pub function: Option<String>,
+    /// What may come. At least one of them does.
+    #[schemars(length(min = 1))]
+    pub any_of: Vec<ListedReport>,
     /// The cases in which it comes, `AREA/NAME` each.
     #[schemars(length(min = 1))]
     pub cases: Vec<String>,
 }
 
+/// One report in the kernel's log.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListedReport {
+    /// In which way: `warning`, `bug`, `oops`, `lockdep`, `sanitizer`, `stall`, `panic`, `restart` or `taint`.
+    #[schemars(with = "KindName")]
+    pub kind: ComplaintKind,
+    /// The function of the kernel in which it comes up, as its report names it; any if absent.
+    pub function: Option<String>,
+}
+
 impl ListedComplaint {
-    /// Whether it is this one.
+    /// Whether it is one of these.
     #[must_use]
     pub fn is(&self, complaint: &Complaint) -> bool {
-        self.kind == complaint.kind && (self.function.is_none() || self.function == complaint.function)
+        self.any_of.iter().any(|listed| {
+            listed.kind == complaint.kind
+                && (listed.function.is_none() || listed.function == complaint.function)
+        })
+    }
+
+    /// Whether one of these comes whenever the guest does the same.
+    #[must_use]
+    pub fn comes_every_time(&self) -> bool {
+        self.any_of.iter().any(|listed| listed.kind.comes_every_time())
     }
 
     /// Whether it comes in that case.

@@ -43,6 +43,11 @@ struct Cut {
 }
 
 impl Cut {
+    /// The first tag behind it. What was built between two tags is none.
+    const fn first_tag(self) -> Tag {
+        if self.behind { self.tag.next() } else { self.tag }
+    }
+
     fn reached_by(self, version: KernelVersion) -> Answer {
         version.reaches(self.tag, self.behind)
     }
@@ -107,7 +112,7 @@ pub enum BadKernelRange {
     #[error("`{0}` bounds what `{1}` bounds already; keep one of them")]
     Twice(String, String),
     /// No kernel is in it.
-    #[error("no kernel is in the range `{0}`: it ends before it begins")]
+    #[error("no release and no candidate is in the range `{0}`")]
     Empty(String),
 }
 
@@ -147,7 +152,8 @@ impl KernelRange {
         self.checked()
     }
 
-    /// Refuses a range without any kernel.
+    /// Refuses a range that holds for no tag: a build between two tags would have it perhaps, and nothing
+    /// would have it for certain.
     fn checked(self) -> Result<Self, BadKernelRange> {
         let before = |tag| Cut { tag, behind: false };
         let introduced = self.introduced.iter().map(|change| before(change.first_in()));
@@ -160,7 +166,9 @@ impl KernelRange {
             .max();
         let end = self.bounds.iter().filter_map(Bound::end).chain(fixed).min();
         match (begin, end) {
-            (Some(begin), Some(end)) if begin >= end => Err(BadKernelRange::Empty(self.to_string())),
+            (Some(begin), Some(end)) if before(begin.first_tag()) >= end => {
+                Err(BadKernelRange::Empty(self.to_string()))
+            }
             _ => Ok(self),
         }
     }

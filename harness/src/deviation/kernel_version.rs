@@ -47,6 +47,18 @@ impl Tag {
         Self::new(self.series, u32::MAX, RELEASE)
     }
 
+    /// The tag that can come next. After the last one of a stable branch that is the first candidate of
+    /// the next series.
+    pub(super) const fn next(self) -> Self {
+        if self.patch == u32::MAX {
+            Self::new((self.series.0, self.series.1.saturating_add(1)), 0, 1)
+        } else if self.candidate == RELEASE {
+            Self::new(self.series, self.patch + 1, RELEASE)
+        } else {
+            Self::new(self.series, self.patch, self.candidate + 1)
+        }
+    }
+
     /// Reads a tag at the beginning of a text, and gives what follows and whether a third
     /// number was there. Candidates are `-rcN`, in Debian's versions `~rcN`.
     fn at_the_beginning(text: &str) -> Option<(Self, bool, &str)> {

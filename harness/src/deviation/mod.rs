@@ -22,7 +22,7 @@ use spec_model::defect::Defect;
 use spec_model::requirement::Requirement;
 
 pub use change::{BadChange, Change};
-pub use complaint::ListedComplaint;
+pub use complaint::{ListedComplaint, ListedReport};
 pub use file::deviation_schema;
 pub use kernel_range::{BadKernelRange, KernelRange};
 pub use kernel_version::{Answer, BadTag, KernelVersion, Tag};

@@ -7,7 +7,10 @@ use spec_model::defect::Defect;
 use spec_model::requirement::{self, Requirement};
 
 use super::file::{ChangeEntry, File, UpstreamEntry};
-use super::{BadTag, Change, Deviation, KernelRange, Mistake, ProcessorRange, Tag, Upstream, UpstreamStatus};
+use super::{
+    BadTag, Change, Deviation, KernelRange, ListedReport, Mistake, ProcessorRange, Tag, Upstream,
+    UpstreamStatus,
+};
 use crate::target::complaint::ComplaintKind;
 use crate::target::{Backend, Mode};
 
@@ -316,7 +319,12 @@ impl Reader<'_> {
                         "`cases` is empty; name the cases in which it comes".to_owned(),
                     );
                 }
-                if complaint.value.kind == ComplaintKind::Overrun {
+                if complaint.value.any_of.is_empty() {
+                    let message = "`any-of` is empty; name what the kernel complains of";
+                    self.mistake(complaint, message.to_owned());
+                }
+                let lost = |listed: &ListedReport| listed.kind == ComplaintKind::Overrun;
+                if complaint.value.any_of.iter().any(lost) {
                     let message =
                         "that messages were lost is nothing to be listed: nobody knows what they said";
                     self.mistake(complaint, message.to_owned());

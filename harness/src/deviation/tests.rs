@@ -117,7 +117,7 @@ fn what_means_nothing_is_refused() {
     let empty = mistakes(&EXAMPLE.replace("<6.2", "<5.0"));
     assert_eq!(
         empty,
-        ["d.yaml:3:10: no kernel is in the range `>=5.10, <5.0`: it ends before it begins"]
+        ["d.yaml:3:10: no release and no candidate is in the range `>=5.10, <5.0`"]
     );
     let other = mistakes(&EXAMPLE.replace("SMM-RSM-008", "SMM-RSM-009"));
     assert_eq!(
@@ -261,7 +261,7 @@ fn what_yaml_has_and_is_not_read_is_refused() {
 
 #[test]
 fn a_complaint_stands_in_the_place_of_defects() {
-    let complaint = "complaint: {kind: warning, function: f, cases: [a/b]}\n";
+    let complaint = "complaint: {any-of: [{kind: warning, function: f}], cases: [a/b]}\n";
     let listed = EXAMPLE
         .replace("defects: [auto-halt-ignored]\n", complaint)
         .replace("SMM-RSM-008", "HOST-001");
@@ -275,6 +275,10 @@ fn a_complaint_stands_in_the_place_of_defects() {
             "it is HOST-001 that is not met",
         ),
         (listed.replace("[a/b]", "[]"), "`cases` is empty"),
+        (
+            listed.replace("[{kind: warning, function: f}]", "[]"),
+            "`any-of` is empty",
+        ),
         (
             listed.replace("kind: warning", "kind: overrun"),
             "nobody knows what they said",

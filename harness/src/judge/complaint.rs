@@ -10,7 +10,7 @@ use super::difference::{Difference, Source, Subject};
 use super::stop::Place;
 use super::value::Value;
 use super::{Against, Verdict};
-use crate::deviation::Deviation;
+use crate::deviation::{Deviation, ListedComplaint};
 use crate::target::complaint::Complaint;
 use crate::target::kernel_log::Watched;
 use crate::target::{Death, Ran, Run};
@@ -65,8 +65,8 @@ pub fn with_complaints<'d>(
     }
     // A complaint that comes once since the kernel booted may have come before.
     let ought = |deviation: &&Deviation| {
-        let kind = deviation.complaint.as_ref().map(|listed| listed.kind);
-        *watched == Watched::Every && kind.is_some_and(|kind| kind.comes_every_time())
+        let listed = deviation.complaint.as_ref();
+        *watched == Watched::Every && listed.is_some_and(ListedComplaint::comes_every_time)
     };
     let stayed_away: Vec<&Deviation> = stayed_away.into_iter().filter(ought).collect();
     match verdict {

@@ -315,6 +315,41 @@ fn memory_is_attributed_to_save_area_rows() {
     assert_eq!(found.subject.label(), "SMRAM 0xa0000");
 }
 
+/// The model went on behind `in-smi` and says nothing of it; the target's run ended there.
+#[test]
+fn the_last_that_is_observed_of_a_run_that_ended_early_is_no_difference() {
+    let allowed = pure(vec![outcome(changed(|it| {
+        for unobserved in &mut it.observations[..2] {
+            unobserved.state = None;
+        }
+    }))]);
+    let ended_early = changed(|it| {
+        it.observations.truncate(2);
+        it.observations[0].state = None;
+    });
+    let found_under = |observe| {
+        let scenario = Scenario {
+            observe,
+            ..scenario()
+        };
+        let case = CaseView {
+            name: "smm/example",
+            checks: CHECKS,
+            scenario: &scenario,
+            expectations: &Expectations::default(),
+            layout: layout(&scenario, &KVM_SVM),
+        };
+        let found = differences(judge(&case, &allowed, &Run::Done(ended_early.clone())));
+        let labels = found.iter().map(|one| one.subject.label());
+        labels.collect::<Vec<_>>()
+    };
+    assert_eq!(found_under(Observe::Ends).len(), 1, "the path alone");
+    assert_eq!(
+        found_under(Observe::default()).first().map(String::as_str),
+        Some("state")
+    );
+}
+
 #[test]
 fn paths_that_part_are_one_difference() {
     let found = single(|it| {

@@ -161,6 +161,15 @@ pub enum SysenterInLongMode {
     Defined,
 }
 
+/// What RSM does if the auto-HALT restart field does not hold what entry wrote, nor 0 (SMM-RSM-023).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoHaltSet {
+    /// It enters HLT.
+    Halts,
+    /// It returns to the program.
+    Returns,
+}
+
 /// How many NMIs are held (NMI-MASK-005).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NmiLatch {

@@ -58,6 +58,8 @@ pub struct Profile {
     pub odd_image: OddImage,
     /// NMI-MASK-005.
     pub nmi_latch: NmiLatch,
+    /// SMM-RSM-023.
+    pub auto_halt_set: Choice<AutoHaltSet>,
     /// SEG-CACHE-001.
     pub cached_granularity: CachedGranularity,
     /// SHADOW-KIND-001.
@@ -97,6 +99,7 @@ pub static KVM_SVM: Profile = Profile {
     odd_image: OddImage::Amd64,
     // arch/x86/kvm/svm/svm.c, svm_complete_interrupts: when RIP is no longer that of the IRET.
     faulting_iret: FaultingIret::UnblocksAtExit,
+    auto_halt_set: Choice::Always(AutoHaltSet::Halts),
     cached_granularity: CachedGranularity::FromLimit,
     shadow_kinds: ShadowKinds::One,
     debug: DebugChoices::AMD,
@@ -166,6 +169,7 @@ const fn kvm_like() -> Profile {
         io_restart: IoRestart::Absent,
         odd_image: OddImage::Unspecified,
         nmi_latch: NmiLatch::OneBehindTheNext,
+        auto_halt_set: EITHER_AUTO_HALT_SET,
         cached_granularity: CachedGranularity::Kept,
         shadow_kinds: ShadowKinds::Two,
         shadow_in_shadow: Choice::AnyOf(&[ShadowInShadow::Started, ShadowInShadow::Ignored]),
@@ -188,6 +192,8 @@ const fn kvm_like() -> Profile {
 }
 
 const EITHER_IN_SHADOW: Choice<InShadow> = Choice::AnyOf(&[InShadow::Taken, InShadow::Held]);
+pub(crate) const EITHER_AUTO_HALT_SET: Choice<AutoHaltSet> =
+    Choice::AnyOf(&[AutoHaltSet::Returns, AutoHaltSet::Halts]);
 const EITHER_STRING_END: Choice<StringEnd> = Choice::AnyOf(&[StringEnd::Behind, StringEnd::AtInstruction]);
 const EITHER_SHADOW_IN_SHADOW: Choice<ShadowInShadow> =
     Choice::AnyOf(&[ShadowInShadow::Started, ShadowInShadow::Ignored]);
@@ -214,6 +220,7 @@ pub static INTEL: Profile = Profile {
     io_restart: IoRestart::Implemented,
     odd_image: OddImage::Unspecified,
     nmi_latch: NmiLatch::One,
+    auto_halt_set: EITHER_AUTO_HALT_SET,
     cached_granularity: CachedGranularity::Kept,
     shadow_kinds: ShadowKinds::Two,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
@@ -252,6 +259,7 @@ pub static AMD: Profile = Profile {
     io_restart: IoRestart::Implemented,
     odd_image: OddImage::Amd64,
     nmi_latch: NmiLatch::One,
+    auto_halt_set: Choice::Always(AutoHaltSet::Halts),
     cached_granularity: CachedGranularity::Kept,
     shadow_kinds: ShadowKinds::One,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
@@ -293,6 +301,7 @@ pub static QEMU_TCG: Profile = Profile {
     odd_image: OddImage::Unspecified,
     // A pending NMI is one bit of interrupt_request.
     nmi_latch: NmiLatch::One,
+    auto_halt_set: EITHER_AUTO_HALT_SET,
     cached_granularity: CachedGranularity::Kept,
     shadow_kinds: ShadowKinds::One,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,
@@ -335,6 +344,7 @@ pub static BOCHS: Profile = Profile {
     odd_image: OddImage::Unspecified,
     // A pending NMI is one bit of pending_event.
     nmi_latch: NmiLatch::One,
+    auto_halt_set: EITHER_AUTO_HALT_SET,
     cached_granularity: CachedGranularity::Kept,
     shadow_kinds: ShadowKinds::Two,
     shadow_in_shadow: EITHER_SHADOW_IN_SHADOW,

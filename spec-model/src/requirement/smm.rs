@@ -143,6 +143,9 @@ super::requirements! {
     SMM_RSM_022 "SMM-RSM-022" Vendor
         "RSM on an AMD processor makes the bases of FS, GS, GDTR, IDTR, LDTR and TR canonical by copying the highest implemented bit upwards, and clears bits 63:32 of the other bases."
         "AMD APM vol. 2, 10.4 (conditions that are ignored); the Intel SDM has no such rule for RSM";
+    SMM_RSM_023 "SMM-RSM-023" Vendor
+        "If the handler sets bit 0 of an auto-HALT restart field that entry left clear, an AMD processor enters HLT at RSM; what an Intel processor does cannot be foretold."
+        "AMD-K5 Processor Technical Reference Manual, 6.3.5 \"Halt Restart Slot\"; Intel SDM vol. 3C, \"Auto HALT Restart\" and table \"Auto HALT Restart Flag Values\"";
     SMM_RUN_001 "SMM-RUN-001" Architectural
         "SMI handlers run with real-mode rules and 4 GiB limits; they may load segments, switch to protected mode and return with RSM from there."
         "Intel SDM vol. 3C, \"SMI Handler Execution Environment\"; AMD APM vol. 2, 10.3.2";

@@ -85,6 +85,8 @@ pub struct Vcpu {
     pub last_io: Option<IoInstruction>,
     /// The I/O instruction that the last SMI followed.
     pub interrupted_io: Option<IoInstruction>,
+    /// The last SMI interrupted HLT.
+    pub halted_at_smi: bool,
     /// The state at the last SMI, where the state-save area does not hold all of it
     /// (SMM-FORMAT-002).
     pub kept_in_smm: Option<Box<VcpuState>>,

@@ -51,12 +51,8 @@ pub(super) fn vector_table(gates: &[(u8, Gate)]) -> Blob {
     }
 }
 
-/// The GDT. The accessed bit is set in the descriptors that are loaded at the start.
-pub(super) fn global_table(mode: Mode, tables: &Tables) -> Blob {
-    let accessed = |selector: u16| {
-        let code = if mode == Mode::Long { CODE_64 } else { CODE_32 };
-        u64::from(selector == code || selector == DATA) << 40
-    };
+/// The GDT. The accessed bit is set in every descriptor of code or data.
+pub(super) fn global_table(tables: &Tables) -> Blob {
     let flat = |rights: u64, flags: u64| 0x000f_0000_0000_ffff | rights << 40 | flags << 52;
     let mut slots = [0_u64; 32];
     let mut set = |selector: u16, descriptor: u64| {
@@ -64,21 +60,21 @@ pub(super) fn global_table(mode: Mode, tables: &Tables) -> Blob {
             *slot = descriptor;
         }
     };
-    set(CODE_32, flat(0x9a, 0xc) | accessed(CODE_32));
-    set(DATA, flat(0x92, 0xc) | accessed(DATA));
-    set(0x18, flat(0xfa, 0xc));
-    set(0x20, flat(0xf2, 0xc));
-    set(CODE_64, flat(0x9a, 0xa) | accessed(CODE_64));
+    set(CODE_32, flat(0x9b, 0xc));
+    set(DATA, flat(0x93, 0xc));
+    set(0x18, flat(0xfb, 0xc));
+    set(0x20, flat(0xf3, 0xc));
+    set(CODE_64, flat(0x9b, 0xa));
     let limit = u64::from(tables.task_state.limit);
     set(
         TASK,
         limit | (TSS & 0xff_ffff) << 16 | 0x8b << 40 | (TSS >> 24) << 56,
     );
     set(TASK + 8, TSS >> 32);
-    set(0x40, flat(0xfa, 0xc));
-    set(0x48, flat(0xf2, 0xc));
-    set(0x50, flat(0xfa, 0xa));
-    set(0x58, 0x0000_9a00_0000_ffff);
+    set(0x40, flat(0xfb, 0xc));
+    set(0x48, flat(0xf3, 0xc));
+    set(0x50, flat(0xfb, 0xa));
+    set(0x58, 0x0000_9b00_0000_ffff);
     for (selector, descriptor) in &tables.descriptors {
         set(*selector, *descriptor);
     }

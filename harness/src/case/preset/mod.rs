@@ -99,7 +99,7 @@ pub(super) fn tables(mode: Mode, tables: &Tables, apic: bool) -> Vec<Blob> {
         return xen_pv::tables(&tables.pages);
     }
     let mut blobs = vec![
-        descriptor::global_table(mode, tables),
+        descriptor::global_table(tables),
         descriptor::task_state(mode, &tables.task_state),
     ];
     blobs.extend(descriptor::interrupt_table(mode, &tables.gates));

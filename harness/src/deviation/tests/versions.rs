@@ -95,17 +95,31 @@ fn bounds_that_are_none_are_refused() {
 #[test]
 fn ranges_without_a_kernel_are_refused() {
     for (text, why) in [
-        (">=6.2, <5.0", "ends before it begins"),
-        (">=6.2, <6.2", "ends before it begins"),
-        (">6.1, <=6.1", "ends before it begins"),
-        (">=6.2, <6.2-rc1", "ends before it begins"),
-        (">6.1.5, <6.1.5", "ends before it begins"),
+        (">=6.2, <5.0", "no release and no candidate"),
+        (">=6.2, <6.2", "no release and no candidate"),
+        (">6.1, <=6.1", "no release and no candidate"),
+        (">=6.2, <6.2-rc1", "no release and no candidate"),
+        (">6.1.5, <6.1.5", "no release and no candidate"),
+        (">6.1.5, <6.1.6", "no release and no candidate"),
+        (">6.1.5, <=6.1.5", "no release and no candidate"),
+        (">6.1, <6.2-rc1", "no release and no candidate"),
+        (">6.2-rc1, <6.2-rc2", "no release and no candidate"),
+        (">=6.1.4294967295, <6.1.4294967295", "no release and no candidate"),
         (">=5.10, >=5.15", "keep one"),
         ("=6.1, =6.2", "keep one"),
         ("=6.1, <6.2", "keep one"),
     ] {
         let error = text.parse::<KernelRange>().expect_err(text).to_string();
         assert!(error.contains(why), "{text}: {error}");
+    }
+    for one in [
+        ">6.1.5, <6.1.7",
+        ">6.1, <6.2",
+        ">6.2-rc1, <6.2",
+        "=6.1.5",
+        ">6.4294967295, <7.0",
+    ] {
+        assert!(one.parse::<KernelRange>().is_ok(), "{one}");
     }
 }
 

@@ -9,7 +9,7 @@ use spec_model::transcript::Transcript;
 const LISTED: &str = "\
 title: Marking an MMIO page twice warns
 targets: [svm]
-complaint: {kind: warning, function: mark_mmio_spte, cases: [a/b]}
+complaint: {any-of: [{kind: warning, function: mark_mmio_spte}], cases: [a/b]}
 requirement: HOST-001
 reason: an example for this test
 source: nowhere

@@ -97,6 +97,7 @@ impl Processor<'_, '_> {
     /// (CHIPSET-ENTRY-001).
     pub fn enter_smm(&mut self) {
         let halted = self.vcpu.activity == Activity::Halted;
+        self.vcpu.halted_at_smi = halted;
         let written = self.write_save_area(halted);
         if !written && self.rules.broken(Defect::EntryWithoutMemoryIsFatal) {
             self.vcpu.activity = Activity::Dead;

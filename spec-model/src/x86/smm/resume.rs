@@ -2,8 +2,8 @@
 
 use super::{layout, save_area, shift_attributes};
 use crate::defect::Defect;
-use crate::profile::{Choice, NmiMaskAfterRsm};
-use crate::requirement::NMI_SMM_002;
+use crate::profile::{AutoHaltSet, Choice, EITHER_AUTO_HALT_SET, NmiMaskAfterRsm};
+use crate::requirement::{NMI_SMM_002, SMM_RSM_023};
 use crate::x86::control::{PHYSICAL_ADDRESS_BITS, cr0, dr6_loaded, dr7_loaded, efer, flag};
 use crate::x86::exception::{Exception, Step};
 use crate::x86::paging::{Privilege, Purpose};
@@ -74,11 +74,29 @@ impl Processor<'_, '_> {
         self.vcpu.undefined_flags = 0;
         self.vcpu.told_by_cpuid = [0; 4];
         self.vcpu.debug.trap |= std::mem::take(&mut self.vcpu.debug.after_rsm);
-        if restarts_halt(layout, &area) && !self.rules.broken(Defect::AutoHaltIgnored) {
+        if self.returns_to_halt(layout, &area) {
             self.vcpu.activity = Activity::Halted;
         }
         self.fail_in_virtual_8086();
         Ok(())
+    }
+
+    /// Auto-HALT restart: by the field that SMM entry set for a halted processor (SMM-RSM-008), or the
+    /// handler for one that was not (SMM-RSM-023).
+    fn returns_to_halt(&mut self, layout: &Layout, area: &[u8]) -> bool {
+        let row = layout.rows.iter().find(|row| row.content == Content::AutoHalt);
+        let field = row.map_or(0, |row| row.read(area));
+        if field == 0 || self.rules.broken(Defect::AutoHaltIgnored) {
+            return false;
+        }
+        let choice = match (field & 1 != 0, self.vcpu.halted_at_smi) {
+            (true, true) => return true,
+            (true, false) if self.rules.broken(Defect::AutoHaltSetByHandlerIgnored) => return false,
+            (true, false) => self.rules.profile.auto_halt_set,
+            // The manuals know bit 0 only.
+            (false, _) => EITHER_AUTO_HALT_SET,
+        };
+        self.rules.choices.settle_for_good(choice, &SMM_RSM_023) == AutoHaltSet::Halts
     }
 
     /// The state-save area, read at guest-physical addresses whatever the paging of the
@@ -241,12 +259,6 @@ impl Processor<'_, '_> {
 fn reserved_is_clear(layout: &Layout, area: &[u8]) -> bool {
     let mut reserved = layout.rows.iter().filter(|row| row.content == Content::Zero);
     reserved.all(|row| area[row.range(layout.size())].iter().all(|byte| *byte == 0))
-}
-
-/// Auto-HALT restart: the field that SMM entry set for a halted processor (SMM-RSM-008).
-fn restarts_halt(layout: &Layout, area: &[u8]) -> bool {
-    let row = layout.rows.iter().find(|row| row.content == Content::AutoHalt);
-    row.is_some_and(|row| row.read(area) & 1 != 0)
 }
 
 /// Whether the revision identifier of the image has the relocation bit, which RSM should not
