@@ -15,6 +15,9 @@ pub struct ListedComplaint {
     /// The cases in which it comes, `AREA/NAME` each.
     #[schemars(length(min = 1))]
     pub cases: Vec<String>,
+    /// The machine may not be heard of again after it, without another word.
+    #[serde(default)]
+    pub hangs: bool,
 }
 
 /// One report in the kernel's log.

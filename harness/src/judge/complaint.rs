@@ -74,12 +74,18 @@ pub fn with_complaints<'d>(
         Verdict::Conforms | Verdict::KnownDeviation(_) if !stayed_away.is_empty() => {
             Verdict::UnexpectedlyConforms(stayed_away)
         }
+        Verdict::Broken(_) if came.iter().any(|deviation| hangs(deviation)) => Verdict::KnownDeviation(came),
         Verdict::KnownDeviation(mut known) => {
             known.extend(came);
             Verdict::KnownDeviation(known)
         }
         verdict => verdict,
     }
+}
+
+/// Whether nothing need be heard of the machine after what it lists.
+fn hangs(deviation: &Deviation) -> bool {
+    deviation.complaint.as_ref().is_some_and(|listed| listed.hangs)
 }
 
 /// The verdict with these complaints, which nothing lists.

@@ -97,6 +97,23 @@ fn a_listed_complaint_is_known_in_its_cases_only() {
 }
 
 #[test]
+fn a_kernel_that_hangs_after_a_listed_complaint_is_known_if_the_file_says_so() {
+    let text = LISTED.replace("cases: [a/b]", "cases: [a/b], hangs: true");
+    let hangs = crate::deviation::parse(Path::new("d.yaml"), text.as_bytes()).expect("valid");
+    let silent = || Verdict::Broken("the guest said nothing".to_owned());
+    let judge = |deviation: &Deviation, ran: &Ran| {
+        with_complaints(silent(), "a/b", ran, &[deviation], &Watched::Every).kind()
+    };
+    use crate::judge::VerdictKind::{Broken, Deviates, KnownDeviation};
+    let warned = done(&[warning("mark_mmio_spte")]);
+    assert_eq!(judge(&hangs, &warned), KnownDeviation);
+    assert_eq!(judge(&deviation(), &warned), Broken, "nothing says that it hangs");
+    assert_eq!(judge(&hangs, &done(&[])), Broken, "it did not complain");
+    let both = [warning("mark_mmio_spte"), warning("other")];
+    assert_eq!(judge(&hangs, &done(&both)), Deviates);
+}
+
+#[test]
 fn silence_proves_nothing_where_a_warning_comes_once() {
     let deviation = deviation();
     for watched in [Watched::First, Watched::Unknown, Watched::Not(String::new())] {
