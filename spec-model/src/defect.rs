@@ -613,6 +613,8 @@ defects! {
         "Entering SMM clears EFER.SVME where the processor keeps it.";
     RestoreLosesPdptes "restore-loses-pdptes" STATE_001
         "A new virtual machine does not take page-directory-pointer entries with a reserved bit, and the hypervisor then cannot read the HLT that it steps over and the instructions that it emulates.";
+    LongModeWalkKept "long-mode-walk-kept" STATE_001
+        "After the host has taken a processor from long mode to PAE paging with the same CR0 and CR4, the hypervisor's own page walk goes on as in long mode and cannot read the HLT that it steps over and the instructions that it emulates.";
     InstructionBreakpointIsTrap "instruction-breakpoint-is-trap" DBG_BP_001
         "An instruction breakpoint is reported after the instruction.";
     RfIgnoredByBreakpoints "rf-ignored-by-breakpoints" DBG_BP_002

@@ -74,7 +74,8 @@ pub struct Vcpu {
     /// With a defect: an NMI that a shadow held is looked at again only behind an instruction that
     /// the processor executes itself.
     pub nmi_awaits_step: bool,
-    /// The hypervisor could not load the page-directory-pointer entries of a restored state.
+    /// With a defect: the hypervisor's own page walk has other page-directory-pointer entries than the processor
+    /// has, or goes through other levels.
     pub pdptes_lost: bool,
     /// The hypervisor steps over an IRET that faults, and its TF gets into the frame.
     pub frame_shows_tf: bool,

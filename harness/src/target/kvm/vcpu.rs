@@ -6,6 +6,7 @@ use kvm_bindings::{Msrs, kvm_mp_state};
 use kvm_ioctls::{VcpuFd, VmFd};
 use spec_model::host_state::{BASE_FIELD, Fault, HostCall, base_without_apic, same_shadow};
 use spec_model::scenario::PROCESSOR_SIGNATURE;
+use spec_model::x86::control::{cr0, efer};
 use spec_model::x86::field::Field;
 use spec_model::x86::state::{EventState, Shadow, VcpuState};
 
@@ -379,6 +380,11 @@ impl Vcpu {
     pub(super) fn leave_page_tables(&mut self) -> Result<(), Failure> {
         let mut sregs = self.fd.get_sregs().map_err(Failure::ioctl("KVM_GET_SREGS"))?;
         sregs.cr3 ^= PAGE as u64;
+        // Paging goes off as well: between long mode and PAE paging with the same CR0 and CR4, KVM before 6.1 goes
+        // on with the walk that it had (state/from-long-mode-to-pae).
+        sregs.cr0 &= !cr0::PG;
+        sregs.efer &= !efer::LMA;
+        sregs.cs.l = 0;
         self.fd.set_sregs(&sregs).map_err(Failure::ioctl("KVM_SET_SREGS"))
     }
 

@@ -1,7 +1,10 @@
 //! The host sets the state of a processor.
 
 use super::Machine;
+use super::saved_state::pages_with_pae;
+use crate::defect::Defect;
 use crate::host_state::{EINVAL, Fault, HostCall, StateFault, Taken, take, told_wrongly};
+use crate::x86::control::efer;
 use crate::x86::field::Field;
 use crate::x86::state::VcpuState;
 
@@ -23,10 +26,14 @@ impl Machine<'_> {
 
     /// The host changes the state of a processor at a point.
     pub(super) fn set_state_by_host(&mut self, index: usize, wanted: VcpuState) {
-        let Some(vcpu) = self.state.vcpus.get(index) else {
+        let Some(vcpu) = self.state.vcpus.get_mut(index) else {
             return;
         };
         let before = vcpu.state.clone();
+        let from_long_mode = before.efer & efer::LMA != 0 && pages_with_pae(&wanted);
+        if from_long_mode && (before.cr0, before.cr4) == (wanted.cr0, wanted.cr4) {
+            vcpu.pdptes_lost |= self.rules.broken(Defect::LongModeWalkKept);
+        }
         self.give(index, &before, wanted);
     }
 

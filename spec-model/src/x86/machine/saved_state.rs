@@ -83,14 +83,14 @@ impl Machine<'_> {
 }
 
 impl Processor<'_, '_> {
-    /// With a defect: the hypervisor's own page walk has lost the page-directory-pointer entries,
-    /// so that it can emulate no instruction (STATE-001).
+    /// With a defect: the hypervisor's own page walk has lost the page-directory-pointer entries, or looks for
+    /// them where long mode has them, so that it can emulate no instruction (STATE-001).
     pub(in crate::x86) fn instructions_are_unreadable(&self) -> bool {
-        self.rules.broken(Defect::RestoreLosesPdptes) && self.vcpu.pdptes_lost && pages_with_pae(self.state())
+        self.vcpu.pdptes_lost && pages_with_pae(self.state())
     }
 }
 
 /// Whether paging is on, with PAE and outside long mode.
-fn pages_with_pae(state: &VcpuState) -> bool {
+pub(super) fn pages_with_pae(state: &VcpuState) -> bool {
     state.cr0 & cr0::PG != 0 && state.cr4 & cr4::PAE != 0 && state.efer & efer::LMA == 0
 }
