@@ -1,5 +1,7 @@
 //! The lines of a report that say what a target did.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use spec_model::scenario::Observe;
 use spec_model::transcript::Transcript;
@@ -33,4 +35,13 @@ pub(super) struct CaseRecord {
     /// The kind of what the target lacks.
     pub(super) lack: Option<String>,
     pub(super) transcript: Option<Transcript>,
+    /// The known deviations that explained it.
+    #[serde(default)]
+    pub(super) deviations: Vec<ExplainedBy>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ExplainedBy {
+    /// Its file.
+    pub(super) file: PathBuf,
 }
