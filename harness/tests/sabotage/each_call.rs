@@ -171,7 +171,9 @@ fn judge(lies: &Lies, call: &str) -> Outcome {
         let happened = lies.copies.happened(place, &sabotage) != 0;
         match lies.copies.record(place) {
             Some(record) if record.is_red() => red += 1,
-            Some(record) if record.verdict == "conforms" && reason(call, &lie.case).is_some() => legal += 1,
+            Some(record) if record.verdict == "conforms" && reason(call, &lie.case, lie.number).is_some() => {
+                legal += 1;
+            }
             other => {
                 let verdict = other.map_or("no verdict", |record| &record.verdict);
                 let what = if happened { "" } else { ", and it changed nothing" };
