@@ -15,15 +15,16 @@ use crate::x86::state::{RCX, RDX, RSP};
 impl Processor<'_, '_> {
     /// SYSENTER (SYS-ENTER-001 to SYS-ENTER-003). TF is as it was, so that a trap follows.
     pub(super) fn sysenter(&mut self) -> Step {
-        let allowed = self.require_sysenter();
-        if allowed == Err(Exception::UNDEFINED.into())
-            && self.mode() == Mode::Long64
-            && self.cpl() == 0
-            && self.rules.broken(Defect::SysenterGivesUpIn64BitMode)
-        {
-            self.vcpu.activity = Activity::GivenUp;
+        if !self.has_sysenter(false) {
+            if self.mode() == Mode::Long64
+                && self.cpl() == 0
+                && self.rules.broken(Defect::SysenterGivesUpIn64BitMode)
+            {
+                self.vcpu.activity = Activity::GivenUp;
+            }
+            return Err(Exception::UNDEFINED.into());
         }
-        allowed?;
+        self.require_sysenter_selector()?;
         let long = self.long_mode_active();
         let mut cleared = flag::IF | flag::VM;
         if self.rules.broken(Defect::SysenterKeepsInterruptFlag) {
@@ -52,11 +53,11 @@ impl Processor<'_, '_> {
 
     /// SYSEXIT (SYS-ENTER-001, SYS-ENTER-003, SYS-EXIT-001, SYS-EXIT-002).
     pub(super) fn sysexit(&mut self, instruction: &Instruction) -> Step {
-        let allowed = self.require_sysenter();
-        let defined = self.mode() == Mode::Long64 && self.rules.broken(Defect::SysexitIn64BitMode);
-        if !(defined && allowed == Err(Exception::UNDEFINED.into())) {
-            allowed?;
+        let in_64_bit_mode = self.mode() == Mode::Long64 && self.rules.broken(Defect::SysexitIn64BitMode);
+        if !self.has_sysenter(in_64_bit_mode) {
+            return Err(Exception::UNDEFINED.into());
         }
+        self.require_sysenter_selector()?;
         if !self.rules.broken(Defect::SysexitIgnoresPrivilege) {
             self.require_kernel()?;
         }
@@ -81,18 +82,22 @@ impl Processor<'_, '_> {
         Ok(())
     }
 
-    /// #UD in long mode on AMD's processors (SYS-ENTER-001), and #GP(0) in real mode and without a
-    /// selector (SYS-ENTER-003).
-    fn require_sysenter(&mut self) -> Step {
-        if self.long_mode_active() {
-            let choice = self.rules.profile.sysenter_in_long_mode;
-            let settled = self.rules.choices.settle_for_good(choice, &SYS_ENTER_001);
-            let defined = self.rules.broken(Defect::SysenterInLongMode)
-                || self.mode() != Mode::Long64 && self.rules.broken(Defect::SysenterInCompatibilityMode);
-            if settled == SysenterInLongMode::Undefined && !defined {
-                return Err(Exception::UNDEFINED.into());
-            }
+    /// Whether the mode has the two instructions: long mode does not on AMD's processors (SYS-ENTER-001), unless
+    /// a defect has them `also` there.
+    fn has_sysenter(&mut self, also: bool) -> bool {
+        if !self.long_mode_active() {
+            return true;
         }
+        let choice = self.rules.profile.sysenter_in_long_mode;
+        let settled = self.rules.choices.settle_for_good(choice, &SYS_ENTER_001);
+        settled == SysenterInLongMode::Defined
+            || also
+            || self.rules.broken(Defect::SysenterInLongMode)
+            || self.mode() != Mode::Long64 && self.rules.broken(Defect::SysenterInCompatibilityMode)
+    }
+
+    /// #GP(0) in real mode and without a selector (SYS-ENTER-003).
+    fn require_sysenter_selector(&mut self) -> Step {
         let selector = self.state().sysenter_cs;
         let null = selector & 0xfffc == 0
             && !self.rules.broken(Defect::SysenterTakesNull)
