@@ -769,6 +769,56 @@ defects! {
         "A fault of Xen's own IRET to the guest ends the domain.";
     XenPvSwapgsExecuted "xen-pv-swapgs-executed" XENPV_PRIV_001
         "SWAPGS in the guest kernel of Xen swaps the GS bases.";
+    XenPvCr2WriteLost "xen-pv-cr2-write-lost" XENPV_CR_001
+        "MOV to CR2 in the guest kernel changes nothing.";
+    XenPvControlRefusesBits "xen-pv-cr4-refuses-bits" XENPV_CR_002
+        "MOV to CR4 in the guest kernel raises #GP(0) for bits that are not the guest's.";
+    XenPvCr4DeLost "xen-pv-cr4-de-lost" XENPV_CR_002
+        "MOV to CR4 in the guest kernel does not set DE.";
+    XenPvCr8Ignored "xen-pv-cr8-ignored" XENPV_CR_003
+        "MOV to and from CR8 in the guest kernel raises nothing.";
+    XenPvControlRefusedSilently "xen-pv-cr0-refused-silently" XENPV_CR_003
+        "MOV to CR0 that clears PE or PG changes nothing and raises nothing.";
+    XenPvIntIsTwoBytes "xen-pv-int-is-two-bytes" XENPV_TRAP_006
+        "The frame of an INT n holds the address two bytes after its first prefix.";
+    XenPvInt80IsTwoBytes "xen-pv-int-0x80-is-two-bytes" XENPV_TRAP_007
+        "The general protection exception of an INT 80h without a handler reports the address two bytes before the next instruction.";
+    XenPvInt80FaultSetsRf "xen-pv-int-0x80-fault-sets-rf" XENPV_TRAP_007
+        "The frame of the general protection exception of an INT 80h without a handler has RF set.";
+    XenPvBreakpointsNotReported "xen-pv-breakpoints-not-reported" XENPV_DEBUG_001
+        "B0 to B3 of the guest's DR6 are clear after every debug exception.";
+    XenPvDr6Overwritten "xen-pv-dr6-overwritten" XENPV_DEBUG_002
+        "The guest's DR6 holds the causes of the last debug exception and nothing else.";
+    XenPvInt1IsSoftwareInterrupt "xen-pv-int1-is-software-interrupt" XENPV_DEBUG_003
+        "INT1 raises #GP unless the trap table permits software to call vector 1.";
+    XenPvDebugRegisterReadsZero "xen-pv-debug-register-reads-zero" XENPV_DEBUG_004
+        "MOV from a debug register in the guest kernel gives 0.";
+    XenPvDebugRegisterWriteLost "xen-pv-debug-register-write-lost" XENPV_DEBUG_004
+        "MOV to a debug register in the guest kernel changes nothing.";
+    XenPvDebugUpperHalfIgnored "xen-pv-debug-upper-half-ignored" XENPV_DEBUG_005
+        "Bits 63:32 of what goes into the guest's DR6 and DR7 are ignored.";
+    XenPvBreakpointAnywhere "xen-pv-breakpoint-anywhere" XENPV_DEBUG_006
+        "A guest gets general detect, breakpoints on ports and breakpoints in the hypervisor.";
+    XenPvPortAlwaysRefused "xen-pv-port-always-refused" XENPV_DEBUG_006
+        "A guest gets no breakpoint on a port, even with its CR4.DE.";
+    XenPvDr4NeverAlias "xen-pv-dr4-never-alias" XENPV_DEBUG_007
+        "DR4 and DR5 are no registers of a guest, even without its CR4.DE.";
+    XenPvDr4AlwaysAlias "xen-pv-dr4-always-alias" XENPV_DEBUG_007
+        "DR4 and DR5 are DR6 and DR7 whatever the guest's CR4.DE is.";
+    XenPvSetDebugRegisterIgnored "xen-pv-set-debugreg-ignored" XENPV_DEBUG_008
+        "The set_debugreg hypercall succeeds and sets nothing.";
+    XenPvGetDebugRegisterReturnsZero "xen-pv-get-debugreg-returns-zero" XENPV_DEBUG_008
+        "The get_debugreg hypercall returns 0.";
+    XenPvNoDebugRegisterIsNoDevice "xen-pv-get-debugreg-says-enodev" XENPV_DEBUG_009
+        "get_debugreg returns ENODEV, negated, for a number above 7.";
+    XenPvOwnAccessReported "xen-pv-own-access-reported" XENPV_DEBUG_010
+        "A breakpoint on a frame is reported to the guest.";
+    XenPvProgramMovesDebugRegisters "xen-pv-program-moves-debug-registers" XENPV_DEBUG_011
+        "MOV to and from debug registers works in a program.";
+    XenPvEmulatedIsNotStepped "xen-pv-emulated-is-not-stepped" XENPV_DEBUG_012
+        "No single step follows an instruction that Xen executes for the guest kernel.";
+    XenPvIretStepsAtOnce "xen-pv-iret-steps-at-once" XENPV_IRET_008
+        "The iret hypercall with TF is stepped itself, and RF in its frame is lost.";
     XenPvPrivateFinding "xen-pv-private-finding" XENPV_CALL_004
         "A finding in Xen that is not told before its vendor has answered (SECURITY.md).";
     HostR15Lost "host-r15-lost" STATE_009

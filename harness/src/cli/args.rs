@@ -70,7 +70,7 @@ pub(super) enum Command {
     /// Find or fetch QEMU, and kernels or Xen to boot.
     Provision {
         /// `debian:X.Y`, for instance `debian:6.12`, which is the default, a single build `debian:X.Y.Z`,
-        /// `arm64:debian:X.Y`, or `xen`.
+        /// `arm64:debian:X.Y`, `xen`, which is that of the machine's Debian release, or `xen:X.Y`.
         #[arg(value_name = "KERNEL")]
         wanted: Vec<Bootable>,
         /// List the builds of Debian's kernels that can be had, and which of them have KVM modules, and fetch
@@ -124,7 +124,8 @@ pub(super) enum Command {
 pub(super) struct RunArguments {
     /// Only these cases, for instance `nmi` or `smm/rsm-*`, or a case file anywhere.
     pub(super) globs: Vec<String>,
-    /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`. Repeatable.
+    /// Where to run: `model`, `kvm`, `svm@debian:6.12`, `svm@/path/to/vmlinuz`, `xen-pv@debian`,
+    /// `xen-pv@debian:4.20`. Repeatable.
     /// The default is the model, the local device, and every kernel and Xen that is provisioned.
     #[arg(long = "target", short, value_name = "T")]
     pub(super) targets: Vec<TargetName>,

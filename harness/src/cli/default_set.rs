@@ -43,7 +43,7 @@ impl std::fmt::Display for LeftOut {
 
 impl DefaultSet {
     /// Everything that is there: the model, the local device, every provisioned kernel for x86 and
-    /// for arm64, the latter without and with VHE, and Xen. Single builds of a kernel are there to be named.
+    /// for arm64, the latter without and with VHE, and each Xen. Single builds of a kernel are there to be named.
     ///
     /// # Errors
     /// If the cache cannot be looked into, so that nobody knows what is there.
@@ -64,11 +64,11 @@ impl DefaultSet {
             );
         }
         set.targets.extend(kernels.into_iter().map(TargetName::Svm));
-        if cache.has_xen() {
-            set.targets.push(TargetName::XenPv);
-        } else {
+        let xens = cache.xens();
+        if xens.is_empty() {
             set.leave_out("xen-pv@debian", "it was not provisioned; --provision fetches it");
         }
+        set.targets.extend(xens.into_iter().map(TargetName::XenPv));
         for kernel in cached_kernels(cache, Architecture::Arm64) {
             let both = [TargetName::Arm64(kernel.clone()), TargetName::Arm64Vhe(kernel)];
             set.targets.extend(both);
@@ -116,7 +116,7 @@ pub(super) fn can_run_none<'a>(
 fn by_nature(name: &TargetName, scenario: &Scenario) -> Option<String> {
     let (backend, guests) = match name {
         TargetName::Model => return None,
-        TargetName::XenPv => (Backend::XenPv, architecture::Architecture::X86),
+        TargetName::XenPv(_) => (Backend::XenPv, architecture::Architecture::X86),
         TargetName::Kvm | TargetName::Svm(_) | TargetName::SvmNpt0(_) => {
             (Backend::Svm, architecture::Architecture::X86)
         }
@@ -175,9 +175,11 @@ mod tests {
                 .any(|left| left.target == "svm@debian:6.12")
         );
         std::fs::create_dir_all(folder.path().join("kernels/debian-6.12")).unwrap();
-        std::fs::create_dir_all(folder.path().join("xen")).unwrap();
+        for xen in ["xen", "xen-4.20"] {
+            std::fs::create_dir_all(folder.path().join(xen)).unwrap();
+        }
         let after = DefaultSet::of(&cache).unwrap();
-        for name in ["svm@debian:6.12", "xen-pv@debian"] {
+        for name in ["svm@debian:6.12", "xen-pv@debian", "xen-pv@debian:4.20"] {
             assert!(names(&after).contains(&name.to_owned()), "{after:?}");
         }
     }

@@ -9,7 +9,7 @@ use super::exit::{Failure, Status};
 use super::session::{Kind, Prepared, own_executable};
 use super::suite::Suite;
 use super::target_name::TargetName;
-use crate::provision::{Architecture, Cache};
+use crate::provision::{Architecture, Cache, XenName};
 use crate::target::{Backend, Identity};
 
 pub(super) fn targets() -> Result<Status, Failure> {
@@ -25,7 +25,11 @@ pub(super) fn targets() -> Result<Status, Failure> {
         names.push(TargetName::Arm64(kernel.clone()));
         names.push(TargetName::Arm64Vhe(kernel));
     }
-    names.push(TargetName::XenPv);
+    let mut xens = cache.xens();
+    if xens.is_empty() {
+        xens.push(XenName::default());
+    }
+    names.extend(xens.into_iter().map(TargetName::XenPv));
     let width = names.iter().map(|name| name.to_string().len()).max().unwrap_or(0);
     let mut out = String::new();
     for name in names {

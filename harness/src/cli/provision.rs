@@ -34,7 +34,7 @@ fn tell(step: &str) {
 pub(super) fn provision(wanted: &[Bootable]) -> Result<Status, Failure> {
     let kernel = |wanted: &Bootable| match wanted {
         Bootable::Kernel(kernel) => Some(kernel.clone()),
-        Bootable::Xen => None,
+        Bootable::Xen(_) => None,
     };
     let mut kernels: Vec<KernelName> = wanted.iter().filter_map(kernel).collect();
     if wanted.is_empty() {
@@ -53,9 +53,11 @@ pub(super) fn provision(wanted: &[Bootable]) -> Result<Status, Failure> {
             out += &format!("{target}  Linux {} ({package})\n", kernel.release);
         }
     }
-    if wanted.contains(&Bootable::Xen) {
-        let xen = provision_xen(&cache, &mut tell)?;
-        out += &format!("xen-pv@debian  Xen {}\n", xen.version);
+    for wanted in wanted {
+        if let Bootable::Xen(name) = wanted {
+            let xen = provision_xen(&cache, *name, &mut tell)?;
+            out += &format!("{}  Xen {}\n", TargetName::XenPv(*name), xen.version);
+        }
     }
     print(&out)?;
     Ok(Status::Conforms)
@@ -70,7 +72,7 @@ pub(super) fn list(wanted: &[Bootable]) -> Result<Status, Failure> {
                 architecture,
                 version,
             }) => asked.push((*architecture, *version)),
-            Bootable::Kernel(KernelName::Path(_)) | Bootable::Xen => {
+            Bootable::Kernel(KernelName::Path(_)) | Bootable::Xen(_) => {
                 return Err(Failure::wrong(
                     "--list is about Debian's kernels: give `debian:X.Y`, `arm64:debian:X.Y` or nothing",
                 ));
@@ -169,7 +171,7 @@ mod tests {
 
     #[test]
     fn only_kernels_of_debian_are_listed() {
-        for wanted in ["xen", "/boot/vmlinuz"] {
+        for wanted in ["xen", "xen:4.20", "/boot/vmlinuz"] {
             assert!(list(&[wanted.parse().unwrap()]).is_err(), "{wanted}");
         }
     }

@@ -26,7 +26,7 @@ use crate::deviation::untested_emulator;
 use crate::interrupt;
 use crate::judge::case::{judge_own, judge_run, profile, view};
 use crate::judge::{Verdict, VerdictKind, not_looked_at};
-use crate::provision::{Cache, KernelName, provision, provision_xen};
+use crate::provision::{Cache, KernelName, XenName, provision, provision_xen};
 use crate::report::json::{TargetEntry, write_case, write_footer, write_header, write_identity};
 use crate::report::summary::{self, SummarizedLoss, TargetSummary};
 use crate::report::{Judgement, conclusion, text, trace as trace_report};
@@ -103,8 +103,8 @@ fn targets(
         let wanted = kernels_to_provision(&names)?;
         let mut progress = Progress::new();
         provision(cache, &wanted, &mut |step| progress.step(step))?;
-        if names.is_empty() || names.contains(&TargetName::XenPv) {
-            provision_xen(cache, &mut |step| progress.step(step))?;
+        for name in xens_to_provision(&names) {
+            provision_xen(cache, name, &mut |step| progress.step(step))?;
         }
     }
     let mut left_out = Vec::new();
@@ -140,6 +140,17 @@ fn kernels_to_provision(targets: &[TargetName]) -> Result<Vec<KernelName>, Failu
     }
     let kernel = |target: &TargetName| target.booted().map(|(_, kernel)| kernel.clone());
     Ok(targets.iter().filter_map(kernel).collect())
+}
+
+fn xens_to_provision(targets: &[TargetName]) -> Vec<XenName> {
+    if targets.is_empty() {
+        return vec![XenName::default()];
+    }
+    let xen = |target: &TargetName| match target {
+        TargetName::XenPv(name) => Some(*name),
+        _ => None,
+    };
+    targets.iter().filter_map(xen).collect()
 }
 
 struct Runner<'a> {

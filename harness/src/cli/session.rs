@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use spec_model::scenario::Scenario;
 
 use super::target_name::TargetName;
-use crate::provision::{Architecture, Cache, KernelName, ProvisionError, Qemu, Xen};
+use crate::provision::{Architecture, Cache, KernelName, ProvisionError, Qemu, Xen, XenName};
 use crate::target::booted::{Booted, BootedConfig, Platform};
 use crate::target::kvm::Kvm;
 use crate::target::system::System;
@@ -76,7 +76,7 @@ impl Prepared {
             TargetName::SvmNpt0(kernel) => booted(name, Platform::SvmNpt0, kernel, cache, executable),
             TargetName::Arm64(kernel) => booted(name, Platform::Arm64Nvhe, kernel, cache, executable),
             TargetName::Arm64Vhe(kernel) => booted(name, Platform::Arm64Vhe, kernel, cache, executable),
-            TargetName::XenPv => match xen_parts(cache) {
+            TargetName::XenPv(which) => match xen_parts(cache, *which) {
                 Ok((qemu, xen)) => xen_pv(name, cache, qemu, xen),
                 Err(error) => Kind::Unusable(error.to_string()),
             },
@@ -212,8 +212,8 @@ fn booted_config(
     Ok(config)
 }
 
-fn xen_parts(cache: &Cache) -> Result<(Qemu, Xen), ProvisionError> {
-    Ok((cache.qemu()?, cache.xen()?))
+fn xen_parts(cache: &Cache, which: XenName) -> Result<(Qemu, Xen), ProvisionError> {
+    Ok((cache.qemu()?, cache.xen(which)?))
 }
 
 fn xen_pv(name: &TargetName, cache: &Cache, qemu: Qemu, xen: Xen) -> Kind {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::provision::{Architecture, BadKernelName, KernelName};
+use crate::provision::{Architecture, BadKernelName, BadXenSeries, KernelName, XenName};
 use crate::target::booted::Platform;
 
 /// Where cases run.
@@ -23,7 +23,7 @@ pub enum TargetName {
     /// The same with them.
     Arm64Vhe(KernelName),
     /// Debian's Xen booted under an emulator, with a paravirtual guest.
-    XenPv,
+    XenPv(XenName),
 }
 
 impl TargetName {
@@ -31,7 +31,7 @@ impl TargetName {
     #[must_use]
     pub const fn booted(&self) -> Option<(Platform, &KernelName)> {
         match self {
-            Self::Model | Self::Kvm | Self::XenPv => None,
+            Self::Model | Self::Kvm | Self::XenPv(_) => None,
             Self::Svm(kernel) => Some((Platform::Svm, kernel)),
             Self::SvmNpt0(kernel) => Some((Platform::SvmNpt0, kernel)),
             Self::Arm64(kernel) => Some((Platform::Arm64Nvhe, kernel)),
@@ -46,7 +46,7 @@ pub enum BadTargetName {
     /// Neither of the known kinds.
     #[error(
         "no target is called `{0}`; there are model, kvm, svm@debian:6.12, svm@debian:6.12.118, svm@/path/to/vmlinuz, \
-         svm-npt0@debian:6.12, arm64@debian:6.12, arm64-vhe@debian:6.12 and xen-pv@debian"
+         svm-npt0@debian:6.12, arm64@debian:6.12, arm64-vhe@debian:6.12, xen-pv@debian and xen-pv@debian:4.20"
     )]
     Kind(String),
     /// A kernel of the other architecture.
@@ -55,6 +55,9 @@ pub enum BadTargetName {
     /// The kernel is not named right.
     #[error(transparent)]
     Kernel(#[from] BadKernelName),
+    /// The Xen is not named right.
+    #[error(transparent)]
+    Xen(#[from] BadXenSeries),
 }
 
 impl FromStr for TargetName {
@@ -64,7 +67,11 @@ impl FromStr for TargetName {
         match text.split_once('@') {
             None if text == "model" => Ok(Self::Model),
             None if text == "kvm" => Ok(Self::Kvm),
-            Some(("xen-pv", "debian")) => Ok(Self::XenPv),
+            Some(("xen-pv", "debian")) => Ok(Self::XenPv(XenName(None))),
+            Some(("xen-pv", name)) => match name.strip_prefix("debian:") {
+                Some(series) => Ok(Self::XenPv(XenName(Some(series.parse()?)))),
+                None => Err(BadTargetName::Kind(text.to_owned())),
+            },
             Some((kind @ ("svm" | "svm-npt0"), name)) => {
                 let kernel: KernelName = name.parse()?;
                 match kernel.architecture() {
@@ -97,7 +104,8 @@ impl fmt::Display for TargetName {
         match self {
             Self::Model => formatter.write_str("model"),
             Self::Kvm => formatter.write_str("kvm"),
-            Self::XenPv => formatter.write_str("xen-pv@debian"),
+            Self::XenPv(XenName(None)) => formatter.write_str("xen-pv@debian"),
+            Self::XenPv(XenName(Some(series))) => write!(formatter, "xen-pv@debian:{series}"),
             Self::Svm(kernel) => write!(formatter, "svm@{kernel}"),
             Self::SvmNpt0(kernel) => write!(formatter, "svm-npt0@{kernel}"),
             Self::Arm64(kernel) => write!(formatter, "arm64@{}", plain(kernel)),
@@ -119,6 +127,7 @@ mod tests {
             "svm@debian:6.12.113",
             "svm@/boot/vmlinuz",
             "xen-pv@debian",
+            "xen-pv@debian:4.20",
             "svm-npt0@debian:5.10",
             "svm-npt0@debian:5.10.262",
             "arm64@debian:6.12",
@@ -135,6 +144,9 @@ mod tests {
             "svm@",
             "svm@debian:x",
             "xen-pv",
+            "xen-pv@debian:",
+            "xen-pv@debian:4",
+            "xen-pv@4.20",
             "svm@arm64:debian:6.12",
             "arm64@",
             "arm64@arm64:debian:6.12",

@@ -12,8 +12,8 @@ use crate::case::{AllowedValue, ObservedField};
 pub fn read(field: &ObservedField, observation: &Observation, layout: &Layout) -> Value {
     match field {
         ObservedField::State(field) => match &observation.state {
-            Some(state) => Value::number(field.read(state), field.bits),
-            None => Value::Absent,
+            Some(state) if field.shows_in(state) => Value::number(field.read(state), field.bits),
+            _ => Value::Absent,
         },
         ObservedField::Stack(slot) => match observation.stack.get(*slot) {
             Some(value) => Value::number(*value, stack_bits(observation)),
@@ -55,7 +55,13 @@ pub fn why_absent(field: &ObservedField, observation: &Observation) -> (&'static
         return hidden;
     }
     match field {
-        ObservedField::State(_) => ("no state was observed there", "expect it at another point"),
+        ObservedField::State(field) => match &observation.state {
+            Some(state) if !field.shows_in(state) => (
+                "a program runs there, and only the kernel of a guest of Xen can read debug registers",
+                "expect it at a point of the kernel",
+            ),
+            _ => ("no state was observed there", "expect it at another point"),
+        },
         ObservedField::Stack(_) => (
             "the stack there is not all in memory, so that none of it is observed",
             "expect it at another point, or expect a `watch`",

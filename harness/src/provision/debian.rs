@@ -58,6 +58,16 @@ struct Search {
     failures: Vec<String>,
 }
 
+/// The releases whose archives are searched, newest first.
+pub(super) fn releases(archives: &Archives) -> Vec<String> {
+    let mut releases: Vec<String> = RELEASES.iter().map(|(release, _)| (*release).to_owned()).collect();
+    if !releases.contains(&archives.release) {
+        // The machine runs a release that is newer than this program.
+        releases.insert(0, archives.release.clone());
+    }
+    releases
+}
+
 impl<'a> Suites<'a> {
     pub(super) fn new(cache: &'a Cache, archives: &'a Archives) -> Self {
         Self {
@@ -218,11 +228,7 @@ impl<'a> Suites<'a> {
 
     /// All suites in groups: backports of each release, newest first, and then the releases themselves.
     fn everywhere(&self) -> Vec<Vec<String>> {
-        let mut releases: Vec<&str> = RELEASES.iter().map(|(release, _)| *release).collect();
-        if !releases.contains(&self.archives.release.as_str()) {
-            // The machine runs a release that is newer than this program.
-            releases.insert(0, &self.archives.release);
-        }
+        let releases = releases(self.archives);
         let backports = releases
             .iter()
             .map(|release| vec![format!("{release}-backports")]);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use super::{Architecture, Damage, KernelName, Provision, command};
+use super::{Architecture, Damage, KernelName, Provision, XenName, command};
 
 /// Why something could not be found or fetched.
 #[derive(Debug, thiserror::Error)]
@@ -50,13 +50,20 @@ pub enum ProvisionError {
         name: KernelName,
     },
     /// Xen was not fetched yet.
-    #[error("Xen is not in the cache: fetch it with `conform provision xen`")]
-    XenMissing,
-    /// The release of the machine has no Xen.
-    #[error("no package xen-hypervisor-*-amd64 is in the archive of {suite}")]
+    #[error("Xen is not in the cache: fetch it with `conform provision {name}`")]
+    XenMissing {
+        /// Which one was asked for.
+        name: XenName,
+    },
+    /// No release that was searched has this Xen.
+    #[error("no package of a hypervisor is there for `{name}`; searched: {searched}{failures}")]
     NoXen {
-        /// The suite that was searched.
-        suite: String,
+        /// Which one was asked for.
+        name: XenName,
+        /// The suites that were searched.
+        searched: String,
+        /// Why others were not, a line each.
+        failures: String,
     },
     /// A program is not there.
     #[error(

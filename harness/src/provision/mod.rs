@@ -36,7 +36,7 @@ pub use kernel::{BadKernelName, Kernel, KernelName};
 pub use provisioned::Provision;
 pub use qemu::{Qemu, TESTED};
 pub use version::DebianVersion;
-pub use xen::{Bootable, Xen, provision_xen};
+pub use xen::{BadBootable, BadXenSeries, Bootable, Xen, XenName, XenSeries, provision_xen};
 
 /// Prefix of unfinished folders in the cache.
 const PART: &str = "part-";
@@ -112,8 +112,8 @@ impl Cache {
         })
     }
 
-    fn xen_folder(&self) -> PathBuf {
-        self.folder.join("xen")
+    fn xen_folder(&self, name: XenName) -> PathBuf {
+        self.folder.join(name.folder())
     }
 
     /// Whether the cache can be looked into. One that is not there yet can.
@@ -131,18 +131,23 @@ impl Cache {
         Ok(())
     }
 
-    /// Whether Xen was provisioned; it may be damaged.
+    /// Each Xen that was provisioned, that of the machine's release first; they may be damaged.
     #[must_use]
-    pub fn has_xen(&self) -> bool {
-        self.xen_folder().is_dir()
+    pub fn xens(&self) -> Vec<XenName> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.path().is_dir());
+        let name = |entry: fs::DirEntry| XenName::of_folder(&entry.file_name().into_string().ok()?);
+        let mut names: Vec<XenName> = folders.filter_map(name).collect();
+        names.sort_unstable();
+        names
     }
 
-    /// The Xen in the cache. Nothing is fetched.
+    /// A Xen in the cache. Nothing is fetched.
     ///
     /// # Errors
     /// If it is not there or not usable.
-    pub fn xen(&self) -> Result<Xen, ProvisionError> {
-        Xen::from_manifest(&self.xen_folder())
+    pub fn xen(&self, name: XenName) -> Result<Xen, ProvisionError> {
+        Xen::from_manifest(name, &self.xen_folder(name))
     }
 
     fn kernel_folder(&self, name: &KernelName) -> PathBuf {
@@ -184,8 +189,7 @@ impl Cache {
         for architecture in [Architecture::X86, Architecture::Arm64] {
             let kernels = self.kernels(architecture);
             let qemu = self.qemu_for(architecture).map(drop);
-            let needed =
-                !kernels.is_empty() || self.xen_folder().exists() && architecture == Architecture::X86;
+            let needed = !kernels.is_empty() || !self.xens().is_empty() && architecture == Architecture::X86;
             if needed || !matches!(qemu, Err(ProvisionError::QemuMissing(_))) {
                 inventory.push((Provision::Qemu(architecture), qemu));
             }
@@ -199,9 +203,8 @@ impl Cache {
                 inventory.push((Provision::Kernel(name), state));
             }
         }
-        match self.xen() {
-            Err(ProvisionError::XenMissing) => {}
-            state => inventory.push((Provision::Xen, state.map(drop))),
+        for name in self.xens() {
+            inventory.push((Provision::Xen(name), self.xen(name).map(drop)));
         }
         inventory
     }
@@ -492,14 +495,21 @@ mod tests {
     fn a_damaged_xen_is_told_from_one_that_never_was_there() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(Some(folder.path().to_owned())).unwrap();
-        assert!(matches!(cache.xen(), Err(ProvisionError::XenMissing)));
-        fs::create_dir_all(cache.xen_folder()).unwrap();
-        fs::write(cache.xen_folder().join("xen.json"), r#"{ "version": "4" }"#).unwrap();
-        fs::write(cache.xen_folder().join("xen"), "image").unwrap();
-        contents::record(&cache.xen_folder()).unwrap();
-        cache.xen().unwrap();
-        fs::write(cache.xen_folder().join("xen"), "ima").unwrap();
-        assert!(matches!(cache.xen(), Err(ProvisionError::Damaged { .. })));
+        for name in [XenName(None), XenName(Some("4.20".parse().unwrap()))] {
+            let missing = cache.xen(name);
+            assert!(matches!(missing, Err(ProvisionError::XenMissing { name: told }) if told == name));
+            let home = cache.xen_folder(name);
+            fs::create_dir_all(&home).unwrap();
+            fs::write(home.join("xen.json"), r#"{ "version": "4" }"#).unwrap();
+            fs::write(home.join("xen"), "image").unwrap();
+            contents::record(&home).unwrap();
+            cache.xen(name).unwrap();
+            fs::write(home.join("xen"), "ima").unwrap();
+            let error = cache.xen(name).unwrap_err();
+            assert!(matches!(error, ProvisionError::Damaged { .. }));
+            assert!(error.to_string().contains(&format!("`conform provision {name}`")), "{error}");
+            assert!(cache.xens().contains(&name));
+        }
     }
 
     #[test]

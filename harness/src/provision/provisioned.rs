@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::contents;
-use super::{Architecture, Damage, KernelName, ProvisionError};
+use super::{Architecture, Damage, KernelName, ProvisionError, XenName};
 
 /// Something that the cache can hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum Provision {
     /// A Debian kernel.
     Kernel(KernelName),
     /// Xen.
-    Xen,
+    Xen(XenName),
     /// This program for arm64.
     Agent,
 }
@@ -29,7 +29,7 @@ impl Provision {
                 "`conform provision arm64:debian:6.12`".to_owned()
             }
             Self::Kernel(name) => format!("`conform provision {name}`"),
-            Self::Xen => "`conform provision xen`".to_owned(),
+            Self::Xen(name) => format!("`conform provision {name}`"),
         }
     }
 
@@ -78,7 +78,8 @@ impl fmt::Display for Provision {
         match self {
             Self::Qemu(architecture) => write!(formatter, "QEMU for {architecture}"),
             Self::Kernel(name) => write!(formatter, "kernel {name}"),
-            Self::Xen => formatter.write_str("Xen"),
+            Self::Xen(XenName(None)) => formatter.write_str("Xen"),
+            Self::Xen(XenName(Some(series))) => write!(formatter, "Xen {series}"),
             Self::Agent => formatter.write_str("this program for arm64"),
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::provision::Cache;
+use harness::provision::{Cache, XenName};
 
 use super::booted::{self, target, use_emulator};
 use super::conform::{Conform, Finished, library, program};
@@ -286,7 +286,7 @@ fn xen() -> Row {
             conform.finish()
         },
     );
-    let has_xen = Cache::open(None).is_ok_and(|cache| cache.xen().is_ok());
+    let has_xen = Cache::open(None).is_ok_and(|cache| cache.xen(XenName::default()).is_ok());
     if !has_xen {
         row.not_run = Some("Xen is not provisioned, run `cargo conform provision xen`".to_owned());
     }

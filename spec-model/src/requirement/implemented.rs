@@ -105,6 +105,8 @@ static SOURCES: &[(&str, &str)] = sources![
     "x86/step.rs",
     "x86/vendor_decoding.rs",
     "x86/xen_pv/bounce.rs",
+    "x86/xen_pv/control.rs",
+    "x86/xen_pv/debug.rs",
     "x86/xen_pv/hypercall.rs",
     "x86/xen_pv/instruction.rs",
     "x86/xen_pv/mod.rs",

@@ -65,6 +65,57 @@ super::requirements! {
     XENPV_TRAP_005 "XENPV-TRAP-005" XenInterface
         "INT 80h reaches its handler directly if the guest has set one: RF is clear in the frame."
         "Xen, arch/x86/x86_64/entry.S, int80_direct_trap";
+    XENPV_TRAP_006 "XENPV-TRAP-006" XenInterface
+        "The frame of an INT n that the trap table permits holds the address of the next instruction, whatever prefixes the INT n has."
+        "Intel SDM vol. 2, INT n; Xen, arch/x86/pv/emul-priv-op.c, pv_emulate_sw_interrupt";
+    XENPV_TRAP_007 "XENPV-TRAP-007" XenInterface
+        "An INT 80h for which the guest has set no handler raises #GP with the vector in the error code at the INT 80h, whatever prefixes it has, with RF as it was."
+        "Intel SDM vol. 2, INT n; Xen, arch/x86/x86_64/entry.S, int80_direct_trap (entry_int80 in 4.20)";
+    XENPV_CR_001 "XENPV-CR-001" XenInterface
+        "MOV in the guest kernel reads and writes the guest's CR2, which is arch.cr2 of its vcpu_info."
+        "xen/include/public/arch-x86/xen-x86_64.h, struct arch_vcpu_info; Xen, arch/x86/pv/emul-priv-op.c, read_cr and write_cr";
+    XENPV_CR_002 "XENPV-CR-002" XenInterface
+        "MOV to CR4 in the guest kernel gives the guest DE of its own; bits that are not the guest's are ignored."
+        "Xen, arch/x86/pv/domain.c, pv_fixup_guest_cr4";
+    XENPV_CR_003 "XENPV-CR-003" XenInterface
+        "MOV to CR0 that changes anything but TS, and MOV to and from CR8, raise #GP(0) in the guest kernel."
+        "Xen, arch/x86/pv/emul-priv-op.c, write_cr and read_cr; Intel SDM vol. 2, MOV to and from control registers";
+    XENPV_DEBUG_001 "XENPV-DEBUG-001" XenInterface
+        "A debug exception starts the handler of vector 1, at the next instruction or, for an instruction breakpoint, at that one, and DR6 as the guest kernel reads it shows its causes: BS for a step, B0 to B3 for breakpoints."
+        "Intel SDM vol. 3B, \"Debug Status Register (DR6)\"; Xen, arch/x86/traps.c, do_debug";
+    XENPV_DEBUG_002 "XENPV-DEBUG-002" XenInterface
+        "A debug exception leaves BD, BS and BT of earlier ones in the guest's DR6; B0 to B3 of earlier ones stay (Xen 4.17) or go (4.20)."
+        "Intel SDM vol. 3B, \"Debug Status Register (DR6)\" (certain debug exceptions may clear bits 0-3, nothing clears the rest); Xen, do_debug and, in 4.20, x86_merge_dr6";
+    XENPV_DEBUG_003 "XENPV-DEBUG-003" XenInterface
+        "INT1 starts the handler of vector 1 with the next instruction as RIP, whatever privilege level its entry has, and sets no bit of the guest's DR6."
+        "Intel SDM vol. 2, INT1; Xen, do_debug";
+    XENPV_DEBUG_004 "XENPV-DEBUG-004" XenInterface
+        "MOV in the guest kernel reads and writes DR0 to DR3, DR6 and DR7 of the guest, with the fixed bits of DR6 and DR7 as on a processor."
+        "Intel SDM vol. 2, MOV to and from debug registers; Xen, x86emul_read_dr, x86emul_write_dr, set_debugreg";
+    XENPV_DEBUG_005 "XENPV-DEBUG-005" XenInterface
+        "DR6 and DR7 of the guest take no value with a bit of 63:32 set: MOV raises #GP(0), set_debugreg fails with EINVAL."
+        "Intel SDM vol. 2, MOV to and from debug registers; Xen, set_debugreg";
+    XENPV_DEBUG_006 "XENPV-DEBUG-006" XenInterface
+        "A guest may not have GD in DR7, a breakpoint on a port in a DR7 that enables one while its CR4.DE is clear, nor an address in DR0 to DR3 that is not canonical or is in Xen's own range: MOV raises #GP(0), set_debugreg fails with EPERM, and the register stays."
+        "Xen, arch/x86/pv/misc-hypercalls.c, set_debugreg; arch/x86/x86_emulate.c, x86emul_write_dr";
+    XENPV_DEBUG_007 "XENPV-DEBUG-007" XenInterface
+        "DR4 and DR5 are other names of DR6 and DR7 unless the guest has set CR4.DE, and then MOV raises #UD and set_debugreg fails with ENODEV."
+        "Intel SDM vol. 3B, \"Debug Registers DR4 and DR5\"; Xen, set_debugreg and x86emul_read_dr";
+    XENPV_DEBUG_008 "XENPV-DEBUG-008" XenInterface
+        "The hypercalls set_debugreg and get_debugreg write and read what MOV does; set_debugreg fails with ENODEV for a number above 7."
+        "xen/include/public/arch-x86/xen.h, HYPERVISOR_set_debugreg and HYPERVISOR_get_debugreg; Xen, do_set_debugreg";
+    XENPV_DEBUG_009 "XENPV-DEBUG-009" XenInterface
+        "get_debugreg returns EINVAL, negated, for a number above 7."
+        "xen/include/public/arch-x86/xen.h, HYPERVISOR_get_debugreg";
+    XENPV_DEBUG_010 "XENPV-DEBUG-010" XenInterface
+        "What Xen itself accesses for the guest, a frame or an argument, raises no debug exception of the guest."
+        "Xen, arch/x86/traps.c, do_debug: a #DB in the hypervisor is not the guest's";
+    XENPV_DEBUG_011 "XENPV-DEBUG-011" XenInterface
+        "MOV to or from a debug register in a program raises #GP(0)."
+        "Intel SDM vol. 2, MOV to and from debug registers; Xen, x86_emulate with the privilege that read_segment says";
+    XENPV_DEBUG_012 "XENPV-DEBUG-012" XenInterface
+        "An instruction that Xen executes for the guest kernel is followed by a single step like any other."
+        "Intel SDM vol. 3B, \"Single-Step Exception Condition\"; Xen, pv_emulate_privileged_op";
     XENPV_GS_001 "XENPV-GS-001" XenInterface
         "The kernel's GS base is in force whenever the guest kernel runs and that of programs when they do; Xen changes them on the way."
         "xen/include/public/arch-x86/xen-x86_64.h, SEGBASE_GS_KERNEL; Xen, toggle_guest_mode";
@@ -107,6 +158,9 @@ super::requirements! {
     XENPV_IRET_007 "XENPV-IRET-007" XenInterface
         "An iret hypercall whose frame cannot be read ends the domain."
         "Xen, arch/x86/pv/iret.c, do_iret";
+    XENPV_IRET_008 "XENPV-IRET-008" XenInterface
+        "With TF in its frame the iret hypercall is followed by a step after the first instruction it returns to, and with RF by no instruction breakpoint there, as IRET is."
+        "Intel SDM vol. 3B, \"Single-Step Exception Condition\" and vol. 3A, \"Resume Flag\"; Xen, arch/x86/x86_64/entry.S, iret_exit_to_guest";
     XENPV_PRIV_001 "XENPV-PRIV-001" XenInterface
         "SWAPGS, CLI and STI raise #GP(0) in the guest kernel, which runs at privilege level 3 without I/O privilege."
         "Intel SDM vol. 2, SWAPGS, CLI; Xen, arch/x86/pv/emul-priv-op.c";

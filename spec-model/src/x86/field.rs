@@ -30,6 +30,13 @@ impl Field {
         by_name.get(name).copied()
     }
 
+    /// Whether it can be seen of a processor in this state.
+    #[must_use]
+    pub fn shows_in(&self, state: &VcpuState) -> bool {
+        let is_debug_register = matches!(self.name, "dr0" | "dr1" | "dr2" | "dr3" | "dr6" | "dr7");
+        !is_debug_register || state.shows_debug_registers()
+    }
+
     /// The field's value, zero-extended.
     #[must_use]
     pub fn read(&self, state: &VcpuState) -> u64 {

@@ -212,8 +212,20 @@ impl VcpuState {
             xen.traps.clear();
             xen.kernel_stack = 0;
             xen.syscall_callback = 0;
+            xen.debugging_extensions = false;
+        }
+        if !self.shows_debug_registers() {
+            self.debug_address = [0; 4];
+            (self.dr6, self.dr7) = (0, 0);
         }
         self
+    }
+
+    /// Whether the debug registers can be seen: in a guest of Xen the kernel alone reads them, by MOV or hypercall, and
+    /// the host asks as the kernel would.
+    #[must_use]
+    pub fn shows_debug_registers(&self) -> bool {
+        self.xen_pv.as_deref().is_none_or(|xen| xen.kernel_mode)
     }
 
     /// Whether an event that is pending ends HLT (SMM-ENTRY-014, NMI-MASK-009, APIC-INT-006,

@@ -319,6 +319,7 @@ impl Processor<'_, '_> {
                 let loads_rf = match instruction.mnemonic() {
                     Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq => true,
                     Mnemonic::Sysret | Mnemonic::Sysretq => self.rules.broken(Defect::SysretLoadsRf),
+                    Mnemonic::Syscall => self.vcpu.debug.returned_by_iret,
                     _ => false,
                 };
                 let kept =

@@ -56,7 +56,7 @@ pub(super) struct Wanted<'a> {
 const fn is_whole_machine(name: &TargetName) -> bool {
     !matches!(
         name,
-        TargetName::XenPv | TargetName::Arm64(_) | TargetName::Arm64Vhe(_)
+        TargetName::XenPv(_) | TargetName::Arm64(_) | TargetName::Arm64Vhe(_)
     )
 }
 

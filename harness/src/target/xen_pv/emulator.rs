@@ -19,11 +19,11 @@ use crate::target::booted::launcher;
 const OPTIONS: &str = "-machine pc -accel tcg,tb-size=32 -cpu max -m 128 -nodefaults -no-user-config -display none -no-reboot \
     -S -chardev stdio,id=debugger,signal=off -gdb chardev:debugger";
 
-/// Arguments of Xen. Interrupts of its own while the guest runs are no use, and QEMU leaves RF set behind
-/// them: hence the scheduler without time slices and no polling for machine checks. What a Meltdown mitigation costs is nothing that a guest may see; without it
-/// CR3 tells whether the kernel or a program runs. `noreboot` keeps the memory of a domain that
-/// crashed.
-const XEN_ARGUMENTS: &str = "console=com1 loglvl=warning guest_loglvl=all noreboot dom0_mem=16M \
+/// Arguments of Xen. `loglvl=info` is what 4.20 needs to say its version. Interrupts of its own while the guest runs are
+/// no use, and QEMU leaves RF set behind them: hence the scheduler without time slices and no polling for machine
+/// checks. What a Meltdown mitigation costs is nothing that a guest may see; without it CR3 tells whether the kernel
+/// or a program runs. `noreboot` keeps the memory of a domain that crashed.
+const XEN_ARGUMENTS: &str = "console=com1 loglvl=info guest_loglvl=all noreboot dom0_mem=16M \
     dom0_max_vcpus=1 sched=null mce=off xpti=no";
 
 /// A running QEMU. Dropping it ends the process.

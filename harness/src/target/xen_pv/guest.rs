@@ -20,6 +20,9 @@ const BOOT: Duration = Duration::from_secs(120);
 const RUN: Duration = Duration::from_secs(10);
 /// Instructions of the guest that are executed one by one.
 const STEPS: usize = 200;
+/// Stops at no breakpoint that are passed over: QEMU tells one more where an instruction that was executed alone met a
+/// data breakpoint of the guest.
+const STRAY_STOPS: usize = 4;
 /// How often the console is looked at while the guest runs.
 const LOOK: Duration = Duration::from_millis(20);
 /// What Xen prints when it has ended its only domain, or itself.
@@ -45,8 +48,8 @@ const PIN_L4_TABLE: u32 = 3;
 const NEW_USER_BASEPTR: u32 = 15;
 const UVMF_INVLPG: u64 = 2;
 const DOMID_SELF: u64 = 0x7ff0;
-const FLAT_CODE: u64 = 0xe033;
-const FLAT_STACK: u64 = 0xe02b;
+pub(super) const FLAT_CODE: u64 = 0xe033;
+pub(super) const FLAT_STACK: u64 = 0xe02b;
 /// RFLAGS between two cases.
 const QUIET_FLAGS: u64 = 0x202;
 /// Offsets in the start information, in bytes (`struct start_info`).
@@ -175,8 +178,14 @@ impl Guest {
         self.frames = (0..FRAMES)
             .map(|number| quad(&frames, number * 8) * PAGE)
             .collect();
-        self.set_breakpoint(kernel::AFTER_HYPERCALL)?;
-        self.set_breakpoint(kernel::IDLE)?;
+        for place in [
+            kernel::AFTER_HYPERCALL,
+            kernel::IDLE,
+            kernel::MOVE_TO_CR2 + kernel::MOVE_LENGTH,
+            kernel::MOVE_TO_CR4 + kernel::MOVE_LENGTH,
+        ] {
+            self.set_breakpoint(place)?;
+        }
         self.hypercall(VCPU_OP, &[STOP_PERIODIC_TIMER, 0, 0])?;
         self.give_programs_page_tables(&tables)
     }
@@ -298,14 +307,21 @@ impl Guest {
         Ok((masked, quad(&bytes, CR2 as usize)))
     }
 
-    pub fn set_event_mask_and_cr2(&mut self, masked: bool, cr2: u64) -> Result<(), GuestError> {
-        let debugger = &mut self.emulator.debugger;
-        debugger.write(self.shared + UPCALL_MASK, &[u8::from(masked)])?;
-        Ok(debugger.write(self.shared + CR2, &cr2.to_le_bytes())?)
+    pub fn set_event_mask(&mut self, masked: bool) -> Result<(), GuestError> {
+        let at = self.shared + UPCALL_MASK;
+        Ok(self.emulator.debugger.write(at, &[u8::from(masked)])?)
     }
 
-    /// A hypercall of the kernel.
-    fn hypercall(&mut self, number: u64, arguments: &[u64]) -> Result<(), GuestError> {
+    /// A hypercall of the kernel that must not fail.
+    pub(super) fn hypercall(&mut self, number: u64, arguments: &[u64]) -> Result<(), GuestError> {
+        match self.result_of(number, arguments)?.cast_signed() {
+            0.. => Ok(()),
+            result => Err(GuestError::Refused { number, result }),
+        }
+    }
+
+    /// What a hypercall of the kernel returns.
+    pub(super) fn result_of(&mut self, number: u64, arguments: &[u64]) -> Result<u64, GuestError> {
         let mut registers = Registers {
             rip: kernel::HYPERCALL,
             rflags: QUIET_FLAGS,
@@ -315,15 +331,22 @@ impl Guest {
         for (argument, register) in arguments.iter().zip([RDI, RSI, RDX, R10]) {
             registers.general[register] = *argument;
         }
-        let after = self.call(&registers)?;
-        match after.general[RAX].cast_signed() {
-            0.. => Ok(()),
-            result => Err(GuestError::Refused { number, result }),
-        }
+        Ok(self.call(&registers, kernel::AFTER_HYPERCALL)?.general[RAX])
     }
 
-    /// Runs from these registers to the place behind the hypercall.
-    fn call(&mut self, registers: &Registers) -> Result<Registers, GuestError> {
+    /// MOV of a value to a control register, by the kernel's instruction at `place`.
+    pub(super) fn move_to_control(&mut self, place: u64, value: u64) -> Result<(), GuestError> {
+        let mut registers = Registers {
+            rip: place,
+            rflags: QUIET_FLAGS,
+            ..Registers::default()
+        };
+        registers.general[RAX] = value;
+        self.call(&registers, place + kernel::MOVE_LENGTH).map(drop)
+    }
+
+    /// Runs from these registers to a place of the kernel.
+    fn call(&mut self, registers: &Registers, to: u64) -> Result<Registers, GuestError> {
         self.set_registers(registers)?;
         match self.run_for(RUN, &AtomicBool::new(false))? {
             Ran::Stopped => {}
@@ -331,7 +354,7 @@ impl Guest {
             Ran::Stuck => return Err(GuestError::Lost("a hypercall")),
         }
         let after = self.registers()?;
-        if after.rip == kernel::AFTER_HYPERCALL {
+        if after.rip == to {
             Ok(after)
         } else {
             Err(GuestError::Lost("a hypercall"))
@@ -407,7 +430,7 @@ impl Guest {
         };
         registers.general[RAX] = IRET;
         registers.general[RSP] = kernel::ARGUMENTS;
-        self.call(&registers).map(drop)
+        self.call(&registers, kernel::AFTER_HYPERCALL).map(drop)
     }
 
     /// Goes back to the kernel if a program runs: by a system call, whose callback is `callback`. Its
@@ -453,7 +476,14 @@ impl Guest {
             }
             self.emulator.debugger.step()?;
         }
-        self.run_for(RUN, stop)
+        for _ in 0..STRAY_STOPS {
+            let ran = self.run_for(RUN, stop)?;
+            let rip = self.registers()?.rip;
+            if ran != Ran::Stopped || self.breakpoints.contains(&rip) {
+                return Ok(ran);
+            }
+        }
+        Err(GuestError::Lost("stops at none of its breakpoints"))
     }
 
     fn run_for(&mut self, patience: Duration, stop: &AtomicBool) -> Result<Ran, GuestError> {

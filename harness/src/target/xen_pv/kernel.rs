@@ -1,7 +1,8 @@
 //! The kernel that Xen starts as its first domain: an ELF image with hardly any code.
 //!
-//! All that the guest does between two cases is hypercalls, and the host prepares each of them
-//! through the debugger. So the kernel is one SYSCALL with a place to stop behind it.
+//! All that the guest does between two cases is hypercalls and moves to two control registers, and the host
+//! prepares each of them through the debugger. So the kernel is one SYSCALL and two MOVs, each with a place to
+//! stop behind it.
 
 /// Guest-virtual address of the image, far above the memory of cases. Guest-virtual address 0 is
 /// guest-physical address 0 ([`VIRT_BASE`]).
@@ -14,13 +15,21 @@ pub(super) const HYPERCALL: u64 = BASE + 1;
 pub(super) const AFTER_HYPERCALL: u64 = BASE + 3;
 /// Where the guest goes if Xen calls it unasked: an instruction that it stays at.
 pub(super) const IDLE: u64 = BASE + 4;
+/// MOV CR2, RAX.
+pub(super) const MOVE_TO_CR2: u64 = BASE + 6;
+/// MOV CR4, RAX.
+pub(super) const MOVE_TO_CR4: u64 = BASE + 10;
+/// How far behind such a MOV the guest stops.
+pub(super) const MOVE_LENGTH: u64 = 3;
 /// A page for what hypercalls read.
 pub(super) const ARGUMENTS: u64 = 0x3e_e000;
 /// A page for the top-level page table of programs.
 pub(super) const PROGRAM_TABLE: u64 = 0x3e_d000;
 
-/// NOP; SYSCALL; NOP; JMP to itself.
-const CODE: [u8; 6] = [0x90, 0x0f, 0x05, 0x90, 0xeb, 0xfe];
+/// NOP; SYSCALL; NOP; JMP to itself; MOV CR2, RAX; NOP; MOV CR4, RAX; NOP.
+const CODE: [u8; 14] = [
+    0x90, 0x0f, 0x05, 0x90, 0xeb, 0xfe, 0x0f, 0x22, 0xd0, 0x90, 0x0f, 0x22, 0xe0, 0x90,
+];
 /// Where pseudo-physical memory begins in the guest's address space.
 const VIRT_BASE: u64 = 0;
 
@@ -135,6 +144,11 @@ mod tests {
         assert_eq!(image.get(at..at + CODE.len()), Some(CODE.as_slice()));
         let hypercall = usize::try_from(HYPERCALL - ENTRY).expect("a small image");
         assert_eq!(CODE.get(hypercall..hypercall + 2), Some([0x0f, 0x05].as_slice()));
+        for (place, modrm) in [(MOVE_TO_CR2, 0xd0), (MOVE_TO_CR4, 0xe0)] {
+            let at = usize::try_from(place - ENTRY).expect("a small image");
+            let length = usize::try_from(MOVE_LENGTH).expect("a short instruction");
+            assert_eq!(CODE.get(at..at + length), Some([0x0f, 0x22, modrm].as_slice()));
+        }
         let notes = usize::try_from(word(ELF_HEADER + PROGRAM_HEADER + 8)).expect("a small image");
         assert_eq!(image.get(notes + 12..notes + 16), Some(b"Xen\0".as_slice()));
     }

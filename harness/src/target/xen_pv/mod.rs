@@ -2,8 +2,8 @@
 //!
 //! Xen starts a first domain whose kernel (`kernel`) can do a hypercall and nothing else. The host
 //! drives it through the debugger that QEMU has (`debugger`): it makes hypercalls in the guest's name to
-//! give Xen the trap table, stacks and bases of a scenario (`guest`), puts the payload into memory,
-//! and stops at sync points with breakpoints (`scenario`). So nothing but the payload runs in the
+//! give Xen the trap table, stacks and bases of a scenario (`guest`) and its debug registers (`privileged`), puts
+//! the payload into memory, and stops at sync points with breakpoints (`scenario`). So nothing but the payload runs in the
 //! guest, and nothing in the guest has to save or report registers.
 //!
 //! A domain that Xen ends is a shutdown; the next scenario gets a new boot, which takes a second or two.
@@ -13,6 +13,7 @@ mod debugger;
 mod emulator;
 mod guest;
 mod kernel;
+mod privileged;
 mod scenario;
 
 use std::path::PathBuf;

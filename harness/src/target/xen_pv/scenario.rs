@@ -12,6 +12,7 @@ use spec_model::x86::xen_pv::{HYPERVISOR_MEMORY, XenPv, flat_segment};
 
 use super::debugger::Registers;
 use super::guest::{Bases, Guest, GuestError, PAGE, Ran, TrapEntry};
+use super::privileged::DebugRegisters;
 
 /// First byte of OUT to an immediate port, and the whole of HLT.
 const OUT: u8 = 0xe6;
@@ -41,7 +42,7 @@ pub(super) fn unsupported(scenario: &Scenario) -> Option<String> {
     };
     let settable = |field: &str| {
         let is_general = Field::named(field).is_some() && field.starts_with('r') && field != "rflags";
-        is_general || matches!(field, "rflags" | "cr2" | "xen.upcall-mask")
+        is_general || matches!(field, "rflags" | "xen.upcall-mask")
     };
     for action in scenario.events.iter().flat_map(|event| &event.actions) {
         match action {
@@ -158,6 +159,7 @@ fn prepare(
         // The frame of that went somewhere into the memory.
         left.memory = None;
     }
+    guest.disarm()?;
     for page in left.pages.drain(..) {
         guest.map(page, Some(true))?;
     }
@@ -195,10 +197,16 @@ fn prepare(
         gs_of_programs,
         gs_of_kernel,
     })?;
+    guest.set_cr2(state.cr2)?;
+    guest.set_debug_registers(DebugRegisters {
+        addresses: state.debug_address,
+        status: state.dr6,
+        control: state.dr7,
+    })?;
     if !xen.kernel_mode {
         guest.enter_program()?;
     }
-    guest.set_event_mask_and_cr2(xen.upcall_mask, state.cr2)
+    guest.set_event_mask(xen.upcall_mask)
 }
 
 /// Gives the guest what the host can set at any time.
@@ -244,14 +252,20 @@ fn stopped(
         }
         _ => return Err(GuestError::Lost("a call of Xen that the case does not expect")),
     };
-    let mut state = state_of(guest, &registers, constant)?;
+    let observes = scenario.observe == Observe::Points || !what.is_at_point();
+    let mut state = state_of(guest, &registers, constant, observes)?;
     state.rip = state.rip.wrapping_add(length);
     state.rflags &= !flag::RF;
     Ok(Some((what, state)))
 }
 
 /// The state of the guest. What no guest can see or change is as it was.
-fn state_of(guest: &mut Guest, registers: &Registers, constant: &VcpuState) -> Result<VcpuState, GuestError> {
+fn state_of(
+    guest: &mut Guest,
+    registers: &Registers,
+    constant: &VcpuState,
+    observes: bool,
+) -> Result<VcpuState, GuestError> {
     let (upcall_mask, cr2) = guest.event_mask_and_cr2()?;
     let mut state = constant.clone();
     state.general = registers.general;
@@ -270,6 +284,11 @@ fn state_of(guest: &mut Guest, registers: &Registers, constant: &VcpuState) -> R
     state.kernel_gs_base = registers.kernel_gs_base;
     state.cr2 = cr2;
     let kernel_mode = guest.is_kernel(registers);
+    if kernel_mode && observes {
+        let debug = guest.debug_registers(registers)?;
+        state.debug_address = debug.addresses;
+        (state.dr6, state.dr7) = (debug.status, debug.control);
+    }
     if let Some(xen) = state.xen_pv.as_deref_mut() {
         xen.kernel_mode = kernel_mode;
         xen.upcall_mask = upcall_mask;
@@ -348,7 +367,7 @@ fn act(
                     field.write(state, *value);
                 }
                 let masked = state.xen_pv.as_deref().is_some_and(|xen| xen.upcall_mask);
-                guest.set_event_mask_and_cr2(masked, state.cr2)?;
+                guest.set_event_mask(masked)?;
             }
             // `unsupported` has refused the rest.
             _ => {}

@@ -106,7 +106,7 @@ impl Processor<'_, '_> {
     }
 
     /// The bits of DR6 for the data breakpoints that are enabled.
-    pub(super) fn data_breakpoints_enabled(&self) -> u64 {
+    pub(in crate::x86) fn data_breakpoints_enabled(&self) -> u64 {
         let is_data =
             |breakpoint: &Breakpoint| matches!(breakpoint.condition, Condition::Write | Condition::Access);
         enabled(self.state())

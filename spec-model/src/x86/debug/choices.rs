@@ -74,7 +74,8 @@ pub struct DebugChoices {
     pub held_at_int1: Choice<HeldAtInt1>,
 }
 
-const EITHER_STALE: Choice<StaleBreakpoints> =
+/// Either.
+pub(in crate::x86) const EITHER_STALE: Choice<StaleBreakpoints> =
     Choice::AnyOf(&[StaleBreakpoints::Cleared, StaleBreakpoints::Kept]);
 const EITHER_STEP: Choice<StepAtMovSs> = Choice::AnyOf(&[StepAtMovSs::Lost, StepAtMovSs::Held]);
 

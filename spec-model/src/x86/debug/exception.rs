@@ -126,6 +126,7 @@ impl Processor<'_, '_> {
         let moved_ss = self.state().events.shadow == Shadow::MovSs;
         let was_held = std::mem::take(&mut self.vcpu.debug.held);
         let emulated = std::mem::take(&mut self.vcpu.debug.emulated);
+        let returned_by_iret = std::mem::take(&mut self.vcpu.debug.returned_by_iret);
         let mut met = std::mem::take(&mut self.vcpu.debug.met);
         if emulated != Emulated::Not && self.rules.broken(Defect::EmulatorMissesDataBreakpoints) {
             met = 0;
@@ -133,7 +134,7 @@ impl Processor<'_, '_> {
         let mut causes = met | was_held;
         let misses_step =
             emulated == Emulated::HostWrites && self.rules.broken(Defect::HostWriteIsNotStepped);
-        if self.is_followed_by_step(instruction, stepping, emulated) && !misses_step {
+        if self.is_followed_by_step(instruction, stepping, emulated) && !misses_step && !returned_by_iret {
             causes |= dr6::BS;
         }
         let step_at_mov_ss = std::mem::take(&mut self.vcpu.debug.step_at_mov_ss);
@@ -183,6 +184,8 @@ impl Processor<'_, '_> {
                 steps_now
             }
             M::Int | M::Int1 | M::Int3 | M::Into => stepping && steps_now,
+            // The host has taken it out of the guest of Xen, which has executed nothing.
+            M::Out | M::Hlt if self.state().xen_pv.is_some() => false,
             _ => stepping,
         };
         let moved_ss = self.state().events.shadow == Shadow::MovSs;

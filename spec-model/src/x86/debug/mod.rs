@@ -5,6 +5,8 @@ mod breakpoint;
 mod choices;
 mod exception;
 
+pub(in crate::x86) use choices::EITHER_STALE;
+
 pub use choices::{
     BreakpointAfterMovSs, DebugChoices, FaultOfInt1, HeldAtInt1, RepeatedStore, StaleBreakpoints, StepAtMovSs,
 };
@@ -46,6 +48,9 @@ pub struct DebugState {
     pub step_at_mov_ss: bool,
     /// Whether the instruction under execution is one that a hypervisor has to emulate so far.
     pub emulated: Emulated,
+    /// In the instruction under execution a hypervisor has returned to the guest with its own IRET: RF is as that has
+    /// loaded it, and TF counts from the next instruction on (XENPV-IRET-008).
+    pub returned_by_iret: bool,
 }
 
 /// What a hypervisor has to emulate of an instruction. On a processor it makes no difference.

@@ -119,7 +119,7 @@ impl Processor<'_, '_> {
     /// instruction itself, as for any other.
     fn software_interrupt(&mut self, instruction: &Instruction, vector: u8) -> Step {
         if self.state().xen_pv.is_some() {
-            return self.bounce_software_interrupt(vector);
+            return self.bounce_software_interrupt(instruction, vector);
         }
         let event = Event {
             vector,

@@ -80,7 +80,7 @@ fn segment_of(register: Register) -> Option<SegmentName> {
 impl Processor<'_, '_> {
     /// Reads a register of any size, zero-extended. A byte register that needs REX is the low
     /// byte of its own register (INS-REG-001).
-    pub(super) fn register(&self, register: Register) -> u64 {
+    pub(in crate::x86) fn register(&self, register: Register) -> u64 {
         let state = self.state();
         if let Some(segment) = segment_of(register) {
             return u64::from(state.segment(segment).selector);
@@ -98,7 +98,7 @@ impl Processor<'_, '_> {
 
     /// Writes a general register; 32-bit writes clear the upper half (SDM vol. 1, "General-
     /// Purpose Registers in 64-Bit Mode"), also outside 64-bit mode, where it cannot be seen.
-    pub(super) fn set_register(&mut self, register: Register, value: u64) {
+    pub(in crate::x86) fn set_register(&mut self, register: Register, value: u64) {
         let register = self.byte_register(register);
         let general = &mut self.state_mut().general;
         if is_high_byte(register) {

@@ -1,11 +1,12 @@
 //! Entering the guest kernel: which handler, which stack, which frame.
 
+use iced_x86::Instruction;
+
 use super::{FLAT_CODE, FLAT_STACK, HYPERVISOR_RANGE, XenPv, flat_segment};
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::x86::control::flag;
-use crate::x86::exception::{BP, has_error_code};
-use crate::x86::exception::{DB, Exception, GP, Interruption, OF, PF, Step};
+use crate::x86::exception::{BP, DB, Exception, GP, Interruption, OF, PF, Step, has_error_code};
 use crate::x86::paging::Privilege;
 use crate::x86::processor::{Activity, Processor};
 use crate::x86::segment::SegmentName;
@@ -68,12 +69,10 @@ impl Processor<'_, '_> {
     /// (XENPV-FRAME-008).
     pub(in crate::x86) fn bounce_exception(&mut self, exception: Exception) -> Result<(), ModelError> {
         let mut context = self.context();
-        if exception.vector != DB && !self.rules.broken(Defect::XenPvFaultFrameWithoutRf) {
-            context.rflags |= flag::RF;
-        }
-        if let Some(trap) = self.permitted_software_interrupt(exception) {
-            context.rip = context.rip.wrapping_add(2);
-            return self.bounce_vector(context, trap, None);
+        if exception.vector == DB {
+            self.note_guest_debug_exception(exception.debug_status);
+        } else {
+            context.rflags |= self.rf_of_faults();
         }
         if exception.vector == PF {
             let address = exception.address.unwrap_or_default();
@@ -113,24 +112,32 @@ impl Processor<'_, '_> {
         Some(if hides_user { code & !USER } else { code })
     }
 
-    /// The vector of an INT n that the processor refused and the trap table permits
-    /// (XENPV-TRAP-002).
-    fn permitted_software_interrupt(&self, exception: Exception) -> Option<u8> {
-        let code = exception.error_code.filter(|_| exception.vector == GP)?;
-        if code & 7 != IDT {
-            return None;
+    /// RF in the frame of a fault (XENPV-FRAME-008).
+    fn rf_of_faults(&self) -> u64 {
+        if self.rules.broken(Defect::XenPvFaultFrameWithoutRf) {
+            0
+        } else {
+            flag::RF
         }
-        let vector = u8::try_from(code >> 3).ok()?;
-        let xen = self.state().xen_pv.as_deref()?;
+    }
+
+    /// Whether the trap table permits an INT n that the processor refuses (XENPV-TRAP-002).
+    fn permits_software_interrupt(&self, vector: u8) -> bool {
+        let Some(xen) = self.state().xen_pv.as_deref() else {
+            return false;
+        };
         let level = if xen.kernel_mode { KERNEL_LEVEL } else { 3 };
-        let dpl = xen.traps.iter().find(|trap| trap.vector == vector)?.dpl;
-        let permitted = dpl >= level || self.rules.broken(Defect::XenPvSoftwareInterruptIgnoresDpl);
-        permitted.then_some(vector)
+        let Some(trap) = xen.traps.iter().find(|trap| trap.vector == vector) else {
+            return false;
+        };
+        trap.dpl >= level || self.rules.broken(Defect::XenPvSoftwareInterruptIgnoresDpl)
     }
 
     /// INT3, INTO and INT n. The hypervisor's own gates let programs use INT3, INTO and INT 80h, if
-    /// the guest handles that (XENPV-TRAP-003, XENPV-TRAP-005); for the rest the processor raises #GP.
-    pub(in crate::x86) fn bounce_software_interrupt(&mut self, vector: u8) -> Step {
+    /// the guest handles that (XENPV-TRAP-003, XENPV-TRAP-005, XENPV-TRAP-007). For the rest the processor raises #GP, which
+    /// the hypervisor takes for the software interrupt if the guest permits it (XENPV-TRAP-006), and passes on
+    /// if not.
+    pub(in crate::x86) fn bounce_software_interrupt(&mut self, instruction: &Instruction, vector: u8) -> Step {
         let xen = self.state().xen_pv.as_deref();
         let direct = match vector {
             BP | OF => true,
@@ -140,11 +147,37 @@ impl Processor<'_, '_> {
         let refused = vector == BP
             && self.rules.broken(Defect::XenPvInt3ChecksDpl)
             && xen.is_some_and(|xen| !xen.kernel_mode && xen.trap(BP).is_some_and(|trap| trap.dpl < 3));
-        if !direct || refused {
+        let mut context = self.context();
+        if !direct && self.permits_software_interrupt(vector) {
+            context.rflags |= self.rf_of_faults();
+            if self.rules.broken(Defect::XenPvIntIsTwoBytes) {
+                context.rip = instruction.ip().wrapping_add(2);
+            }
+        } else if vector == DIRECT && !direct {
+            // The processor has executed it, so that RF is clear, and the hypervisor takes it back.
+            context.rip = if self.rules.broken(Defect::XenPvInt80IsTwoBytes) {
+                context.rip.wrapping_sub(2)
+            } else {
+                instruction.ip()
+            };
+            if self.rules.broken(Defect::XenPvInt80FaultSetsRf) {
+                context.rflags |= flag::RF;
+            }
+            return Ok(self.bounce_vector(context, GP, Some(u32::from(DIRECT) * 8 + IDT))?);
+        } else if !direct || refused {
             return Err(Exception::with_code(GP, u32::from(vector) * 8 + IDT).into());
         }
-        let context = self.context();
         Ok(self.bounce_vector(context, vector, None)?)
+    }
+
+    /// INT1, for which no gate is asked (XENPV-DEBUG-003).
+    pub(super) fn bounce_int1(&mut self) -> Result<(), ModelError> {
+        if self.rules.broken(Defect::XenPvInt1IsSoftwareInterrupt) && !self.permits_software_interrupt(DB) {
+            return self.bounce_exception(Exception::with_code(GP, u32::from(DB) * 8 + IDT));
+        }
+        let context = self.context();
+        self.note_guest_debug_exception(0);
+        self.bounce_vector(context, DB, None)
     }
 
     fn bounce_vector(
@@ -221,6 +254,7 @@ impl Processor<'_, '_> {
         state.general[RSP] = rsp;
         state.rip = entry.address;
         self.leave_by_sysret();
+        self.forget_own_accesses();
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::Trap;
 use super::bounce::{Context, Entry, R11};
+use super::debug::Refused;
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::profile::Choice;
@@ -17,6 +18,8 @@ use crate::x86::state::{RAX, RCX, RDI, RDX, RSI, RSP};
 const SET_TRAP_TABLE: u64 = 0;
 const STACK_SWITCH: u64 = 3;
 const SET_CALLBACKS: u64 = 4;
+const SET_DEBUG_REGISTER: u64 = 8;
+const GET_DEBUG_REGISTER: u64 = 9;
 const IRET: u64 = 23;
 const SET_SEGMENT_BASE: u64 = 25;
 
@@ -25,14 +28,18 @@ const FS_BASE: u64 = 0;
 const GS_BASE_OF_PROGRAMS: u64 = 1;
 const GS_BASE_OF_KERNEL: u64 = 2;
 
-/// Results of hypercalls: success, EINVAL and EFAULT.
+/// Results of hypercalls: success, EPERM, EFAULT, ENODEV and EINVAL.
 const DONE: i64 = 0;
-const INVALID: i64 = -22;
+const NOT_PERMITTED: i64 = -1;
 const BAD_ADDRESS: i64 = -14;
+const NO_DEVICE: i64 = -19;
+const INVALID: i64 = -22;
 
 /// The flag in an IRET frame that says that RCX and R11 need not be restored
 /// (`VGCF_in_syscall`).
 const IN_SYSCALL: u64 = 1 << 8;
+/// DR7.
+const LAST_DEBUG_REGISTER: u64 = 7;
 /// Words of an IRET frame: RAX, R11, RCX, flags, RIP, CS, RFLAGS, RSP, SS.
 const IRET_WORDS: usize = 9;
 /// Entries of a trap table that the hypervisor reads at most: one per vector.
@@ -52,10 +59,12 @@ impl Processor<'_, '_> {
     /// SYSCALL. RIP is behind it already.
     pub(super) fn syscall_to_hypervisor(&mut self) -> Step {
         if self.is_kernel_mode() {
-            self.hypercall()
+            self.hypercall()?;
         } else {
-            Ok(self.system_call()?)
+            self.system_call()?;
         }
+        self.forget_own_accesses();
+        Ok(())
     }
 
     /// A program calls its kernel (XENPV-CALL-002, XENPV-CALL-004). The frame's RCX and R11 are those that
@@ -97,6 +106,8 @@ impl Processor<'_, '_> {
             SET_TRAP_TABLE => self.set_trap_table(first)?,
             STACK_SWITCH => self.change_xen(|xen| xen.kernel_stack = second),
             SET_CALLBACKS => self.change_xen(|xen| xen.syscall_callback = general[RDX]),
+            SET_DEBUG_REGISTER => self.set_debug_register_hypercall(first, second),
+            GET_DEBUG_REGISTER => self.get_debug_register_hypercall(first),
             IRET => return self.iret_hypercall(),
             SET_SEGMENT_BASE => self.set_segment_base(first, second),
             number => {
@@ -155,6 +166,33 @@ impl Processor<'_, '_> {
             }
         }
         Ok(DONE)
+    }
+
+    /// XENPV-DEBUG-008. The number is a 32-bit one.
+    fn set_debug_register_hypercall(&mut self, number: u64, value: u64) -> i64 {
+        if self.rules.broken(Defect::XenPvSetDebugRegisterIgnored) {
+            return DONE;
+        }
+        match self.set_guest_debug_register(number & 0xffff_ffff, value) {
+            Ok(()) => DONE,
+            Err(Refused::NotPermitted) => NOT_PERMITTED,
+            Err(Refused::Invalid) => INVALID,
+            Err(Refused::NoRegister) => NO_DEVICE,
+        }
+    }
+
+    /// XENPV-DEBUG-008, XENPV-DEBUG-009.
+    fn get_debug_register_hypercall(&mut self, number: u64) -> i64 {
+        if self.rules.broken(Defect::XenPvGetDebugRegisterReturnsZero) {
+            return DONE;
+        }
+        let number = number & 0xffff_ffff;
+        let known = number <= LAST_DEBUG_REGISTER || self.rules.broken(Defect::XenPvNoDebugRegisterIsNoDevice);
+        match self.guest_debug_register(number) {
+            Ok(value) => value.cast_signed(),
+            Err(_) if known => NO_DEVICE,
+            Err(_) => INVALID,
+        }
     }
 
     /// XENPV-GS-002.
@@ -218,7 +256,10 @@ impl Processor<'_, '_> {
             (rcx, r11)
         };
         match self.return_to(context) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.vcpu.debug.returned_by_iret = !self.rules.broken(Defect::XenPvIretStepsAtOnce);
+                Ok(())
+            }
             Err(Interruption::Exception(exception)) => Ok(self.bounce_failed_return(context, exception)?),
             Err(error) => Err(error),
         }

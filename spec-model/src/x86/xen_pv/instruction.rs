@@ -23,6 +23,10 @@ impl Processor<'_, '_> {
                 self.syscall_to_hypervisor()?;
                 After::Continue
             }
+            Mnemonic::Int1 => {
+                self.bounce_int1()?;
+                After::Continue
+            }
             // The guest waits for an event; the host sees that first.
             Mnemonic::Hlt if self.is_kernel_mode() => After::Halt,
             Mnemonic::Swapgs if self.rules.broken(Defect::XenPvSwapgsExecuted) => {
@@ -52,9 +56,37 @@ impl Processor<'_, '_> {
             | Mnemonic::Vmmcall => {
                 return Err(emulated(instruction));
             }
-            Mnemonic::Mov if is_privileged_move(instruction) => return Err(emulated(instruction)),
+            // At privilege level 3 it raises #GP, which the hypervisor passes on to the kernel (XENPV-DEBUG-011).
+            Mnemonic::Mov if is_privileged_move(instruction) && self.moves_privileged() => {
+                self.privileged_move(instruction)?;
+                self.note_emulated_for_guest();
+                After::Continue
+            }
             _ => return Ok(None),
         }))
+    }
+
+    fn moves_privileged(&self) -> bool {
+        self.is_kernel_mode() || self.rules.broken(Defect::XenPvProgramMovesDebugRegisters)
+    }
+
+    /// MOV to or from a control or debug register, which the hypervisor does for the guest kernel.
+    fn privileged_move(&mut self, instruction: &Instruction) -> Step {
+        let (to, from) = (instruction.op0_register(), instruction.op1_register());
+        if to.is_dr() {
+            return self.move_to_debug_register(to.number(), self.register(from));
+        }
+        if from.is_dr() {
+            let value = self.move_from_debug_register(from.number())?;
+            self.set_register(to, value);
+            return Ok(());
+        }
+        if to.is_cr() {
+            return self.move_to_control_register(to, self.register(from));
+        }
+        let value = self.move_from_control_register(from)?;
+        self.set_register(to, value);
+        Ok(())
     }
 }
 

@@ -7,12 +7,16 @@
 //! * `bounce`: exceptions and software interrupts go to the guest's trap table and not to the
 //!   IDT, with a frame of their own;
 //! * `hypercall`: SYSCALL calls the hypervisor, or the guest kernel from a program;
+//! * `debug`: the guest's debug registers, and a #DB on its way to the guest;
+//! * `control`: its control registers;
 //! * `instruction`: the few other instructions that the hypervisor sees.
 //!
 //! Sources are the public interface (`xen/include/public/arch-x86/xen.h` and
 //! `xen-x86_64.h`) and, where that is silent, what Xen 4.17 does.
 
 mod bounce;
+mod control;
+mod debug;
 mod hypercall;
 mod instruction;
 
@@ -47,6 +51,8 @@ pub struct XenPv {
     pub kernel_stack: u64,
     /// Where the kernel is entered when a program executes SYSCALL (`set_callbacks`).
     pub syscall_callback: u64,
+    /// The guest's CR4.DE.
+    pub debugging_extensions: bool,
 }
 
 /// An entry of the trap table.
