@@ -1,7 +1,6 @@
 //! `cargo mutation`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +10,7 @@ use mutation::irrelevant::{Irrelevant, LIST};
 use mutation::model::{BuildError, Model};
 use mutation::mutant::Mutant;
 use mutation::pool::{self, PoolError};
+use mutation::protocol::Tried;
 use mutation::report::Results;
 use mutation::sample::draw;
 use mutation::workspace;
@@ -46,6 +46,9 @@ struct Arguments {
     #[arg(long)]
     unreached: bool,
 }
+
+/// Mutants after which one is told how far it has got.
+const PROGRESS: usize = 100;
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -97,7 +100,15 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     println!("{} cases come to {} of them", ready.cases, reached.len());
 
     let sample = chosen(arguments, &mutants)?;
-    let tried = try_out(arguments, &built.runner, &cases, &sample, &reached)?;
+    // At once, so that a run that is interrupted has said something.
+    let told = |tried: &Tried| match (&tried.caught, mutants.get(&(tried.mutant as usize))) {
+        (None, Some(mutant)) if irrelevant.kind(mutant).is_none() => println!("survives: {mutant}"),
+        (Some(caught), Some(mutant)) if arguments.caught => {
+            println!("caught by {}: {mutant}\n    {}", caught.case, caught.how);
+        }
+        _ => {}
+    };
+    let tried = try_out(arguments, &built.runner, &cases, &sample, &reached, told)?;
     let results = Results {
         mutants: &mutants,
         reached: &reached,
@@ -105,16 +116,6 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         tried: &tried,
         irrelevant: &irrelevant,
     };
-    if arguments.caught {
-        for number in &sample {
-            if let (Some(mutant), Some(caught)) = (
-                mutants.get(number),
-                tried.get(number).and_then(|tried| tried.caught.as_ref()),
-            ) {
-                println!("caught by {}: {mutant}\n    {}", caught.case, caught.how);
-            }
-        }
-    }
     if arguments.unreached {
         let unreached = mutants.iter().filter(|(number, _)| !reached.contains(number));
         for (_, mutant) in unreached.filter(|(_, mutant)| irrelevant.kind(mutant).is_none()) {
@@ -150,7 +151,8 @@ fn try_out(
     cases: &Path,
     sample: &[usize],
     reached: &HashSet<usize>,
-) -> Result<HashMap<usize, mutation::protocol::Tried>, Failure> {
+    told: impl Fn(&Tried) + Sync,
+) -> Result<HashMap<usize, Tried>, Failure> {
     let worth: Vec<u32> = sample
         .iter()
         .filter(|number| reached.contains(number))
@@ -159,12 +161,13 @@ fn try_out(
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = arguments.jobs.unwrap_or(processors);
     let count = AtomicUsize::new(0);
-    let tried = pool::try_out(runner, cases, &worth, jobs, |_| {
+    let tried = pool::try_out(runner, cases, &worth, jobs, |tried| {
         let count = count.fetch_add(1, Ordering::Relaxed) + 1;
-        eprint!("\r{count} of {} tried out", worth.len());
-        let _ = std::io::stderr().flush();
+        if count.is_multiple_of(PROGRESS) || count == worth.len() {
+            eprintln!("{count} of {} tried out", worth.len());
+        }
+        told(tried);
     })?;
-    eprintln!();
     Ok(tried
         .into_iter()
         .map(|tried| (tried.mutant as usize, tried))
@@ -173,9 +176,8 @@ fn try_out(
 
 /// Prints what came of it, and says whether it is good enough.
 fn conclude(arguments: &Arguments, results: &Results<'_>, mistakes: &[String]) -> bool {
-    for (mutant, reached) in results.survivors() {
-        let how = if reached { "survives" } else { "unreached" };
-        println!("{how}: {mutant}");
+    for mutant in results.unreached_of_sample() {
+        println!("unreached: {mutant}");
     }
     let unreached: Vec<&Mutant> = results.unreached().collect();
     if arguments.only.is_empty() {

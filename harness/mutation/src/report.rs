@@ -118,13 +118,11 @@ impl Results<'_> {
         table
     }
 
-    /// Mutants of the sample that count and that nothing notices.
-    pub fn survivors(&self) -> impl Iterator<Item = (&Mutant, bool)> {
-        self.sample.iter().filter_map(|number| {
-            let mutant = *self.mutants.get(number)?;
-            let survives = !self.is_caught(*number) && self.irrelevant.kind(mutant).is_none();
-            survives.then(|| (mutant, self.reached.contains(number)))
-        })
+    /// Mutants of the sample that count and that no case comes to.
+    pub fn unreached_of_sample(&self) -> impl Iterator<Item = &Mutant> {
+        let unreached = self.sample.iter().filter(|number| !self.reached.contains(number));
+        let mutants = unreached.filter_map(|number| self.mutants.get(number).copied());
+        mutants.filter(|mutant| self.irrelevant.kind(mutant).is_none())
     }
 
     /// Mutants that count, that no case comes to, and that are where every rule has to be reached.
