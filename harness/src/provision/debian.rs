@@ -60,7 +60,10 @@ struct Search {
 
 /// The releases whose archives are searched, newest first.
 pub(super) fn releases(archives: &Archives) -> Vec<String> {
-    let mut releases: Vec<String> = RELEASES.iter().map(|(release, _)| (*release).to_owned()).collect();
+    let mut releases: Vec<String> = RELEASES
+        .iter()
+        .map(|(release, _)| (*release).to_owned())
+        .collect();
     if !releases.contains(&archives.release) {
         // The machine runs a release that is newer than this program.
         releases.insert(0, archives.release.clone());

@@ -507,7 +507,10 @@ mod tests {
             fs::write(home.join("xen"), "ima").unwrap();
             let error = cache.xen(name).unwrap_err();
             assert!(matches!(error, ProvisionError::Damaged { .. }));
-            assert!(error.to_string().contains(&format!("`conform provision {name}`")), "{error}");
+            assert!(
+                error.to_string().contains(&format!("`conform provision {name}`")),
+                "{error}"
+            );
             assert!(cache.xens().contains(&name));
         }
     }

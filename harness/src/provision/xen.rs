@@ -60,7 +60,11 @@ impl FromStr for XenSeries {
             minor: number(minor)?,
         };
         // One series has one name, since that is a place in the cache.
-        if series.to_string() == text { Ok(series) } else { Err(bad()) }
+        if series.to_string() == text {
+            Ok(series)
+        } else {
+            Err(bad())
+        }
     }
 }
 
@@ -84,7 +88,11 @@ impl XenName {
     pub(super) fn of_folder(folder: &str) -> Option<Self> {
         match folder.strip_prefix(Self::FOLDER)? {
             "" => Some(Self(None)),
-            rest => rest.strip_prefix('-')?.parse().ok().map(|series| Self(Some(series))),
+            rest => rest
+                .strip_prefix('-')?
+                .parse()
+                .ok()
+                .map(|series| Self(Some(series))),
         }
     }
 
@@ -230,7 +238,12 @@ fn find(
     for release in name.releases(archives) {
         let mut newest: Option<(Apt, Package)> = None;
         let mut suites = vec![(&archives.main, release.clone())];
-        suites.extend(archives.security.as_ref().map(|source| (source, format!("{release}-security"))));
+        suites.extend(
+            archives
+                .security
+                .as_ref()
+                .map(|source| (source, format!("{release}-security"))),
+        );
         for (source, suite) in suites {
             progress(&format!("{suite}: reading package lists"));
             let folder = cache.folder().join("apt").join(&suite);
@@ -242,7 +255,9 @@ fn find(
             });
             let (apt, packages) = match found {
                 Ok(found) => found,
-                Err(error @ (ProvisionError::NoSpace { .. } | ProvisionError::Interrupted)) => return Err(error),
+                Err(error @ (ProvisionError::NoSpace { .. } | ProvisionError::Interrupted)) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     failures.push(format!("\n{suite}: {error}"));
                     continue;
@@ -302,7 +317,10 @@ mod tests {
             let Ok(Bootable::Xen(name)) = text.parse() else {
                 panic!("{text} is Xen");
             };
-            assert_eq!((name.to_string(), name.folder()), (text.to_owned(), folder.to_owned()));
+            assert_eq!(
+                (name.to_string(), name.folder()),
+                (text.to_owned(), folder.to_owned())
+            );
             assert_eq!(XenName::of_folder(folder), Some(name));
         }
         for other in ["xen-", "xen-4", "xenon", "qemu"] {

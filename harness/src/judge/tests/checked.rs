@@ -90,7 +90,11 @@ fn what_a_program_of_a_guest_of_xen_cannot_read_is_refused() {
         let text = format!(
             "title: t\nchecks: [XENPV-DEBUG-001]\nmachine: {{ mode: xen-pv, registers: {{ dr7: 0x700 }} }}\ncode:\n  start: |\n    push 0xe02b\n    push 0x6f00\n    push 0x202\n    push 0xe033\n    mov rbx, offset program\n    push rbx\n    push 0\n    push 0\n    push 0\n    push 0\n    mov eax, 23\n    syscall\n  program: |\n    sync program\n    int3\n  bp: |\n    sync in-bp\n    hlt\npath: [program, in-bp, halted]\nexpect:\n  - {{ at: {at}, dr7: 0x700 }}\n"
         );
-        let case = Case::parse("xen-pv/example".to_owned(), Path::new("case.yaml"), text.as_bytes());
+        let case = Case::parse(
+            "xen-pv/example".to_owned(),
+            Path::new("case.yaml"),
+            text.as_bytes(),
+        );
         let checked = check(&case.expect("can be read"));
         checked.mistakes.iter().map(ToString::to_string).collect()
     };

@@ -2,7 +2,7 @@
 //!
 //! Xen starts a first domain whose kernel (`kernel`) can do a hypercall and nothing else. The host
 //! drives it through the debugger that QEMU has (`debugger`): it makes hypercalls in the guest's name to
-//! give Xen the trap table, stacks and bases of a scenario (`guest`) and its debug registers (`privileged`), puts
+//! give Xen the trap table, stacks and bases of a scenario (`settings`) and its debug registers (`privileged`), puts
 //! the payload into memory, and stops at sync points with breakpoints (`scenario`). So nothing but the payload runs in the
 //! guest, and nothing in the guest has to save or report registers.
 //!
@@ -15,6 +15,7 @@ mod guest;
 mod kernel;
 mod privileged;
 mod scenario;
+mod settings;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -11,8 +11,9 @@ use spec_model::x86::state::VcpuState;
 use spec_model::x86::xen_pv::{HYPERVISOR_MEMORY, XenPv, flat_segment};
 
 use super::debugger::Registers;
-use super::guest::{Bases, Guest, GuestError, PAGE, Ran, TrapEntry};
+use super::guest::{Guest, GuestError, PAGE, Ran};
 use super::privileged::DebugRegisters;
+use super::settings::{Bases, TrapEntry};
 
 /// First byte of OUT to an immediate port, and the whole of HLT.
 const OUT: u8 = 0xe6;

@@ -137,7 +137,11 @@ impl Processor<'_, '_> {
     /// the guest handles that (XENPV-TRAP-003, XENPV-TRAP-005, XENPV-TRAP-007). For the rest the processor raises #GP, which
     /// the hypervisor takes for the software interrupt if the guest permits it (XENPV-TRAP-006), and passes on
     /// if not.
-    pub(in crate::x86) fn bounce_software_interrupt(&mut self, instruction: &Instruction, vector: u8) -> Step {
+    pub(in crate::x86) fn bounce_software_interrupt(
+        &mut self,
+        instruction: &Instruction,
+        vector: u8,
+    ) -> Step {
         let xen = self.state().xen_pv.as_deref();
         let direct = match vector {
             BP | OF => true,

@@ -44,7 +44,8 @@ impl Processor<'_, '_> {
         let old = self.state().dr6;
         let stale = old & dr6::BREAKPOINTS & !causes;
         let cleared = stale != 0
-            && self.rules.choices.settle_for_good(EITHER_STALE, &XENPV_DEBUG_002) == StaleBreakpoints::Cleared;
+            && self.rules.choices.settle_for_good(EITHER_STALE, &XENPV_DEBUG_002)
+                == StaleBreakpoints::Cleared;
         let kept = if self.rules.broken(Defect::XenPvDr6Overwritten) {
             dr6_loaded(0)
         } else if cleared {

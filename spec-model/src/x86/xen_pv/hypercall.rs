@@ -187,7 +187,8 @@ impl Processor<'_, '_> {
             return DONE;
         }
         let number = number & 0xffff_ffff;
-        let known = number <= LAST_DEBUG_REGISTER || self.rules.broken(Defect::XenPvNoDebugRegisterIsNoDevice);
+        let known =
+            number <= LAST_DEBUG_REGISTER || self.rules.broken(Defect::XenPvNoDebugRegisterIsNoDevice);
         match self.guest_debug_register(number) {
             Ok(value) => value.cast_signed(),
             Err(_) if known => NO_DEVICE,
