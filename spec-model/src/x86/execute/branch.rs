@@ -93,6 +93,7 @@ impl Processor<'_, '_> {
     fn jump(&mut self, target: u64) -> Step {
         self.check_target(target)?;
         self.state_mut().rip = target;
+        self.vcpu.debug.branched = true;
         Ok(())
     }
 
@@ -128,12 +129,15 @@ impl Processor<'_, '_> {
 
     fn far_transfer(&mut self, instruction: &Instruction) -> Step {
         let (selector, offset, width) = self.far_target(instruction)?;
+        let calls = instruction.mnemonic() == Mnemonic::Call;
+        if self.transfer_to_task(selector, calls)? {
+            return Ok(());
+        }
         let target = self.code_segment(selector, self.cpl(), false)?;
         let pushed = [
             u64::from(self.segment(SegmentName::Cs).selector),
             self.state().rip,
         ];
-        let calls = instruction.mnemonic() == Mnemonic::Call;
         if calls && self.pushes_first(&target.segment, offset, width) {
             *self.state_mut().segment_mut(SegmentName::Cs) = target.segment;
             for value in pushed {
