@@ -71,10 +71,12 @@ defects! {
         "A switch to a task with a limit that is too small raises #GP.";
     TaskTrapIgnored "task-trap-bit-ignored" TASK_DEBUG_001
         "T in a task-state segment has no effect.";
+    TaskSwitchHidesBreakpoints "task-switch-hides-breakpoints" TASK_DEBUG_002
+        "After a task switch DR7 reads with L0 to L3 as they were, which have no effect any more.";
     TaskSwitchKeepsBreakpoints "task-switch-keeps-breakpoints" TASK_DEBUG_002
         "A task switch leaves L0 to L3 in DR7.";
-    TaskGateRefused "task-gate-refused" TASK_GATE_001
-        "A task gate raises #GP, as in long mode.";
+    TaskGateIsInterruptGate "task-gate-is-interrupt-gate" TASK_GATE_001
+        "A task gate is taken for a trap gate of 32 bits, and the task-state segment for its code.";
     TaskTransferRefused "task-transfer-refused" TASK_CALL_001
         "A far CALL or JMP to a task raises #GP with its selector.";
     BranchStepIgnored "branch-step-ignored" EXC_STEP_006

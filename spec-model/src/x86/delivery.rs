@@ -189,11 +189,16 @@ impl Processor<'_, '_> {
     /// Protected mode. The gate says how wide the frame and the handler's offset are (EXC-GATE-010).
     fn deliver_protected(&mut self, event: Event) -> Step {
         let gate = self.gate(event, 8, &[TASK_GATE, 6, 7, 14, 15])?;
-        if gate.kind == TASK_GATE {
+        let is_task = gate.kind == TASK_GATE;
+        if is_task && !self.rules.broken(Defect::TaskGateIsInterruptGate) {
             return self.deliver_to_task(gate.selector, event);
         }
-        let width = if gate.kind & 8 != 0 { 4 } else { 2 };
-        let (descriptor, cpl) = self.handler_segment(gate)?;
+        let width = if gate.kind & 8 != 0 || is_task { 4 } else { 2 };
+        let (descriptor, cpl) = if is_task {
+            (self.descriptor(gate.selector, GP)?, self.cpl())
+        } else {
+            self.handler_segment(gate)?
+        };
         let state = self.state();
         let old_stack = *state.segment(SegmentName::Ss);
         let old_rsp = state.general[RSP];

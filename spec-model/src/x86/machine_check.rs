@@ -102,7 +102,8 @@ impl Processor<'_, '_> {
         let ignored = self.rules.broken(Defect::MachineCheckIgnoredWithoutMce);
         let leaves_clear = self.rules.broken(Defect::MachineCheckLeavesMcipClear);
         let no_overflow = self.rules.broken(Defect::MachineCheckOverflowMissing);
-        let reported = self.state().machine_check.reports() || self.rules.broken(Defect::MachineCheckControlIgnored);
+        let reported =
+            self.state().machine_check.reports() || self.rules.broken(Defect::MachineCheckControlIgnored);
         if !reported {
             return;
         }

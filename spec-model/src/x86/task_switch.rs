@@ -6,7 +6,9 @@
 
 use super::control::{cr0, cr4, flag};
 use super::debug::{dr6, dr7};
-use super::exception::{DB, DF, Event, Exception, GP, Interruption, MC, NMI, NP, Source, Step, TS, has_error_code};
+use super::exception::{
+    DB, DF, Event, Exception, GP, Interruption, MC, NMI, NP, Source, Step, TS, has_error_code,
+};
 use super::paging::{Privilege, Purpose};
 use super::processor::{Mode, Processor};
 use super::segment::{Segment, SegmentAttributes, SegmentName};
@@ -106,9 +108,6 @@ impl Processor<'_, '_> {
     /// # Errors
     /// #GP, #NP or #TS with the selector, or #PF.
     pub(super) fn deliver_to_task(&mut self, selector: u16, event: Event) -> Step {
-        if self.rules.broken(Defect::TaskGateRefused) {
-            return Err(Exception::with_code(GP, u32::from(event.vector) * 8 + 2).into());
-        }
         let reason = Reason::Event(event);
         let task = self.task(selector, reason)?;
         self.switch_task(task, reason)?;
@@ -208,7 +207,10 @@ impl Processor<'_, '_> {
         self.require_modelled(&state, reason)?;
         let old_descriptor = self.descriptor(old.selector, TS)?;
         for (address, length) in [
-            (old.base.wrapping_add(field::EIP), (field::LDT - field::EIP) as usize),
+            (
+                old.base.wrapping_add(field::EIP),
+                (field::LDT - field::EIP) as usize,
+            ),
             (new_base.wrapping_add(field::LINK), 2),
             (old_descriptor.address, 8),
             (task.descriptor.address, 8),
@@ -264,7 +266,9 @@ impl Processor<'_, '_> {
         let control = self.state();
         let pae = control.cr0 & cr0::PG != 0 && control.cr4 & cr4::PAE != 0;
         if pae && !self.pdptes_are_legal(state.cr3, control.events.in_smm) {
-            return Err(not_modelled("CR3 of a new task with illegal page-directory-pointer entries"));
+            return Err(not_modelled(
+                "CR3 of a new task with illegal page-directory-pointer entries",
+            ));
         }
         Ok(())
     }
@@ -338,6 +342,8 @@ impl Processor<'_, '_> {
         let keeps_general = self.rules.broken(Defect::TaskSwitchKeepsRegisters);
         let marks_switch = !self.rules.broken(Defect::TaskSwitchUnmarked);
         let keeps_local = self.rules.broken(Defect::TaskSwitchKeepsBreakpoints);
+        let hides_local = self.rules.broken(Defect::TaskSwitchHidesBreakpoints);
+        self.vcpu.debug.hidden_local = hides_local && self.state().dr7 & dr7::LOCAL != 0;
         let loads_cr3 = self.rules.broken(Defect::TaskSwitchAlwaysLoadsCr3);
         let mut segment = task.descriptor.load(task.selector);
         segment.attributes.0 |= BUSY;
@@ -349,7 +355,7 @@ impl Processor<'_, '_> {
         if state.cr0 & cr0::PG != 0 || loads_cr3 {
             state.cr3 = new.cr3;
         }
-        if !keeps_local {
+        if !keeps_local && !hides_local {
             state.dr7 &= !dr7::LOCAL;
         }
         if !keeps_general {
@@ -444,7 +450,9 @@ fn not_modelled(what: &str) -> Interruption {
 /// A fault behind the point from which it belongs to the new task.
 fn in_new_task(fault: Interruption) -> Interruption {
     match fault {
-        Interruption::Exception(_) => not_modelled("a task switch that faults in the context of the new task"),
+        Interruption::Exception(_) => {
+            not_modelled("a task switch that faults in the context of the new task")
+        }
         Interruption::Model(_) => fault,
     }
 }

@@ -227,10 +227,7 @@ impl SavedVcpu {
 /// Those of `indices` that this processor has, with their values. KVM_GET_MSRS stops at the
 /// first one that it does not have.
 fn read_msrs(fd: &VcpuFd, vcpu: usize, indices: &[u32]) -> Result<Vec<kvm_msr_entry>, Failure> {
-    let wanted: Vec<(u32, u64)> = indices
-        .iter()
-        .map(|index| (*index, 0))
-        .collect();
+    let wanted: Vec<(u32, u64)> = indices.iter().map(|index| (*index, 0)).collect();
     let mut read = Vec::with_capacity(wanted.len());
     let mut rest = wanted.as_slice();
     while !rest.is_empty() {

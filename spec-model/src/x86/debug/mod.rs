@@ -56,6 +56,8 @@ pub struct DebugState {
     pub met: u64,
     /// Bits B0 to B3 of DR6 that a single step has left undefined (DBG-DR6-004).
     pub undefined: u64,
+    /// With a defect: L0 to L3 are clear, although DR7 reads as if they were not.
+    pub hidden_local: bool,
     /// The instruction under execution has branched within its code segment.
     pub branched: bool,
     /// TF was set when a MOV SS completed that the next instruction follows.

@@ -383,6 +383,9 @@ impl Processor<'_, '_> {
             self.vcpu.dr6_undefined = false;
             self.vcpu.debug.undefined = 0;
         }
+        if index == 7 {
+            self.vcpu.debug.hidden_local = false;
+        }
         let bus_lock = self.reports_bus_locks();
         let state = self.state_mut();
         match index {
