@@ -43,6 +43,56 @@ macro_rules! defects {
 }
 
 defects! {
+    TaskErrorCodeMissing "task-error-code-missing" TASK_GATE_002
+        "No error code is pushed behind a task gate.";
+    TaskNotSaved "task-not-saved" TASK_SAVE_001
+        "A task switch saves nothing in the old task-state segment.";
+    TaskSwitchKeepsRegisters "task-switch-keeps-registers" TASK_LOAD_001
+        "A task switch leaves the general registers as they were.";
+    TaskSwitchAlwaysLoadsCr3 "task-switch-always-loads-cr3" TASK_LOAD_002
+        "A task switch loads CR3 without paging, too.";
+    TaskSwitchUnmarked "task-switch-leaves-ts-clear" TASK_LOAD_003
+        "A task switch leaves CR0.TS as it was.";
+    TaskLinkMissing "task-link-missing" TASK_LINK_001
+        "The link field of a nested task is not written.";
+    NestedTaskFlagMissing "nested-task-flag-missing" TASK_LINK_001
+        "NT of a nested task is as in its task-state segment.";
+    NestedTaskReturnsByStack "nested-task-returns-by-stack" TASK_LINK_002
+        "IRET with NT set returns by a frame on the stack outside long mode.";
+    NewTaskStaysAvailable "new-task-stays-available" TASK_BUSY_001
+        "A task that is switched to is not marked busy.";
+    LeftTaskStaysBusy "left-task-stays-busy" TASK_BUSY_001
+        "A task that a JMP or IRET leaves stays marked busy.";
+    BusyTaskUnchecked "busy-task-unchecked" TASK_CHECK_001
+        "Busy tasks can be switched to, and available ones returned to.";
+    AbsentTaskIsTs "absent-task-is-ts" TASK_CHECK_002
+        "A switch to a task that is not present raises #TS.";
+    ShortTaskIsGp "short-task-is-gp" TASK_CHECK_003
+        "A switch to a task with a limit that is too small raises #GP.";
+    TaskTrapIgnored "task-trap-bit-ignored" TASK_DEBUG_001
+        "T in a task-state segment has no effect.";
+    TaskSwitchHidesBreakpoints "task-switch-hides-breakpoints" TASK_DEBUG_002
+        "After a task switch DR7 reads with L0 to L3 as they were, which have no effect any more.";
+    TaskSwitchKeepsBreakpoints "task-switch-keeps-breakpoints" TASK_DEBUG_002
+        "A task switch leaves L0 to L3 in DR7.";
+    TaskGateIsInterruptGate "task-gate-is-interrupt-gate" TASK_GATE_001
+        "A task gate is taken for a trap gate of 32 bits, and the task-state segment for its code.";
+    TaskTransferRefused "task-transfer-refused" TASK_CALL_001
+        "A far CALL or JMP to a task raises #GP with its selector.";
+    BranchStepIgnored "branch-step-ignored" EXC_STEP_006
+        "BTF in IA32_DEBUGCTL stays clear, whatever is written.";
+    BranchStepStaysSet "branch-step-stays-set" EXC_STEP_007
+        "A debug exception leaves BTF set in IA32_DEBUGCTL.";
+    BusLockBitFixed "bus-lock-bit-fixed" DBG_DR6_005
+        "Bit 11 of DR6 is always 1.";
+    BusLockBitWritable "bus-lock-bit-writable" DBG_DR6_005
+        "Bit 11 of DR6 can be cleared on a processor that reports no bus locks.";
+    BusLockBitSetByOthers "bus-lock-bit-set-by-others" DBG_DR6_005
+        "Every debug exception sets bit 11 of DR6.";
+    MachineCheckControlTakesAnything "machine-check-control-takes-anything" MC_MSR_004
+        "IA32_MCG_CTL and the control register of a bank take any value.";
+    MachineCheckControlIgnored "machine-check-control-ignored" MC_MSR_005
+        "A machine check is delivered although IA32_MCG_CTL or the control register of its bank disables it.";
     CpuidKeepsUpperHalves "cpuid-keeps-upper-halves" INS_CPUID_001
         "CPUID leaves bits 63:32 of the registers that it loads.";
     CpuidIsPrivileged "cpuid-is-privileged" INS_CPUID_001
@@ -87,6 +137,8 @@ defects! {
         "The other vendor's hypercall instruction raises #GP(0) at CPL above 0.";
     PushAllWritesAsItGoes "push-all-writes-as-it-goes" INS_FAULT_001
         "PUSHA that faults has written the values before the one that faults.";
+    PushAllFromTheLast "push-all-from-the-last" INS_PUSH_004
+        "PUSHA writes its values from the lowest address upwards, and one that faults leaves what it has written.";
     FarPointerIsOneAccess "far-pointer-is-one-access" INS_ADDR_002
         "A far pointer in memory is read at once, and raises #GP where it wraps at the end of the segment.";
     SmmLimits64k "smm-limits-64k" SMM_RUN_001

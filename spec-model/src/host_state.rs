@@ -239,7 +239,9 @@ pub fn round_trip(field: &str) -> &'static Requirement {
     match field {
         BASE_FIELD => &requirement::STATE_010,
         "kernel-gs-base" | "star" | "lstar" | "cstar" | "sfmask" | "sysenter-cs" | "sysenter-esp"
-        | "sysenter-eip" | "smbase" | "ssp" | "mcg.status" | "mc0.status" => &requirement::STATE_012,
+        | "sysenter-eip" | "smbase" | "ssp" | "mcg.status" | "mcg.ctl" | "mc0.ctl" | "mc0.status" => {
+            &requirement::STATE_012
+        }
         "smm" => &requirement::STATE_013,
         _ if field.starts_with("msr ") => &requirement::STATE_012,
         _ if debug(field) => &requirement::STATE_011,

@@ -111,6 +111,10 @@ pub struct Cpuid {
     /// Shadow stacks, CPUID (EAX=7,ECX=0) ECX bit 7. With it SSP is part of the state.
     #[serde(default)]
     pub shadow_stack: bool,
+    /// Debug exceptions for bus locks, CPUID (EAX=7,ECX=0) ECX bit 24. With it software can clear bit 11
+    /// of DR6.
+    #[serde(default)]
+    pub bus_lock: bool,
 }
 
 /// Which processors see a memory region.

@@ -249,6 +249,7 @@ fn build(
     let cpuid = Cpuid {
         long_mode,
         shadow_stack: written.machine.shadow_stack_cpuid.unwrap_or(false),
+        bus_lock: written.machine.bus_lock_cpuid.unwrap_or(false),
     };
     let profiles = profiles::profiles(&written.profiles, mode, resolver.mistakes);
     let layout = profiles.first().unwrap_or(&&KVM_SVM).layout(cpuid);

@@ -51,6 +51,9 @@ fn write_case(text: &mut String, scenario: &Scenario) -> fmt::Result {
     if scenario.cpuid.shadow_stack {
         writeln!(text, "  shadow-stack-cpuid: true")?;
     }
+    if scenario.cpuid.bus_lock {
+        writeln!(text, "  bus-lock-cpuid: true")?;
+    }
     if scenario.vcpus.len() != 1 {
         writeln!(text, "  vcpus: {}", scenario.vcpus.len())?;
     }

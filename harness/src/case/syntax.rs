@@ -90,6 +90,9 @@ pub(super) struct Machine {
     /// Whether CPUID reports shadow stacks, so that an SMI saves `ssp`. Not unless given.
     #[serde(default)]
     pub(super) shadow_stack_cpuid: Option<bool>,
+    /// Whether CPUID reports debug exceptions for bus locks, so that bit 11 of DR6 can be cleared. Not unless given.
+    #[serde(default)]
+    pub(super) bus_lock_cpuid: Option<bool>,
     /// Registers of processor 0 that differ from the mode's preset.
     #[serde(default)]
     pub(super) registers: FieldValues,

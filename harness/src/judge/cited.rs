@@ -78,6 +78,7 @@ pub(super) fn of_field(name: &str) -> Cited {
         "smbase" => &[&requirement::SMM_RSM_006],
         "ssp" => &[&requirement::SMM_SSP_001],
         "mcg.status" => &[&requirement::MC_EXC_002],
+        "mcg.ctl" | "mc0.ctl" => &[&requirement::MC_MSR_004],
         "mc0.status" => &[&requirement::MC_MSR_003],
         "cr8" | "apic.tpr" => &[&requirement::APIC_INT_007],
         "apic.isr" | "apic.irr" => &[&requirement::APIC_INT_001],

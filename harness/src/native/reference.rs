@@ -369,6 +369,7 @@ fn scenario() -> Scenario {
         cpuid: Cpuid {
             long_mode: true,
             shadow_stack: false,
+            bus_lock: false,
         },
         memory: vec![MemoryRegion {
             address: 0,

@@ -189,6 +189,15 @@ pub enum FetchWithoutMemory {
     GivesUp,
 }
 
+/// Values of IA32_MCG_CTL and IA32_MCi_CTL (MC-MSR-004).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorControl {
+    /// All errors or none.
+    AllOrNothing,
+    /// Which bits there are is the processor's own business.
+    Unspecified,
+}
+
 /// What becomes of VMCALL and VMMCALL (INS-HYPERCALL-001 to INS-HYPERCALL-005).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hypercalls {

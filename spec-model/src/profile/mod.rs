@@ -82,6 +82,8 @@ pub struct Profile {
     pub sysenter_in_long_mode: Choice<SysenterInLongMode>,
     /// INS-HYPERCALL-001 to INS-HYPERCALL-005.
     pub hypercalls: Hypercalls,
+    /// MC-MSR-004.
+    pub error_control: ErrorControl,
     /// The local APIC and INIT.
     pub apic: ApicChoices,
     /// Single instructions and page walks.
@@ -186,6 +188,7 @@ const fn kvm_like() -> Profile {
         sysret_fault: Choice::AnyOf(&[SysretFault::AtSysret, SysretFault::AtTarget]),
         sysenter_in_long_mode: Choice::AnyOf(&[SysenterInLongMode::Undefined, SysenterInLongMode::Defined]),
         hypercalls: Hypercalls::Undefined,
+        error_control: ErrorControl::AllOrNothing,
         apic: ApicChoices::KVM,
         instructions: InstructionChoices::OPEN,
     }
@@ -232,6 +235,7 @@ pub static INTEL: Profile = Profile {
     sysret_fault: Choice::Always(SysretFault::AtSysret),
     sysenter_in_long_mode: Choice::Always(SysenterInLongMode::Defined),
     hypercalls: Hypercalls::Undefined,
+    error_control: ErrorControl::Unspecified,
     apic: ApicChoices::OPEN,
     instructions: InstructionChoices::INTEL,
 };
@@ -271,6 +275,7 @@ pub static AMD: Profile = Profile {
     sysret_fault: Choice::Always(SysretFault::AtTarget),
     sysenter_in_long_mode: Choice::Always(SysenterInLongMode::Undefined),
     hypercalls: Hypercalls::Undefined,
+    error_control: ErrorControl::Unspecified,
     apic: ApicChoices::OPEN,
     instructions: InstructionChoices::AMD,
 };
@@ -313,6 +318,7 @@ pub static QEMU_TCG: Profile = Profile {
     sysret_fault: Choice::Always(SysretFault::AtTarget),
     sysenter_in_long_mode: Choice::Always(SysenterInLongMode::Undefined),
     hypercalls: Hypercalls::Undefined,
+    error_control: ErrorControl::Unspecified,
     apic: ApicChoices::OPEN,
     // target/i386/tcg/system/excp_helper.c, mmu_translate: each entry is marked as it is read.
     instructions: InstructionChoices {
@@ -356,6 +362,7 @@ pub static BOCHS: Profile = Profile {
     sysret_fault: Choice::Always(SysretFault::AtSysret),
     sysenter_in_long_mode: Choice::Always(SysenterInLongMode::Defined),
     hypercalls: Hypercalls::Undefined,
+    error_control: ErrorControl::Unspecified,
     apic: ApicChoices::OPEN,
     // cpu/paging.cc, translate_linear_long_mode: entries are marked when the walk has ended well.
     instructions: InstructionChoices {

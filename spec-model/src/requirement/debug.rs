@@ -47,6 +47,9 @@ super::requirements! {
     DBG_DR6_004 "DBG-DR6-004" Vendor
         "With a single step B0 to B3 may also show conditions that are met but not enabled, and breakpoints at the next instruction, which is yet to execute."
         "Intel SDM vol. 3B, \"Debug Status Register (DR6)\" (a condition that was met when the exception was generated, enabled or not)";
+    DBG_DR6_005 "DBG-DR6-005" Architectural
+        "Bit 11 of DR6 is fixed to 1 unless CPUID reports debug exceptions for bus locks; then software can clear it, and a debug exception that is not for a bus lock leaves it as it is."
+        "Intel SDM vol. 3B, \"Debug Status Register (DR6)\" (BLD); AMD APM vol. 2, 13.1.1 \"Debug-Status Register (DR6)\" (BLD)";
     DBG_DE_001 "DBG-DE-001" Architectural
         "DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set, and then raise #UD."
         "Intel SDM vol. 3B, \"Debug Registers DR4 and DR5\"; AMD APM vol. 2, 13.1.1";

@@ -149,6 +149,12 @@ super::requirements! {
     EXC_STEP_005 "EXC-STEP-005" Architectural
         "A single step of HLT wakes the processor: the trap reports the instruction behind it."
         "Intel SDM vol. 2, HLT (a debug exception resumes execution); AMD APM vol. 2, 13.1.1.4, and vol. 3, HLT";
+    EXC_STEP_006 "EXC-STEP-006" Architectural
+        "With BTF set in IA32_DEBUGCTL, a single-step trap follows only an instruction that has branched."
+        "Intel SDM vol. 3B, \"Single-Stepping on Branches\"; AMD APM vol. 2, 13.1.6.2 \"Single Stepping Control Transfers\"";
+    EXC_STEP_007 "EXC-STEP-007" Architectural
+        "A debug exception clears BTF in IA32_DEBUGCTL."
+        "Intel SDM vol. 3B, \"Single-Stepping on Branches\"; AMD APM vol. 2, 13.1.6.2 \"Single Stepping Control Transfers\"";
     EXC_IRET_004 "EXC-IRET-004" Architectural
         "IRET with NT set raises #GP(0) in long mode, and NT does not matter in real mode."
         "Intel SDM vol. 2, IRET; AMD APM vol. 3, IRET";

@@ -103,6 +103,7 @@ static SOURCES: &[(&str, &str)] = sources![
     "x86/smm/resume.rs",
     "x86/state.rs",
     "x86/step.rs",
+    "x86/task_switch.rs",
     "x86/vendor_decoding.rs",
     "x86/xen_pv/bounce.rs",
     "x86/xen_pv/control.rs",

@@ -47,6 +47,9 @@ super::requirements! {
     INS_PUSH_003 "INS-PUSH-003" Vendor
         "A PUSHA that faults in protected mode has or has not written the values before the one that faults; the stack pointer is as before."
         "no clause known; written on an AMD processor of family 25";
+    INS_PUSH_004 "INS-PUSH-004" Vendor
+        "PUSHA stores EAX first and EDI last, so that it reports the fault of the highest slot that it cannot write."
+        "Intel SDM vol. 2, PUSHA/PUSHAD (the order in which the registers are stored); so does an AMD processor of family 25";
     INS_POP_001 "INS-POP-001" Vendor
         "A POPA that faults has or has not loaded the registers whose values lie below the one that faults; the stack pointer is as before."
         "Intel SDM vol. 3A, \"Exception Classifications\" (note on POPAD, whose fault loses registers); loaded on an AMD processor of family 25";
@@ -78,7 +81,7 @@ super::requirements! {
         "Which of its two items CMPS reads first is not specified; it shows if neither can be read."
         "Intel SDM vol. 2, CMPS, and AMD APM vol. 3, CMPS, are silent";
     INS_FAULT_001 "INS-FAULT-001" Architectural
-        "An instruction that faults changes neither registers nor memory, but for CR2, accessed and dirty bits, and the iterations that a repeated string instruction has completed."
+        "An instruction that faults changes neither registers nor memory, but for CR2, accessed and dirty bits, the iterations that a repeated string instruction has completed, and what PUSHA and POPA may leave (INS-PUSH-003, INS-POP-001)."
         "Intel SDM vol. 3A, \"Exception Classifications\" and \"Restarting a Program or Task After an Exception\"; AMD APM vol. 2, 8.1.3";
     INS_LENGTH_001 "INS-LENGTH-001" Architectural
         "An instruction of more than 15 bytes raises #GP(0)."

@@ -35,4 +35,10 @@ super::requirements! {
     MC_MSR_003 "MC-MSR-003" Architectural
         "An uncorrected error sets VAL, UC and EN in the status of its bank, and OVER as well if the bank held one already."
         "Intel SDM vol. 3B, \"IA32_MCi_STATUS MSRS\"; AMD APM vol. 2, 9.3.2.2";
+    MC_MSR_004 "MC-MSR-004" KvmPolicy
+        "IA32_MCG_CTL and the control register of a bank take 0 and all ones, where bits 0 and 10 of the latter may be clear, and any other value raises #GP."
+        "Linux arch/x86/kvm/x86.c, set_msr_mce. Intel SDM vol. 3B, \"IA32_MCG_CTL MSR\", leaves other values to the implementation; \"IA32_MCi_CTL MSRs\" has a bit for each error, and says of P6 processors only that they take no other values";
+    MC_MSR_005 "MC-MSR-005" KvmPolicy
+        "While IA32_MCG_CTL or the control register of its bank is not all ones, an uncorrected error that the host raises has no effect at all."
+        "Linux arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_set_mce. Intel SDM vol. 3B, \"IA32_MCi_CTL MSRs\", has a bit for each error, and clearing it disables the report of that error";
 }

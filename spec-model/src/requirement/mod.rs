@@ -21,6 +21,7 @@ mod smm_formats;
 mod smm_image;
 mod stage2;
 mod system_call;
+mod task_switch;
 mod xen_pv;
 
 pub use apic::*;
@@ -41,6 +42,7 @@ pub use smm_formats::*;
 pub use smm_image::*;
 pub use stage2::*;
 pub use system_call::*;
+pub use task_switch::*;
 pub use xen_pv::*;
 
 /// How binding a requirement is.
@@ -110,6 +112,7 @@ pub fn all() -> impl Iterator<Item = &'static Requirement> {
         INSTRUCTIONS,
         DEBUG,
         SYSTEM_CALLS,
+        TASK_SWITCH,
         IST,
         SAVED_STATE,
         CHIPSET,

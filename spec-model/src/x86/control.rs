@@ -108,10 +108,13 @@ pub mod efer {
     pub const DEFINED: u64 = 0x0000_fd01;
 }
 
-/// What DR6 holds after a load: only its status bits can change (SMM-IMAGE-003).
+/// What DR6 holds after a load: only its status bits can change (SMM-IMAGE-003), among them BLD on a
+/// processor that reports bus locks (DBG-DR6-005).
 #[must_use]
-pub const fn dr6_loaded(value: u64) -> u64 {
-    value & 0xe00f | 0xffff_0ff0
+pub const fn dr6_loaded(value: u64, bus_lock: bool) -> u64 {
+    const BLD: u64 = 1 << 11;
+    let fixed = if bus_lock { 0xffff_07f0 } else { 0xffff_07f0 | BLD };
+    value & (0xe00f | BLD) | fixed
 }
 
 /// What DR7 holds after a load: bit 10 is fixed to 1, bits 11, 12, 14 and 15 to 0

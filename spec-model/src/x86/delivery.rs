@@ -16,6 +16,9 @@ use crate::requirement::IST_006;
 /// The IDT bit of an error code: the index refers to the IDT.
 const IDT: u32 = 2;
 
+/// The type of a task gate.
+const TASK_GATE: u32 = 5;
+
 /// A gate of the IDT.
 #[derive(Clone, Copy, Debug)]
 struct Gate {
@@ -142,9 +145,6 @@ impl Processor<'_, '_> {
                 return Err(Exception::with_code(GP, code).into());
             }
         }
-        if gate.kind == 5 && size == 8 {
-            return Err(ModelError::NotModelled("task gates".to_owned()).into());
-        }
         if !allowed.contains(&gate.kind) {
             let other = self.rules.broken(Defect::WrongGateIsNp);
             return Err(Exception::with_code(if other { NP } else { GP }, code).into());
@@ -188,9 +188,17 @@ impl Processor<'_, '_> {
 
     /// Protected mode. The gate says how wide the frame and the handler's offset are (EXC-GATE-010).
     fn deliver_protected(&mut self, event: Event) -> Step {
-        let gate = self.gate(event, 8, &[6, 7, 14, 15])?;
-        let width = if gate.kind & 8 != 0 { 4 } else { 2 };
-        let (descriptor, cpl) = self.handler_segment(gate)?;
+        let gate = self.gate(event, 8, &[TASK_GATE, 6, 7, 14, 15])?;
+        let is_task = gate.kind == TASK_GATE;
+        if is_task && !self.rules.broken(Defect::TaskGateIsInterruptGate) {
+            return self.deliver_to_task(gate.selector, event);
+        }
+        let width = if gate.kind & 8 != 0 || is_task { 4 } else { 2 };
+        let (descriptor, cpl) = if is_task {
+            (self.descriptor(gate.selector, GP)?, self.cpl())
+        } else {
+            self.handler_segment(gate)?
+        };
         let state = self.state();
         let old_stack = *state.segment(SegmentName::Ss);
         let old_rsp = state.general[RSP];

@@ -46,7 +46,7 @@ impl Field {
     /// Whether KVM takes a new value without looking at pending events: those that travel through
     /// KVM_SET_DEBUGREGS and KVM_SET_MSRS.
     pub(in crate::x86) fn is_set_without_events(&self) -> bool {
-        const QUIET: [&str; 17] = [
+        const QUIET: [&str; 19] = [
             "dr0",
             "dr1",
             "dr2",
@@ -63,6 +63,8 @@ impl Field {
             "sysenter-eip",
             "smbase",
             "mcg.status",
+            "mcg.ctl",
+            "mc0.ctl",
             "mc0.status",
         ];
         QUIET.contains(&self.name)
@@ -249,6 +251,8 @@ pub static FIELDS: &[Field] = &[
     member!("sysenter-eip", 64, sysenter_eip),
     member!("smbase", 64, smbase),
     member!("mcg.status", 64, machine_check.global_status),
+    member!("mcg.ctl", 64, machine_check.global_control),
+    member!("mc0.ctl", 64, machine_check.bank_control),
     member!("mc0.status", 64, machine_check.bank_status),
     member!("nmi.masked", 1, events.nmi_masked),
     member!("nmi.pending", 8, events.nmi_pending),

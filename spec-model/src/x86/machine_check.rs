@@ -1,9 +1,8 @@
 //! Machine checks (SDM vol. 3B, "Machine-Check Architecture"; APM vol. 2, chapter 9).
 //!
-//! There is one bank of error registers, all of whose errors are enabled. The one kind of error is
-//! uncorrected and leaves the interrupted program as it was, so that it can go on (RIPV). Address
-//! and further information of an error, corrected errors and the enable registers' other values
-//! are left out.
+//! There is one bank of error registers. The one kind of error is uncorrected and leaves the
+//! interrupted program as it was, so that it can go on (RIPV). Address and further information of an
+//! error and corrected errors are left out.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +12,7 @@ use super::processor::{Activity, Processor};
 use super::state::{EventState, PendingException, Shadow};
 use crate::defect::Defect;
 use crate::error::ModelError;
+use crate::profile::ErrorControl;
 
 /// IA32_MCG_STATUS: the interrupted program can go on at the address in the frame.
 pub const RIPV: u64 = 1 << 0;
@@ -20,6 +20,11 @@ pub const RIPV: u64 = 1 << 0;
 pub const MCIP: u64 = 1 << 2;
 /// IA32_MCG_CAP: one bank, and IA32_MCG_CTL exists.
 pub const CAPABILITIES: u64 = 0x101;
+/// IA32_MCG_CTL and IA32_MCi_CTL: all errors are reported.
+const ALL_ERRORS: u64 = u64::MAX;
+/// Bits of IA32_MCi_CTL that KVM lets a guest leave clear: 10 for the GART errors of AMD's K8, 0 for
+/// corrected errors of UnixWare's.
+const MAY_BE_CLEAR: u64 = 1 << 10 | 1;
 /// IA32_MCi_STATUS of an error: VAL, UC and EN.
 pub const UNCORRECTED: u64 = 1 << 63 | 1 << 61 | 1 << 60;
 /// IA32_MCi_STATUS: the bank holds an error.
@@ -32,19 +37,48 @@ const MCG_CAP: u32 = 0x179;
 /// IA32_MCG_STATUS.
 pub const MCG_STATUS: u32 = 0x17a;
 /// IA32_MCG_CTL.
-const MCG_CTL: u32 = 0x17b;
+pub const MCG_CTL: u32 = 0x17b;
 /// IA32_MC0_CTL.
-const MC0_CTL: u32 = 0x400;
+pub const MC0_CTL: u32 = 0x400;
 /// IA32_MC0_STATUS.
 pub const MC0_STATUS: u32 = 0x401;
 
-/// The registers of the machine-check architecture that errors change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The registers of the machine-check architecture that errors change or depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MachineCheck {
     /// IA32_MCG_STATUS.
     pub global_status: u64,
+    /// IA32_MCG_CTL.
+    #[serde(default = "all_errors")]
+    pub global_control: u64,
+    /// IA32_MC0_CTL.
+    #[serde(default = "all_errors")]
+    pub bank_control: u64,
     /// IA32_MC0_STATUS.
     pub bank_status: u64,
+}
+
+const fn all_errors() -> u64 {
+    ALL_ERRORS
+}
+
+impl Default for MachineCheck {
+    /// No error, and all are reported: what KVM_X86_SETUP_MCE makes of the registers.
+    fn default() -> Self {
+        Self {
+            global_status: 0,
+            global_control: ALL_ERRORS,
+            bank_control: ALL_ERRORS,
+            bank_status: 0,
+        }
+    }
+}
+
+impl MachineCheck {
+    /// Whether the errors of the bank are reported (MC-MSR-005).
+    const fn reports(self) -> bool {
+        self.global_control == ALL_ERRORS && self.bank_control == ALL_ERRORS
+    }
 }
 
 /// A machine check on its way, as an event that the host can read.
@@ -61,12 +95,18 @@ pub fn is_pending(events: &EventState) -> bool {
 
 impl Processor<'_, '_> {
     /// A machine check arrives: it becomes pending, or shuts the processor down if it cannot be
-    /// delivered (MC-EXC-002, MC-EXC-003, MC-MSR-003).
+    /// delivered (MC-EXC-002, MC-EXC-003, MC-MSR-003). One that is not to be reported leaves no
+    /// trace (MC-MSR-005).
     pub(super) fn latch_machine_check(&mut self) {
         let ignores_progress = self.rules.broken(Defect::MachineCheckIgnoresMcip);
         let ignored = self.rules.broken(Defect::MachineCheckIgnoredWithoutMce);
         let leaves_clear = self.rules.broken(Defect::MachineCheckLeavesMcipClear);
         let no_overflow = self.rules.broken(Defect::MachineCheckOverflowMissing);
+        let reported =
+            self.state().machine_check.reports() || self.rules.broken(Defect::MachineCheckControlIgnored);
+        if !reported {
+            return;
+        }
         self.vcpu.machine_check_slept_through = false;
         let state = self.state_mut();
         let enabled = state.cr4 & cr4::MCE != 0;
@@ -151,26 +191,33 @@ impl Processor<'_, '_> {
         Ok(match index {
             MCG_CAP => CAPABILITIES,
             MCG_STATUS => registers.global_status,
-            MCG_CTL | MC0_CTL => u64::MAX,
+            MCG_CTL => registers.global_control,
+            MC0_CTL => registers.bank_control,
             MC0_STATUS => registers.bank_status,
             _ => return Err(unknown("reads", index).into()),
         })
     }
 
-    /// WRMSR to a machine-check register (MC-MSR-001, MC-MSR-002).
+    /// WRMSR to a machine-check register (MC-MSR-001, MC-MSR-002, MC-MSR-004).
     ///
     /// # Errors
     /// #GP for a register that cannot be written so.
     pub(super) fn write_machine_check_msr(&mut self, index: u32, value: u64) -> Step {
         let keeps_status = self.rules.broken(Defect::MachineCheckStatusKept);
         let takes_anything = self.rules.broken(Defect::MachineCheckStatusTakesAnything);
+        let may_be_clear = if index == MC0_CTL { MAY_BE_CLEAR } else { 0 };
+        let is_whole = value == 0 || value | may_be_clear == ALL_ERRORS;
+        let takes_value = is_whole || self.rules.broken(Defect::MachineCheckControlTakesAnything);
+        let control = self.rules.profile.error_control;
         let registers = &mut self.state_mut().machine_check;
         match index {
             MCG_CAP => return Err(Exception::GP0.into()),
             // Reserved bits are refused by some processors and not by others.
             MCG_STATUS if value & !7 == 0 && keeps_status => {}
             MCG_STATUS if value & !7 == 0 => registers.global_status = value,
-            MCG_CTL | MC0_CTL if value == u64::MAX => {}
+            MCG_CTL if takes_value => registers.global_control = value,
+            MC0_CTL if takes_value => registers.bank_control = value,
+            MCG_CTL | MC0_CTL if control == ErrorControl::AllOrNothing => return Err(Exception::GP0.into()),
             MC0_STATUS if value == 0 || takes_anything => registers.bank_status = value,
             MC0_STATUS => {
                 if self.rules.broken(Defect::MachineCheckStatusWriteIsFatal) {

@@ -26,5 +26,6 @@ pub mod segmentation;
 pub mod smm;
 pub mod state;
 pub mod step;
+mod task_switch;
 mod vendor_decoding;
 pub mod xen_pv;

@@ -65,6 +65,8 @@ pub struct Vcpu {
     pub told_by_cpuid: [u64; 4],
     /// Debug exceptions that have yet to be reported.
     pub debug: DebugState,
+    /// IA32_DEBUGCTL.
+    pub debug_control: u64,
     /// The last instruction was executed in an interrupt shadow.
     pub was_in_shadow: bool,
     /// The host has just entered the guest; no instruction has executed since.

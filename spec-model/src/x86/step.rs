@@ -362,6 +362,7 @@ impl Processor<'_, '_> {
                 self.vcpu.debug.emulated = Emulated::Not;
                 self.vcpu.debug.met = 0;
                 self.vcpu.debug.held = 0;
+                self.vcpu.debug.branched = false;
                 self.vcpu.debug.step_at_mov_ss = false;
                 // These have put back themselves what is as before (INS-POP-001).
                 let in_parts = instruction.is_string_instruction()

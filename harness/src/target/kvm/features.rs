@@ -1,4 +1,4 @@
-//! Bits of CR4 and EFER that take a feature of the processor, and whether it is there.
+//! Bits of CR4, EFER and DR6 that take a feature of the processor, and whether it is there.
 
 use kvm_bindings::CpuId;
 use spec_model::scenario::{Action, Scenario};
@@ -76,9 +76,29 @@ const FEATURES: &[Feature] = &[
     feature("efer", 21, "EFER.AIBRSE", 0x8000_0021, Eax, 8),
 ];
 
+/// CPUID (EAX=7,ECX=0) ECX bit 24: debug exceptions for bus locks.
+pub(super) const BUS_LOCK: u32 = 1 << 24;
+
+/// Why a scenario that clears bit 11 of DR6 cannot run, if it cannot.
+fn no_bus_lock(scenario: &Scenario, cpuid: &CpuId) -> Option<Lack> {
+    let leaf = cpuid
+        .as_slice()
+        .iter()
+        .find(|entry| entry.function == 7 && entry.index == 0);
+    let there = leaf.is_some_and(|entry| entry.ecx & BUS_LOCK != 0);
+    (scenario.cpuid.bus_lock && !there).then(|| Lack::Cpuid {
+        text: "the scenario needs debug exceptions for bus locks, and KVM_GET_SUPPORTED_CPUID does not report them \
+               (leaf 0x7, ECX bit 24)"
+            .to_owned(),
+    })
+}
+
 /// A feature that a scenario turns on, at its start or by what the host sets at a point, and that
 /// KVM does not have for guests.
 pub(super) fn missing(scenario: &Scenario, cpuid: &CpuId) -> Option<Lack> {
+    if let Some(lack) = no_bus_lock(scenario, cpuid) {
+        return Some(lack);
+    }
     let starts = scenario
         .vcpus
         .iter()

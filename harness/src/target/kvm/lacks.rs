@@ -116,6 +116,16 @@ const ROWS: &[Row] = &[
         text: "the PVM backend emulates what runs outside long mode, and KVM's emulator has no RETF to an outer privilege level",
         source: "Linux arch/x86/kvm/emulate.c, __load_segment_descriptor",
     },
+    Row {
+        name: "pvm-far-transfer-to-a-task",
+        backend: Backend::Pvm,
+        what: What::Instruction {
+            opcodes: &[0x9a, 0xea],
+            protected_mode_only: true,
+        },
+        text: "the PVM backend emulates what runs outside long mode, and KVM's emulator has no far CALL and JMP through gates and to task-state segments",
+        source: "Linux 6.12.118 arch/x86/kvm/emulate.c, __load_segment_descriptor",
+    },
 ];
 
 impl Row {

@@ -53,7 +53,7 @@ impl Machine {
         let mut slots = Slots::new(device.identity.smm);
         slots.apply(&vm, &memory)?;
         let vcpus = (0..scenario.vcpus.len())
-            .map(|index| Vcpu::new(device, &vm, index, scenario.cpuid.long_mode, has))
+            .map(|index| Vcpu::new(device, &vm, index, scenario.cpuid, has))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             vcpus,

@@ -3,7 +3,7 @@
 use kvm_bindings::{Msrs, kvm_msr_entry};
 use kvm_ioctls::VcpuFd;
 use spec_model::host_state::{Fault, HostCall};
-use spec_model::x86::machine_check::{MC0_STATUS, MCG_STATUS};
+use spec_model::x86::machine_check::{MC0_CTL, MC0_STATUS, MCG_CTL, MCG_STATUS};
 use spec_model::x86::state::VcpuState;
 
 use super::failure::Failure;
@@ -22,7 +22,7 @@ const KERNEL_GS_BASE: u32 = 0xc000_0102;
 /// The MSRs that belong to [`VcpuState`], of a processor with or without SMM and machine checks.
 pub(super) fn state_msrs(smm: bool, machine_checks: bool) -> Vec<u32> {
     let smm = smm.then_some(IA32_SMBASE);
-    let machine_checks = machine_checks.then_some([MCG_STATUS, MC0_STATUS]);
+    let machine_checks = machine_checks.then_some([MCG_STATUS, MCG_CTL, MC0_CTL, MC0_STATUS]);
     let always = [
         STAR,
         LSTAR,
@@ -39,9 +39,29 @@ pub(super) fn state_msrs(smm: bool, machine_checks: bool) -> Vec<u32> {
 
 /// Further MSRs that a payload may write and that the next scenario must find as they were, with their
 /// values after RESET (SDM vol. 3A, table "IA-32 and Intel 64 Processor States Following Power-up, Reset, or
-/// INIT"): SMI_COUNT, PAT, TSC_AUX. DEBUGCTL is not among them: SVM
-/// without LBR virtualization complains in the kernel log about each write.
+/// INIT"): SMI_COUNT, PAT, TSC_AUX. DEBUGCTL is put back by [`clear_debug_control`].
 pub(super) const OTHER_MSRS: [(u32, u64); 3] = [(0x34, 0), (0x277, 0x0007_0406_0007_0406), (0xc000_0103, 0)];
+
+/// IA32_DEBUGCTL.
+pub(super) const DEBUGCTL: u32 = 0x1d9;
+
+/// Clears what a payload has set in IA32_DEBUGCTL. SVM without LBR virtualization complains in the kernel log
+/// about each write, also of 0 (Linux `arch/x86/kvm/svm/svm.c`, `svm_set_msr`), so that only a value that was kept is
+/// written over.
+///
+/// # Errors
+/// If an ioctl fails.
+pub(super) fn clear_debug_control(fd: &VcpuFd, vcpu: usize) -> Result<(), Failure> {
+    let mut kept = msr_list(&[(DEBUGCTL, 0)])?;
+    let count = fd
+        .get_msrs(&mut kept)
+        .map_err(Failure::host(HostCall::GetMsrs, vcpu))?;
+    let is_set = count == 1 && kept.as_slice().iter().any(|entry| entry.data != 0);
+    if is_set {
+        set_msrs(fd, vcpu, &msr_list(&[(DEBUGCTL, 0)])?)?;
+    }
+    Ok(())
+}
 
 /// The value of an MSR that belongs to the state.
 pub(super) fn msr_value(state: &VcpuState, index: u32) -> Option<u64> {
@@ -56,6 +76,8 @@ pub(super) fn msr_value(state: &VcpuState, index: u32) -> Option<u64> {
         SYSENTER_EIP => Some(state.sysenter_eip),
         KERNEL_GS_BASE => Some(state.kernel_gs_base),
         MCG_STATUS => Some(state.machine_check.global_status),
+        MCG_CTL => Some(state.machine_check.global_control),
+        MC0_CTL => Some(state.machine_check.bank_control),
         MC0_STATUS => Some(state.machine_check.bank_status),
         _ => None,
     }
@@ -74,6 +96,8 @@ pub(super) fn load_msr(state: &mut VcpuState, index: u32, value: u64) {
         SYSENTER_EIP => state.sysenter_eip = value,
         KERNEL_GS_BASE => state.kernel_gs_base = value,
         MCG_STATUS => state.machine_check.global_status = value,
+        MCG_CTL => state.machine_check.global_control = value,
+        MC0_CTL => state.machine_check.bank_control = value,
         MC0_STATUS => state.machine_check.bank_status = value,
         _ => {}
     }

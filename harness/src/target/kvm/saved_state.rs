@@ -17,13 +17,8 @@ use spec_model::host_state::{Fault, HostCall};
 use super::apic_page;
 use super::device::Device;
 use super::failure::Failure;
-use super::msrs::msr_list;
+use super::msrs::{DEBUGCTL, msr_list};
 use super::special_registers::SpecialRegisters;
-
-/// MSRs that are left alone: DEBUGCTL. Payloads do not use it, and SVM without LBR
-/// virtualization complains in the kernel log about each write, also of 0 (Linux
-/// `arch/x86/kvm/svm/svm.c`, `svm_set_msr`).
-const LEFT_ALONE: [u32; 1] = [0x1d9];
 
 /// Registers of the bank of machine checks, which `KVM_GET_MSR_INDEX_LIST` does not name (Linux
 /// `arch/x86/kvm/x86.c`, `emulated_msrs_all`); a host finds them by IA32_MCG_CAP.
@@ -232,11 +227,7 @@ impl SavedVcpu {
 /// Those of `indices` that this processor has, with their values. KVM_GET_MSRS stops at the
 /// first one that it does not have.
 fn read_msrs(fd: &VcpuFd, vcpu: usize, indices: &[u32]) -> Result<Vec<kvm_msr_entry>, Failure> {
-    let wanted: Vec<(u32, u64)> = indices
-        .iter()
-        .filter(|index| !LEFT_ALONE.contains(index))
-        .map(|index| (*index, 0))
-        .collect();
+    let wanted: Vec<(u32, u64)> = indices.iter().map(|index| (*index, 0)).collect();
     let mut read = Vec::with_capacity(wanted.len());
     let mut rest = wanted.as_slice();
     while !rest.is_empty() {
@@ -245,7 +236,10 @@ fn read_msrs(fd: &VcpuFd, vcpu: usize, indices: &[u32]) -> Result<Vec<kvm_msr_en
             .get_msrs(&mut msrs)
             .map_err(Failure::host(HostCall::GetMsrs, vcpu))?
             .min(rest.len());
-        read.extend(msrs.as_slice().iter().take(count));
+        let entries = msrs.as_slice().iter().take(count);
+        // SVM without LBR virtualization complains in the kernel log about each write of it, also of 0 (Linux
+        // arch/x86/kvm/svm/svm.c, svm_set_msr), and a new processor has 0.
+        read.extend(entries.filter(|entry| entry.index != DEBUGCTL || entry.data != 0));
         rest = rest.get(count + 1..).unwrap_or_default();
     }
     Ok(read)

@@ -5,7 +5,7 @@ mod getters;
 use kvm_bindings::{Msrs, kvm_mp_state};
 use kvm_ioctls::{VcpuFd, VmFd};
 use spec_model::host_state::{BASE_FIELD, Fault, HostCall, base_without_apic, same_shadow};
-use spec_model::scenario::PROCESSOR_SIGNATURE;
+use spec_model::scenario::{Cpuid, PROCESSOR_SIGNATURE};
 use spec_model::x86::control::{cr0, efer};
 use spec_model::x86::field::Field;
 use spec_model::x86::state::{EventState, Shadow, VcpuState};
@@ -14,8 +14,9 @@ use super::super::Backend;
 use super::device::Device;
 use super::exit::{self, Exit};
 use super::failure::Failure;
+use super::features::BUS_LOCK;
 use super::memory::PAGE;
-use super::msrs::{OTHER_MSRS, has_msr, msr_list, msr_value, set_msrs, state_msrs};
+use super::msrs::{OTHER_MSRS, clear_debug_control, has_msr, msr_list, msr_value, set_msrs, state_msrs};
 use super::saved_state::SavedVcpu;
 use super::state::not_kept;
 use super::{apic_page, events, local_apic, machine_check, sregs, state};
@@ -64,13 +65,13 @@ impl Vcpu {
         device: &Device,
         vm: &VmFd,
         index: usize,
-        long_mode: bool,
+        cpuid: Cpuid,
         has: Has,
     ) -> Result<Self, Failure> {
         let fd = vm
             .create_vcpu(index as u64)
             .map_err(Failure::ioctl("KVM_CREATE_VCPU"))?;
-        fd.set_cpuid2(&guest_cpuid(device, index, long_mode))
+        fd.set_cpuid2(&guest_cpuid(device, index, cpuid))
             .map_err(Failure::host(HostCall::SetCpuid2, index))?;
         let machine_checks = machine_check::set_up(&fd, device, index)?;
         let smm = device.identity.smm;
@@ -434,7 +435,8 @@ impl Vcpu {
                 entry.data = value;
             }
         }
-        set_msrs(&self.fd, self.index, &self.initial_msrs)
+        set_msrs(&self.fd, self.index, &self.initial_msrs)?;
+        clear_debug_control(&self.fd, self.index)
     }
 }
 
@@ -448,7 +450,7 @@ fn reads_events(field: &Field) -> bool {
 /// What the guest's CPUID says: everything that KVM supports but shadow stacks, which would
 /// add SSP to the state, long mode as the scenario wants, and a signature and APIC ids that do
 /// not depend on the processor this happens to run on.
-fn guest_cpuid(device: &Device, index: usize, long_mode: bool) -> kvm_bindings::CpuId {
+fn guest_cpuid(device: &Device, index: usize, wanted: Cpuid) -> kvm_bindings::CpuId {
     const LONG_MODE: u32 = 1 << 29;
     const SHADOW_STACK: u32 = 1 << 7;
     let apic_id = u32::try_from(index).unwrap_or(0);
@@ -459,9 +461,12 @@ fn guest_cpuid(device: &Device, index: usize, long_mode: bool) -> kvm_bindings::
                 entry.eax = PROCESSOR_SIGNATURE;
                 entry.ebx = entry.ebx & 0x00ff_ffff | apic_id << 24;
             }
-            7 if entry.index == 0 => entry.ecx &= !SHADOW_STACK,
+            7 if entry.index == 0 => {
+                let bus_lock = if wanted.bus_lock { 0 } else { BUS_LOCK };
+                entry.ecx &= !(SHADOW_STACK | bus_lock);
+            }
             0xb | 0x1f => entry.edx = apic_id,
-            0x8000_0001 if long_mode => entry.edx |= LONG_MODE,
+            0x8000_0001 if wanted.long_mode => entry.edx |= LONG_MODE,
             0x8000_0001 => entry.edx &= !LONG_MODE,
             _ => {}
         }

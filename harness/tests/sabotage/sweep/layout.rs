@@ -241,13 +241,14 @@ fn debugregs() -> Vec<Member> {
     ])
 }
 
-/// Calls until then: one for each MSR that may not exist, one for those of the state, and one for all.
-const LATER_MSRS: u64 = 3 + 2 + 1;
+/// Calls until then: one for each MSR that may not exist, one for DEBUGCTL, one for those of the state, and one
+/// for all.
+const LATER_MSRS: u64 = 3 + 3 + 1;
 
 /// The values of the MSRs that there are without SMM, and `index` and `reserved` of the first entry of a
 /// list. The header is the caller's: KVM does not write it.
 fn msrs() -> Vec<Member> {
-    const OF_THE_STATE: [(u32, &str); 10] = [
+    const OF_THE_STATE: [(u32, &str); 12] = [
         (0xc000_0081, "star"),
         (0xc000_0082, "lstar"),
         (0xc000_0083, "cstar"),
@@ -257,6 +258,8 @@ fn msrs() -> Vec<Member> {
         (0x176, "sysenter-eip"),
         (0xc000_0102, "kernel-gs-base"),
         (0x17a, "mcg.status"),
+        (0x17b, "mcg.ctl"),
+        (0x400, "mc0.ctl"),
         (0x401, "mc0.status"),
     ];
     // A payload may write these, and the model has none of them, so that they are read once they are set

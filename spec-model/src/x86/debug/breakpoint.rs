@@ -4,9 +4,8 @@ use super::dr7;
 use crate::defect::Defect;
 use crate::x86::control::cr4;
 use crate::x86::paging::Privilege;
-use crate::x86::processor::{Mode, Processor};
+use crate::x86::processor::{Mode, Processor, Vcpu};
 use crate::x86::segment::SegmentName;
-use crate::x86::state::VcpuState;
 
 /// What a breakpoint waits for: the field RW of DR7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +48,10 @@ impl Breakpoint {
 /// The breakpoints that a state has enabled (DBG-ENABLE-001, DBG-DATA-002, DBG-IO-001). What DR7
 /// must not say, a port without CR4.DE or a length other than 1 for an instruction, matches
 /// nothing.
-fn enabled(state: &VcpuState) -> impl Iterator<Item = Breakpoint> {
-    let (addresses, control) = (state.debug_address, state.dr7);
+fn enabled(vcpu: &Vcpu) -> impl Iterator<Item = Breakpoint> {
+    let state = &vcpu.state;
+    let hidden = if vcpu.debug.hidden_local { dr7::LOCAL } else { 0 };
+    let (addresses, control) = (state.debug_address, state.dr7 & !hidden);
     let extensions = state.cr4 & cr4::DE != 0;
     (0..4usize).filter_map(move |index| {
         if control >> (2 * index) & 3 == 0 {
@@ -99,7 +100,7 @@ impl Processor<'_, '_> {
         let here = |breakpoint: &Breakpoint| {
             breakpoint.condition == Condition::Execution && breakpoint.first == linear
         };
-        enabled(state)
+        enabled(self.vcpu)
             .filter(here)
             .map(|breakpoint| breakpoint.bit())
             .sum()
@@ -109,7 +110,7 @@ impl Processor<'_, '_> {
     pub(in crate::x86) fn data_breakpoints_enabled(&self) -> u64 {
         let is_data =
             |breakpoint: &Breakpoint| matches!(breakpoint.condition, Condition::Write | Condition::Access);
-        enabled(self.state())
+        enabled(self.vcpu)
             .filter(is_data)
             .map(|breakpoint| breakpoint.bit())
             .sum()
@@ -152,7 +153,7 @@ impl Processor<'_, '_> {
             };
             wanted && range.touches(linear, width)
         };
-        let bits: u64 = enabled(self.state())
+        let bits: u64 = enabled(self.vcpu)
             .filter(met)
             .map(|breakpoint| breakpoint.bit())
             .sum();
@@ -173,7 +174,7 @@ impl Processor<'_, '_> {
         let met = |breakpoint: &Breakpoint| {
             breakpoint.condition == Condition::Port && breakpoint.touches(u64::from(port), width)
         };
-        let bits: u64 = enabled(self.state())
+        let bits: u64 = enabled(self.vcpu)
             .filter(met)
             .map(|breakpoint| breakpoint.bit())
             .sum();

@@ -1,8 +1,8 @@
 //! When a debug exception is raised, and what it leaves in DR6 and DR7.
 
-use iced_x86::{Instruction, Mnemonic};
+use iced_x86::{FlowControl, Instruction, Mnemonic};
 
-use super::{BreakpointAfterMovSs, Emulated, StaleBreakpoints, StepAtMovSs, dr6, dr7};
+use super::{BreakpointAfterMovSs, Emulated, StaleBreakpoints, StepAtMovSs, debugctl, dr6, dr7};
 use crate::defect::Defect;
 use crate::error::ModelError;
 use crate::outcome::Facility;
@@ -62,8 +62,8 @@ impl Processor<'_, '_> {
     }
 
     /// DR6 and DR7 when #DB is delivered: the causes are added, B0 to B3 are as this exception
-    /// has them, the rest of DR6 stays, and GD is cleared (DBG-DR6-001 to DBG-DR6-004,
-    /// DBG-GD-002).
+    /// has them, the rest of DR6 stays, and GD is cleared (DBG-DR6-001 to DBG-DR6-005,
+    /// DBG-GD-002). BTF is cleared, too (EXC-STEP-007).
     pub(in crate::x86) fn note_debug_exception(&mut self, causes: u64) {
         let old = self.state().dr6;
         let steps_only = causes & !dr6::BS == 0;
@@ -84,10 +84,16 @@ impl Processor<'_, '_> {
         let hidden = causes & dr6::BREAKPOINTS != 0 && self.rules.broken(Defect::BreakpointHidesStep);
         let causes = if hidden { causes & !dr6::BS } else { causes };
         let overwritten = self.rules.broken(Defect::Dr6Overwritten);
+        let sets_bus_lock = self.rules.broken(Defect::BusLockBitSetByOthers);
         let keeps_guard = self.rules.broken(Defect::GeneralDetectStaysSet);
+        if !self.rules.broken(Defect::BranchStepStaysSet) {
+            self.vcpu.debug_control &= !debugctl::BTF;
+        }
         let state = self.state_mut();
         state.dr6 = if overwritten {
-            dr6_loaded(causes)
+            dr6_loaded(causes, false)
+        } else if sets_bus_lock {
+            kept | causes | dr6::BLD
         } else {
             kept | causes
         };
@@ -123,6 +129,8 @@ impl Processor<'_, '_> {
     /// was when the instruction started. What MOV SS or POP SS has met waits for the next instruction
     /// (DBG-SS-001).
     pub(in crate::x86) fn note_completion(&mut self, instruction: &Instruction, stepping: bool) {
+        let branched = std::mem::take(&mut self.vcpu.debug.branched) || always_branches(instruction);
+        let stepping = stepping && (branched || self.vcpu.debug_control & debugctl::BTF == 0);
         let moved_ss = self.state().events.shadow == Shadow::MovSs;
         let was_held = std::mem::take(&mut self.vcpu.debug.held);
         let emulated = std::mem::take(&mut self.vcpu.debug.emulated);
@@ -174,7 +182,7 @@ impl Processor<'_, '_> {
 
     /// Whether a single-step trap follows an instruction that has completed (EXC-STEP-001): not
     /// if it started a MOV SS shadow (EXC-STEP-002), nor if it was a software interrupt, whose
-    /// delivery has cleared TF. After SYSCALL and SYSRET it is TF as they have left it that
+    /// delivery has cleared TF, and with BTF set only if it has branched (EXC-STEP-006). After SYSCALL and SYSRET it is TF as they have left it that
     /// counts (SYS-STEP-001, SYS-STEP-002).
     fn is_followed_by_step(&self, instruction: &Instruction, stepping: bool, emulated: Emulated) -> bool {
         use Mnemonic as M;
@@ -193,6 +201,20 @@ impl Processor<'_, '_> {
             || emulated != Emulated::Not && self.rules.broken(Defect::EmulatedPopSsIsStepped);
         stepping && (!moved_ss || steps_at_once)
     }
+}
+
+/// Whether an instruction that has completed is a branch, conditional ones apart (EXC-STEP-006).
+fn always_branches(instruction: &Instruction) -> bool {
+    let hypercall = matches!(instruction.mnemonic(), Mnemonic::Vmcall | Mnemonic::Vmmcall);
+    !hypercall
+        && matches!(
+            instruction.flow_control(),
+            FlowControl::UnconditionalBranch
+                | FlowControl::IndirectBranch
+                | FlowControl::Return
+                | FlowControl::Call
+                | FlowControl::IndirectCall
+        )
 }
 
 /// Whether an instruction continues in a handler of the kernel.

@@ -15,20 +15,34 @@ pub use choices::{
 pub mod dr6 {
     /// B0 to B3: the conditions of the four breakpoints.
     pub const BREAKPOINTS: u64 = 0xf;
+    /// Clear if a bus lock was the cause; set where that is not reported.
+    pub const BLD: u64 = 1 << 11;
     /// An access to a debug register while DR7.GD was set.
     pub const BD: u64 = 1 << 13;
     /// A single step.
     pub const BS: u64 = 1 << 14;
+    /// A switch to a task with T set.
+    pub const BT: u64 = 1 << 15;
     /// The status bits that the model sets.
-    pub const STATUS: u64 = BREAKPOINTS | BD | BS;
+    pub const STATUS: u64 = BREAKPOINTS | BD | BS | BT;
 }
 
 /// Bits of DR7.
 pub mod dr7 {
     /// L0 to L3 and G0 to G3: two bits for each breakpoint.
     pub const ENABLED: u64 = 0xff;
+    /// L0 to L3.
+    pub const LOCAL: u64 = 0x55;
     /// General detect.
     pub const GD: u64 = 1 << 13;
+}
+
+/// Bits of IA32_DEBUGCTL.
+pub mod debugctl {
+    /// The MSR.
+    pub const INDEX: u32 = 0x1d9;
+    /// TF steps from branch to branch.
+    pub const BTF: u64 = 1 << 1;
 }
 
 /// What of debug exceptions a processor has yet to report.
@@ -44,6 +58,10 @@ pub struct DebugState {
     pub met: u64,
     /// Bits B0 to B3 of DR6 that a single step has left undefined (DBG-DR6-004).
     pub undefined: u64,
+    /// With a defect: L0 to L3 are clear, although DR7 reads as if they were not.
+    pub hidden_local: bool,
+    /// The instruction under execution has branched within its code segment.
+    pub branched: bool,
     /// TF was set when a MOV SS completed that the next instruction follows.
     pub step_at_mov_ss: bool,
     /// Whether the instruction under execution is one that a hypervisor has to emulate so far.

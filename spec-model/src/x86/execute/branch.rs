@@ -93,6 +93,7 @@ impl Processor<'_, '_> {
     fn jump(&mut self, target: u64) -> Step {
         self.check_target(target)?;
         self.state_mut().rip = target;
+        self.vcpu.debug.branched = true;
         Ok(())
     }
 
@@ -128,12 +129,15 @@ impl Processor<'_, '_> {
 
     fn far_transfer(&mut self, instruction: &Instruction) -> Step {
         let (selector, offset, width) = self.far_target(instruction)?;
+        let calls = instruction.mnemonic() == Mnemonic::Call;
+        if self.transfer_to_task(selector, calls)? {
+            return Ok(());
+        }
         let target = self.code_segment(selector, self.cpl(), false)?;
         let pushed = [
             u64::from(self.segment(SegmentName::Cs).selector),
             self.state().rip,
         ];
-        let calls = instruction.mnemonic() == Mnemonic::Call;
         if calls && self.pushes_first(&target.segment, offset, width) {
             *self.state_mut().segment_mut(SegmentName::Cs) = target.segment;
             for value in pushed {
@@ -225,8 +229,8 @@ impl Processor<'_, '_> {
         let fault = Exception::with_code(GP, selector_error(selector));
         let descriptor = self.descriptor(selector, GP)?;
         let attributes = descriptor.attributes();
-        if !attributes.is_code_or_data() && !returning && self.leads_elsewhere(attributes.kind()) {
-            let message = "far transfers through gates or task segments".to_owned();
+        if !attributes.is_code_or_data() && !returning && self.is_call_gate(attributes.kind()) {
+            let message = "far transfers through call gates".to_owned();
             return Err(ModelError::NotModelled(message).into());
         }
         let rpl = (selector & 3) as u8;
@@ -252,14 +256,10 @@ impl Processor<'_, '_> {
         })
     }
 
-    /// Whether a far transfer to a system descriptor of this type goes on: through a call gate, and
-    /// outside long mode through a task gate or to a TSS. Any other raises #GP (SDM vol. 2, CALL and JMP).
-    fn leads_elsewhere(&self, kind: u32) -> bool {
-        match kind {
-            12 => true,
-            1 | 4 | 5 | 9 => !self.long_mode_active(),
-            _ => false,
-        }
+    /// Whether a system descriptor of this type is a call gate. In long mode there are none of 16 bits, nor task
+    /// gates and task-state segments to transfer to, all of which raise #GP there (SDM vol. 2, CALL and JMP).
+    fn is_call_gate(&self, kind: u32) -> bool {
+        kind == 12 || kind == 4 && !self.long_mode_active()
     }
 
     /// Sets the accessed bit of a code descriptor once nothing else can fault (EXC-IRET-009), and

@@ -150,7 +150,7 @@ impl Processor<'_, '_> {
         self.write_operand(instruction, 0, value)
     }
 
-    /// PUSHA and PUSHAD. Where the stack of real mode ends at an odd address within the values it
+    /// PUSHA and PUSHAD, which store EAX first (INS-PUSH-004). Where the stack of real mode ends at an odd address within the values it
     /// is #GP or #SS (INS-PUSH-002).
     fn push_all(&mut self, width: usize) -> Step {
         if self.mode() == Mode::Long64 {
@@ -165,6 +165,9 @@ impl Processor<'_, '_> {
                 return Err(Exception::GP0.into());
             }
         }
+        if self.rules.broken(Defect::PushAllFromTheLast) {
+            return self.push_all_from_the_last(width);
+        }
         if !self.rules.broken(Defect::PushAllWritesAsItGoes) && !self.push_all_faults_late(width) {
             return self.push_all_or_none(&general[..8], width);
         }
@@ -174,6 +177,16 @@ impl Processor<'_, '_> {
                 return Err(fault);
             }
         }
+        Ok(())
+    }
+
+    fn push_all_from_the_last(&mut self, width: usize) -> Step {
+        let general = self.state().general;
+        for (slot, value) in (1..=8).rev().zip(general[..8].iter().rev()) {
+            let offset = general[RSP].wrapping_sub(slot * width as u64) & self.stack_mask();
+            self.write_segment(SegmentName::Ss, offset, width, value & ones(width))?;
+        }
+        self.move_stack(-8 * width as i64);
         Ok(())
     }
 

@@ -73,9 +73,9 @@ impl Processor<'_, '_> {
         if self.long_mode_active() && self.flag(flag::NT) && !ignores_nt {
             return Err(Exception::GP0.into());
         }
-        if self.mode() != Mode::Real && self.flag(flag::NT) && !ignores_nt {
-            let message = "task switches, and IRET with NT set is one".to_owned();
-            return Err(ModelError::NotModelled(message).into());
+        let by_stack = ignores_nt || self.rules.broken(Defect::NestedTaskReturnsByStack);
+        if self.mode() != Mode::Real && self.flag(flag::NT) && !by_stack {
+            return self.return_to_task();
         }
         self.read_frame(&[0, 1, 2], width)?;
         let rip = self.peek(0, width)?;

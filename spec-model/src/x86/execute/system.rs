@@ -8,6 +8,7 @@ use crate::x86::control::{
     PHYSICAL_ADDRESS_BITS, cr0, cr0_is_legal, cr4, cr4_is_legal, dr6_loaded, dr7_loaded, efer, efer_is_legal,
     flag, is_canonical,
 };
+use crate::x86::debug::debugctl;
 use crate::x86::exception::{Exception, GP, NP, Step};
 use crate::x86::local_apic::IA32_APIC_BASE;
 use crate::x86::paging::Privilege;
@@ -359,6 +360,12 @@ impl Processor<'_, '_> {
         })
     }
 
+    /// Whether bit 11 of DR6 can be cleared (DBG-DR6-005).
+    pub(in crate::x86) fn reports_bus_locks(&self) -> bool {
+        (self.rules.cpuid.bus_lock || self.rules.broken(Defect::BusLockBitWritable))
+            && !self.rules.broken(Defect::BusLockBitFixed)
+    }
+
     /// MOV to a debug register (EXC-CR-003).
     fn set_debug_register(&mut self, index: usize, value: u64) -> Step {
         let index = self.debug_register_index(index)?;
@@ -376,10 +383,14 @@ impl Processor<'_, '_> {
             self.vcpu.dr6_undefined = false;
             self.vcpu.debug.undefined = 0;
         }
+        if index == 7 {
+            self.vcpu.debug.hidden_local = false;
+        }
+        let bus_lock = self.reports_bus_locks();
         let state = self.state_mut();
         match index {
             0..=3 => state.debug_address[index] = value,
-            6 => state.dr6 = dr6_loaded(value),
+            6 => state.dr6 = dr6_loaded(value, bus_lock),
             _ => state.dr7 = dr7_loaded(value),
         }
         Ok(())
@@ -407,6 +418,7 @@ impl Processor<'_, '_> {
             IA32_APIC_BASE => return self.read_apic_base(),
             0x179..=0x17b | 0x400..=0x47f => return self.read_machine_check_msr(index),
             0x800..=0x8ff => return self.read_x2apic(index),
+            debugctl::INDEX => self.vcpu.debug_control,
             0x174 => state.sysenter_cs,
             0x175 => state.sysenter_esp,
             0x176 => state.sysenter_eip,
@@ -434,6 +446,7 @@ impl Processor<'_, '_> {
             IA32_APIC_BASE => return self.write_apic_base(value),
             0x179..=0x17b | 0x400..=0x47f => return self.write_machine_check_msr(index, value),
             0x800..=0x8ff => return self.write_x2apic(index, value),
+            debugctl::INDEX => return self.write_debug_control(value),
             0x174..=0x176 if value >> 32 != 0 => {
                 return Err(ModelError::NotModelled(format!("bits 63:32 of MSR {index:#x}")).into());
             }
@@ -452,6 +465,18 @@ impl Processor<'_, '_> {
             0xc000_0101 => state.segment_mut(SegmentName::Gs).base = value,
             0xc000_0102 => state.kernel_gs_base = value,
             _ => return Err(unknown_msr(index).into()),
+        }
+        Ok(())
+    }
+
+    /// IA32_DEBUGCTL, of which BTF is modelled (EXC-STEP-006).
+    fn write_debug_control(&mut self, value: u64) -> Step {
+        let unknown = value & !debugctl::BTF;
+        if unknown != 0 {
+            return Err(ModelError::NotModelled(format!("bits {unknown:#x} of IA32_DEBUGCTL")).into());
+        }
+        if !self.rules.broken(Defect::BranchStepIgnored) {
+            self.vcpu.debug_control = value;
         }
         Ok(())
     }

@@ -165,8 +165,9 @@ impl Processor<'_, '_> {
         }
         if !self.rules.broken(Defect::RsmLoadsFixedBits) {
             new.rflags |= flag::FIXED;
+            let bus_lock = self.reports_bus_locks();
             // The upper halves stay for the check of the whole image.
-            new.dr6 = new.dr6 & UPPER_HALF | dr6_loaded(new.dr6 & !UPPER_HALF);
+            new.dr6 = new.dr6 & UPPER_HALF | dr6_loaded(new.dr6 & !UPPER_HALF, bus_lock);
             new.dr7 = new.dr7 & UPPER_HALF | dr7_loaded(new.dr7 & !UPPER_HALF);
         }
         if self.rules.broken(Defect::RsmKeepsCr0) {

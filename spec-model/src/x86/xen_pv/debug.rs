@@ -47,7 +47,7 @@ impl Processor<'_, '_> {
             && self.rules.choices.settle_for_good(EITHER_STALE, &XENPV_DEBUG_002)
                 == StaleBreakpoints::Cleared;
         let kept = if self.rules.broken(Defect::XenPvDr6Overwritten) {
-            dr6_loaded(0)
+            dr6_loaded(0, false)
         } else if cleared {
             old & !stale
         } else {
@@ -127,7 +127,7 @@ impl Processor<'_, '_> {
             }
             6 => {
                 self.vcpu.debug.undefined = 0;
-                self.state_mut().dr6 = dr6_loaded(value & 0xffff_ffff);
+                self.state_mut().dr6 = dr6_loaded(value & 0xffff_ffff, false);
             }
             _ => {
                 let value = dr7_loaded(value & 0xffff_ffff);
