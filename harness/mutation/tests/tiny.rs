@@ -6,7 +6,6 @@ use std::process::Command;
 
 use mutation::default::Aliases;
 use mutation::find::{Source, find};
-use mutation::irrelevant::{Irrelevant, LIST};
 use mutation::rewrite::{Switches, render};
 
 /// The source. Its `main` prints what each function makes of a few values.
@@ -168,9 +167,4 @@ fn each_mutant_does_what_it_says_and_all_are_in_one_program() {
         let unseen = UNSEEN.contains(&name.as_str());
         assert_eq!(output(index + 1) == pure, unseen, "{name}");
     }
-}
-
-#[test]
-fn the_list_of_irrelevant_mutants_can_be_read() {
-    Irrelevant::read(LIST).expect("it is a list");
 }

@@ -154,7 +154,7 @@ fn serve(switch: Switch) -> Result<(), String> {
         let mutant: u32 = line.trim().parse().map_err(|_| format!("no number: {line}"))?;
         answer(&Tried {
             mutant,
-            caught: try_out(&mut trials, mutant, switch),
+            caught: try_out(&trials, mutant, switch),
         })?;
     }
     Ok(())
@@ -167,15 +167,10 @@ fn all(suite: &Suite) -> impl Iterator<Item = Written<'_>> {
     })
 }
 
-/// Runs what comes to a mutant until something notices it. What notices one comes first for the next,
-/// which is likely to be beside it.
-fn try_out(trials: &mut [Trial<'_>], mutant: u32, switch: Switch) -> Option<Caught> {
-    let comes_to_it = |trial: &Trial<'_>| trial.reached.binary_search(&mutant).is_ok();
-    for index in 0..trials.len() {
-        let trial = &trials[index];
-        if !comes_to_it(trial) {
-            continue;
-        }
+/// Runs what comes to a mutant, the shortest first, until something notices it.
+fn try_out(trials: &[Trial<'_>], mutant: u32, switch: Switch) -> Option<Caught> {
+    let comes_to_it = |trial: &&Trial<'_>| trial.reached.binary_search(&mutant).is_ok();
+    for trial in trials.iter().filter(comes_to_it) {
         let fuel = trial.questions.saturating_mul(FUEL_FACTOR).saturating_add(FUEL);
         (switch.start)(mutant, fuel);
         let refuted = trial.written.refuted_somehow();
