@@ -225,8 +225,9 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         points(),
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
     )
-        .prop_flat_map(|(vcpus, points, long_mode, shadow_stack)| {
+        .prop_flat_map(|(vcpus, points, long_mode, shadow_stack, bus_lock)| {
             let count = u8::try_from(vcpus.len()).expect("there are at most three");
             let last = u16::try_from(points.len()).expect("there are at most five");
             (
@@ -247,6 +248,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
                         cpuid: Cpuid {
                             long_mode,
                             shadow_stack,
+                            bus_lock,
                         },
                         memory,
                         vcpus: vcpus.clone(),

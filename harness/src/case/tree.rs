@@ -54,14 +54,36 @@ pub(super) fn parse(source: &str, mistakes: &mut Mistakes) -> Option<Node> {
     Builder { events, mistakes }.document()
 }
 
-/// Reports what YAML has and is not read: anchors, aliases, tags and merge keys. A file that is
-/// not YAML has none.
+/// Reports what YAML has and is not read: anchors, aliases, tags, merge keys, and texts that a comment cuts. A
+/// file that is not YAML has none.
 pub(super) fn refuse_unread(source: &str, mistakes: &mut Mistakes) {
     for (event, span) in Parser::new_from_str(source).map_while(Result::ok) {
         if let Some((what, remedy)) = unread(&event) {
             mistakes.add(begin(&span), what, remedy);
         }
     }
+    for (line, text) in source.lines().enumerate() {
+        if let Some(column) = cut_text(text) {
+            let at = Position {
+                line: line + 1,
+                column,
+            };
+            mistakes.add(
+                at,
+                "a comment begins here and cuts the text",
+                "put the text in quotes",
+            );
+        }
+    }
+}
+
+/// Column of the comment that ends a text which is not in quotes: ` #GP` is one.
+fn cut_text(line: &str) -> Option<usize> {
+    const TEXTS: [&str; 6] = ["title", "reason", "source", "found", "where", "why"];
+    let (key, value) = line.split_once(": ")?;
+    let is_plain = !value.trim_start().starts_with(['"', '\'', '>', '|', '#', '{']);
+    let comment = line.find(" #")?;
+    (TEXTS.contains(&key.trim()) && is_plain).then(|| line[..comment].chars().count() + 2)
 }
 
 /// What an event says that is not read, and what to write in its place.

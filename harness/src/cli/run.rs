@@ -375,8 +375,8 @@ impl Runner<'_> {
         let _ = summary::write_details(&mut out, summaries);
         let cases = &self.suite.cases;
         let there: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
-        let there = self.arguments.globs.is_empty().then_some(&there);
-        let lost = self.coverage.tell(&mut out, summaries, there);
+        let wanted = &self.arguments.globs;
+        let lost = self.coverage.tell(&mut out, summaries, &there, wanted);
         let ran: Vec<&str> = summaries.iter().map(|summary| summary.target.as_str()).collect();
         let absent = self.coverage.tell_absent(&mut out, &ran, |name| {
             can_run_none(name, cases.iter().map(|case| &case.scenario)).is_none()

@@ -15,7 +15,8 @@ pub struct ListedComplaint {
     /// The cases in which it comes, `AREA/NAME` each.
     #[schemars(length(min = 1))]
     pub cases: Vec<String>,
-    /// The machine may not be heard of again after it, without another word.
+    /// The machine may not be heard of again after it, without another word. That it dies with a BUG or a panic
+    /// is explained only by one of these that is such.
     #[serde(default)]
     pub hangs: bool,
 }

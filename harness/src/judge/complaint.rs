@@ -11,7 +11,8 @@ use super::stop::Place;
 use super::value::Value;
 use super::{Against, Verdict};
 use crate::deviation::{Deviation, ListedComplaint};
-use crate::target::complaint::Complaint;
+use crate::target::complaint::{Complaint, ComplaintKind};
+use crate::target::event::HowDied;
 use crate::target::kernel_log::Watched;
 use crate::target::{Death, Ran, Run};
 
@@ -50,8 +51,11 @@ pub fn with_complaints<'d>(
         .into_iter()
         .partition(|deviation| ran.complaints.iter().any(|complaint| is(deviation, complaint)));
     if let Run::Died(death) = &ran.run {
-        return match (unknown.is_empty(), came.is_empty()) {
-            (true, false) => Verdict::KnownDeviation(came),
+        let is_explained = came
+            .iter()
+            .any(|deviation| explains(deviation, death, &ran.complaints));
+        return match (unknown.is_empty(), is_explained) {
+            (true, true) => Verdict::KnownDeviation(came),
             _ => Verdict::Deviates {
                 differences: std::iter::once(died(case, death))
                     .chain(unknown.into_iter().map(|complaint| complained(case, complaint)))
@@ -74,7 +78,6 @@ pub fn with_complaints<'d>(
         Verdict::Conforms | Verdict::KnownDeviation(_) if !stayed_away.is_empty() => {
             Verdict::UnexpectedlyConforms(stayed_away)
         }
-        Verdict::Broken(_) if came.iter().any(|deviation| hangs(deviation)) => Verdict::KnownDeviation(came),
         Verdict::KnownDeviation(mut known) => {
             known.extend(came);
             Verdict::KnownDeviation(known)
@@ -83,9 +86,17 @@ pub fn with_complaints<'d>(
     }
 }
 
-/// Whether nothing need be heard of the machine after what it lists.
-fn hangs(deviation: &Deviation) -> bool {
-    deviation.complaint.as_ref().is_some_and(|listed| listed.hangs)
+/// Whether what a deviation lists explains a death: the kernel panics after a fatal complaint of the list, or hangs
+/// where the list says so.
+fn explains(deviation: &Deviation, death: &Death, complaints: &[Complaint]) -> bool {
+    let Some(listed) = &deviation.complaint else {
+        return false;
+    };
+    let mut came = complaints.iter().filter(|complaint| listed.is(complaint));
+    match death.how {
+        HowDied::Hung => listed.hangs || came.any(|complaint| complaint.kind == ComplaintKind::Stall),
+        HowDied::Panicked | HowDied::Restarted => came.any(|complaint| complaint.kind.is_fatal()),
+    }
 }
 
 /// The verdict with these complaints, which nothing lists.

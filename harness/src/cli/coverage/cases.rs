@@ -21,13 +21,14 @@ impl Coverage {
         &self,
         out: &mut String,
         summaries: &[TargetSummary],
-        there: Option<&BTreeSet<&str>>,
+        there: &BTreeSet<&str>,
+        wanted: &[String],
     ) -> Status {
         let mut status = Status::Conforms;
         for summary in summaries {
             let target = &summary.target;
             status = status.max_with(self.tell_unknown(out, target));
-            status = status.max_with(self.tell_change(out, summary, there));
+            status = status.max_with(self.tell_change(out, summary, there, wanted));
             let is_named = |case: &str| self.globs.iter().any(|glob| glob::matches(glob, case));
             let unwanted = summary.verdicts.iter().filter_map(|(case, verdict)| {
                 let lack = verdict.unsupported.as_ref().filter(|_| is_named(case))?;
@@ -43,21 +44,21 @@ impl Coverage {
         &self,
         out: &mut String,
         summary: &TargetSummary,
-        there: Option<&BTreeSet<&str>>,
+        there: &BTreeSet<&str>,
+        wanted: &[String],
     ) -> Status {
         let Some((path, baseline)) = &self.baseline else {
             return Status::Conforms;
         };
         let target = &summary.target;
         let mut change = baseline.change(&self.how, target, cases(summary));
-        if let Some(there) = there {
-            let known = baseline.cases(&self.how, target).into_iter();
-            let gone = known.filter(|case| !there.contains(case));
-            let reason = format!("{GONE}; --write-baseline with --drop forgets it");
-            change
-                .lost
-                .extend(gone.map(|case| (case.to_owned(), reason.clone())));
-        }
+        let is_wanted = |case: &str| wanted.is_empty() || wanted.iter().any(|glob| glob::matches(glob, case));
+        let known = baseline.cases(&self.how, target).into_iter();
+        let gone = known.filter(|case| is_wanted(case) && !there.contains(case));
+        let reason = format!("{GONE}; --write-baseline with --drop forgets it");
+        change
+            .lost
+            .extend(gone.map(|case| (case.to_owned(), reason.clone())));
         if !change.new.is_empty() {
             let count = change.new.len();
             // Writing to a string does not fail.
@@ -160,9 +161,13 @@ mod tests {
         }
     }
 
+    fn all() -> BTreeSet<&'static str> {
+        ["smm/a", "smm/b", "nmi/c", "stage2/d"].into()
+    }
+
     fn told(baseline: &[&str], globs: &[&str], how: How) -> (Status, String) {
         let mut out = String::new();
-        let status = coverage(baseline, globs, how).tell(&mut out, &[summary()], None);
+        let status = coverage(baseline, globs, how).tell(&mut out, &[summary()], &all(), &[]);
         (status, out)
     }
 
@@ -187,9 +192,10 @@ mod tests {
         let mut summary = summary();
         summary.count("stage2/d", &Verdict::Unsupported(Lack::mode("it has no points")));
         let mut out = String::new();
-        let held = coverage(&["stage2/d", "nmi/c"], &[], plain()).tell(&mut out, &[summary.clone()], None);
+        let held = coverage(&["stage2/d", "nmi/c"], &[], plain());
+        let held = held.tell(&mut out, &[summary.clone()], &all(), &[]);
         assert_eq!((held, out.as_str()), (Status::Conforms, ""));
-        let held = coverage(&[], &["stage2"], plain()).tell(&mut out, &[summary], None);
+        let held = coverage(&[], &["stage2"], plain()).tell(&mut out, &[summary], &all(), &[]);
         assert_eq!(held, Status::Deviates);
     }
 
@@ -205,12 +211,18 @@ mod tests {
 
     #[test]
     fn a_case_that_is_gone_is_lost() {
-        let there = ["smm/a", "smm/b", "nmi/c"].into();
-        let mut out = String::new();
-        let status =
-            coverage(&["smm/gone", "nmi/c"], &[], plain()).tell(&mut out, &[summary()], Some(&there));
-        assert_eq!(status, Status::Deviates);
-        assert!(out.contains("smm/gone: there is no such case any more"), "{out}");
+        for (wanted, status) in [
+            (vec![], Status::Deviates),
+            (vec!["smm/*".to_owned()], Status::Deviates),
+            (vec!["nmi".to_owned()], Status::Conforms),
+        ] {
+            let mut out = String::new();
+            let coverage = coverage(&["smm/gone", "nmi/c"], &[], plain());
+            let told = coverage.tell(&mut out, &[summary()], &all(), &wanted);
+            assert_eq!(told, status, "{wanted:?}");
+            let is_told = out.contains("smm/gone: there is no such case any more");
+            assert_eq!(is_told, status == Status::Deviates, "{out}");
+        }
     }
 
     #[test]

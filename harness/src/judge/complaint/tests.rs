@@ -97,20 +97,52 @@ fn a_listed_complaint_is_known_in_its_cases_only() {
 }
 
 #[test]
-fn a_kernel_that_hangs_after_a_listed_complaint_is_known_if_the_file_says_so() {
-    let text = LISTED.replace("cases: [a/b]", "cases: [a/b], hangs: true");
-    let hangs = crate::deviation::parse(Path::new("d.yaml"), text.as_bytes()).expect("valid");
-    let silent = || Verdict::Broken("the guest said nothing".to_owned());
-    let judge = |deviation: &Deviation, ran: &Ran| {
-        with_complaints(silent(), "a/b", ran, &[deviation], &Watched::Every).kind()
+fn a_death_is_known_if_what_is_listed_explains_it() {
+    let file = |listed: &str| {
+        let text = LISTED.replace("{kind: warning, function: mark_mmio_spte}", listed);
+        crate::deviation::parse(Path::new("d.yaml"), text.as_bytes()).expect("valid")
     };
-    use crate::judge::VerdictKind::{Broken, Deviates, KnownDeviation};
-    let warned = done(&[warning("mark_mmio_spte")]);
-    assert_eq!(judge(&hangs, &warned), KnownDeviation);
-    assert_eq!(judge(&deviation(), &warned), Broken, "nothing says that it hangs");
-    assert_eq!(judge(&hangs, &done(&[])), Broken, "it did not complain");
-    let both = [warning("mark_mmio_spte"), warning("other")];
-    assert_eq!(judge(&hangs, &done(&both)), Deviates);
+    let warns = file("{kind: warning, function: f}");
+    let text = LISTED.replace("cases: [a/b]", "cases: [a/b], hangs: true");
+    let text = text.replace("mark_mmio_spte", "f");
+    let hangs = crate::deviation::parse(Path::new("d.yaml"), text.as_bytes()).expect("valid");
+    let dies = file("{kind: warning, function: f}, {kind: bug, function: g}");
+    let bug = Complaint {
+        function: Some("g".to_owned()),
+        ..Complaint::line(ComplaintKind::Bug, "kernel BUG at g".to_owned())
+    };
+    let warned = [warning("f")];
+    let both = [warning("f"), bug];
+    let judge = |deviation: &Deviation, how: HowDied, complaints: &[Complaint]| {
+        let mut ran = died(complaints);
+        if let Run::Died(death) = &mut ran.run {
+            death.how = how;
+        }
+        let broken = Verdict::Broken("the kernel is gone".to_owned());
+        with_complaints(broken, "a/b", &ran, &[deviation], &Watched::Every).kind()
+    };
+    use crate::judge::VerdictKind::{Deviates, KnownDeviation};
+    use HowDied::{Hung, Panicked};
+    assert_eq!(
+        judge(&warns, Panicked, &warned),
+        Deviates,
+        "a warning kills nobody"
+    );
+    assert_eq!(
+        judge(&warns, Hung, &warned),
+        Deviates,
+        "nothing says that it hangs"
+    );
+    assert_eq!(judge(&hangs, Hung, &warned), KnownDeviation);
+    assert_eq!(
+        judge(&hangs, Panicked, &warned),
+        Deviates,
+        "it hangs, and did not panic"
+    );
+    assert_eq!(judge(&hangs, Hung, &[]), Deviates, "it did not complain");
+    assert_eq!(judge(&dies, Panicked, &both), KnownDeviation);
+    assert_eq!(judge(&dies, Panicked, &warned), Deviates);
+    assert_eq!(judge(&warns, Panicked, &both), Deviates, "the bug is not listed");
 }
 
 #[test]
@@ -138,8 +170,4 @@ fn the_death_of_a_kernel_is_a_deviation_of_its_own_kind() {
             .to_string()
             .contains("again when it ran alone")
     );
-    let deviation = deviation();
-    let listed = died(&[warning("mark_mmio_spte")]);
-    let verdict = with_complaints(broken(), "a/b", &listed, &[&deviation], &Watched::Every);
-    assert_eq!(verdict, Verdict::KnownDeviation(vec![&deviation]));
 }

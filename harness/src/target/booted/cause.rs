@@ -29,7 +29,11 @@ pub(super) fn cause(lost: &Lost, complaints: &[Complaint], console: &str) -> Cau
     match lost {
         Lost::Stopped | Lost::Corrupt(_) | Lost::Killed(_) => Cause::Other,
         _ if complains(ComplaintKind::is_fatal) => Cause::Kernel(HowDied::Panicked),
-        Lost::Silent(_) if complains(|kind| kind == ComplaintKind::Stall) => Cause::Kernel(HowDied::Hung),
+        Lost::Silent(_)
+            if complains(|kind| matches!(kind, ComplaintKind::Stall | ComplaintKind::Warning)) =>
+        {
+            Cause::Kernel(HowDied::Hung)
+        }
         Lost::Restarted => Cause::Kernel(HowDied::Restarted),
         Lost::Silent(_) | Lost::Ended(_) => Cause::Other,
     }
@@ -52,10 +56,14 @@ mod tests {
         let panic = "Kernel panic - not syncing: sysrq triggered crash";
         let agent = "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b";
         let lockup = "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [init:1]";
+        let warning =
+            "WARNING: CPU: 0 PID: 1 at arch/x86/kvm/mmu/mmu.c:2982 mmu_try_to_unsync_pages+0x15a/0x190 [kvm]";
         for (lost, console, wanted) in [
             (Lost::Restarted, panic, Cause::Kernel(HowDied::Panicked)),
             (crashed(), panic, Cause::Kernel(HowDied::Panicked)),
             (silent(), lockup, Cause::Kernel(HowDied::Hung)),
+            (silent(), warning, Cause::Kernel(HowDied::Hung)),
+            (crashed(), warning, Cause::Other),
             (Lost::Restarted, "", Cause::Kernel(HowDied::Restarted)),
             (Lost::Restarted, agent, Cause::Other),
             (silent(), "", Cause::Other),
