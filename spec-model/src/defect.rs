@@ -75,6 +75,8 @@ defects! {
         "After a task switch DR7 reads with L0 to L3 as they were, which have no effect any more.";
     TaskSwitchKeepsBreakpoints "task-switch-keeps-breakpoints" TASK_DEBUG_002
         "A task switch leaves L0 to L3 in DR7.";
+    TaskSwitchLosesShadowRoot "task-switch-loses-shadow-root" TASK_GATE_001
+        "A task switch loads the CR3 of the new task in place of the shadow page tables, and the processor comes to no instruction of that task.";
     TaskGateIsInterruptGate "task-gate-is-interrupt-gate" TASK_GATE_001
         "A task gate is taken for a trap gate of 32 bits, and the task-state segment for its code.";
     TaskTransferRefused "task-transfer-refused" TASK_CALL_001

@@ -10,7 +10,7 @@ use super::exception::{
     DB, DF, Event, Exception, GP, Interruption, MC, NMI, NP, Source, Step, TS, has_error_code,
 };
 use super::paging::{Privilege, Purpose};
-use super::processor::{Mode, Processor};
+use super::processor::{Activity, Mode, Processor};
 use super::segment::{Segment, SegmentAttributes, SegmentName};
 use super::segmentation::{Descriptor, selector_error};
 use crate::defect::Defect;
@@ -112,7 +112,9 @@ impl Processor<'_, '_> {
         let task = self.task(selector, reason)?;
         self.switch_task(task, reason)?;
         let has_code = has_error_code(event.vector) && event.source == Source::Hardware;
-        if has_code && !self.rules.broken(Defect::TaskErrorCodeMissing) {
+        let pushes =
+            self.vcpu.activity != Activity::Looping && !self.rules.broken(Defect::TaskErrorCodeMissing);
+        if has_code && pushes {
             let code = u64::from(event.error_code.unwrap_or(0));
             self.push(code, 4).map_err(in_new_task)?;
         }
@@ -224,7 +226,13 @@ impl Processor<'_, '_> {
             let link = self.wrap(new_base.wrapping_add(field::LINK));
             self.write_linear(link, 2, u64::from(old.selector), Privilege::System)?;
         }
-        self.load_task(&task, &state, reason)
+        self.load_task(&task, &state, reason)?;
+        if self.rules.broken(Defect::TaskSwitchLosesShadowRoot) {
+            // The hypervisor walks the tables for the first fetch, and comes no further.
+            let _ = self.translate_all_as(self.state().rip, 1, Purpose::Fetch, Privilege::Program);
+            self.vcpu.activity = Activity::Looping;
+        }
+        Ok(())
     }
 
     /// The new task-state segment, all of which must be in memory.
