@@ -29,6 +29,10 @@ use spec_model::x86::state::VcpuState;
 
 use provisioned::Kernel;
 
+/// Here RF of a frame depends on whether KVM had to inject the event anew, which depends on the pages that are mapped;
+/// both values are allowed.
+const BY_MAPPING: [&str; 1] = ["exceptions/software-interrupt-with-rf"];
+
 /// Seeds of the orders on the local device.
 const SEEDS: [u64; 4] = [1, 2, 3, 4];
 
@@ -118,7 +122,7 @@ fn timeless(suite: &Suite, target: &Identity) -> Result<Subjects, Failed> {
             allowed(&case.scenario, DefectSet::NONE),
             allowed(&case.scenario, defects),
         );
-        if deviating.len() > pure.len() {
+        if deviating.len() > pure.len() || BY_MAPPING.contains(&case.name.as_str()) {
             timed += 1;
             continue;
         }
