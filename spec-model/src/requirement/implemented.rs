@@ -199,7 +199,7 @@ mod tests {
                 .map(|place| place.item)
                 .collect()
         };
-        assert!(items(&SMM_RSM_008).contains(&"restarts_halt"));
+        assert!(items(&SMM_RSM_008).contains(&"returns_to_halt"));
         assert!(items(&SMM_ENTRY_004).contains(&"enter_smm_registers"));
     }
 

@@ -218,6 +218,10 @@ impl Processor<'_, '_> {
             MCG_CTL if takes_value => registers.global_control = value,
             MC0_CTL if takes_value => registers.bank_control = value,
             MCG_CTL | MC0_CTL if control == ErrorControl::AllOrNothing => return Err(Exception::GP0.into()),
+            MCG_CTL | MC0_CTL => {
+                let what = format!("what a write of {value:#x} to machine-check register {index:#x} does");
+                return Err(ModelError::Unspecified(what).into());
+            }
             MC0_STATUS if value == 0 || takes_anything => registers.bank_status = value,
             MC0_STATUS => {
                 if self.rules.broken(Defect::MachineCheckStatusWriteIsFatal) {

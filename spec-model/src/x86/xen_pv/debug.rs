@@ -92,7 +92,7 @@ impl Processor<'_, '_> {
             .map_err(|refused| refused.exception().into())
     }
 
-    /// MOV to one (XENPV-DEBUG-004).
+    /// MOV to one (XENPV-DEBUG-004, XENPV-DEBUG-005).
     pub(super) fn move_to_debug_register(&mut self, number: usize, value: u64) -> Step {
         if self.rules.broken(Defect::XenPvDebugRegisterWriteLost) {
             return Ok(());

@@ -213,7 +213,7 @@ impl Processor<'_, '_> {
         DONE
     }
 
-    /// The hypercall that takes the place of IRET (XENPV-IRET-001 to XENPV-IRET-007).
+    /// The hypercall that takes the place of IRET (XENPV-IRET-001 to XENPV-IRET-008).
     fn iret_hypercall(&mut self) -> Step {
         let Some([rax, r11, rcx, kind, rip, cs, rflags, rsp, ss]) = self.iret_frame()? else {
             self.crash_domain();

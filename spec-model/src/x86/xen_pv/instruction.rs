@@ -12,7 +12,7 @@ use crate::x86::processor::Processor;
 impl Processor<'_, '_> {
     /// Executes what the hypervisor, or the harness, makes something else of; nothing if the
     /// instruction is as everywhere at privilege level 3. SWAPGS, CLI and STI are: they raise
-    /// #GP, and the hypervisor passes it on (XENPV-PRIV-001).
+    /// #GP, and the hypervisor passes it on (XENPV-PRIV-001, XENPV-DEBUG-011).
     pub(in crate::x86) fn execute_in_guest(
         &mut self,
         instruction: &Instruction,
