@@ -57,34 +57,28 @@ pub(super) fn parse(source: &str, mistakes: &mut Mistakes) -> Option<Node> {
 /// Reports what YAML has and is not read: anchors, aliases, tags, merge keys, and texts that a comment cuts. A
 /// file that is not YAML has none.
 pub(super) fn refuse_unread(source: &str, mistakes: &mut Mistakes) {
+    let lines: Vec<&str> = source.lines().collect();
+    let mut is_text = false;
     for (event, span) in Parser::new_from_str(source).map_while(Result::ok) {
         if let Some((what, remedy)) = unread(&event) {
             mistakes.add(begin(&span), what, remedy);
         }
-    }
-    for (line, text) in source.lines().enumerate() {
-        if let Some(column) = cut_text(text) {
-            let at = Position {
-                line: line + 1,
-                column,
-            };
-            mistakes.add(
-                at,
-                "a comment begins here and cuts the text",
-                "put the text in quotes",
-            );
+        let Event::Scalar(text, style, ..) = &event else {
+            is_text = false;
+            continue;
+        };
+        let line = lines.get(span.end.line().saturating_sub(1)).copied().unwrap_or_default();
+        let behind: String = line.chars().skip(span.end.col()).collect();
+        if is_text && *style == ScalarStyle::Plain && behind.trim_start().starts_with('#') {
+            let what = format!("a comment cuts the text behind `{text}`");
+            mistakes.add(begin(&span), what, "put the text in quotes");
         }
+        is_text = TEXTS.contains(&text.as_ref());
     }
 }
 
-/// Column of the comment that ends a text which is not in quotes: ` #GP` is one.
-fn cut_text(line: &str) -> Option<usize> {
-    const TEXTS: [&str; 6] = ["title", "reason", "source", "found", "where", "why"];
-    let (key, value) = line.split_once(": ")?;
-    let is_plain = !value.trim_start().starts_with(['"', '\'', '>', '|', '#', '{']);
-    let comment = line.find(" #")?;
-    (TEXTS.contains(&key.trim()) && is_plain).then(|| line[..comment].chars().count() + 2)
-}
+/// Keys whose values are sentences, in which ` #GP` is meant as it stands.
+const TEXTS: [&str; 6] = ["title", "reason", "source", "found", "where", "why"];
 
 /// What an event says that is not read, and what to write in its place.
 fn unread(event: &Event<'_>) -> Option<(&'static str, &'static str)> {
@@ -330,7 +324,7 @@ pub(super) fn in_text(source: &str, at: Position, line: usize, column: usize) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{Position, in_text, integer, is_folded};
+    use super::{Mistakes, Position, in_text, integer, is_folded, refuse_unread};
 
     #[test]
     fn numbers_may_have_prefixes_and_underscores() {
@@ -341,6 +335,23 @@ mod tests {
         assert_eq!(integer("0x"), None);
         assert_eq!(integer("_1"), None);
         assert_eq!(integer(&"9".repeat(60)), Some(i128::MAX));
+    }
+
+    #[test]
+    fn a_text_that_a_comment_cuts_is_refused() {
+        let refused = |source: &str| {
+            let mut mistakes = Mistakes::new(std::path::Path::new("case.yaml"));
+            refuse_unread(source, &mut mistakes);
+            !mistakes.is_empty()
+        };
+        assert!(refused("title: RDMSR raises #GP\n"));
+        assert!(refused(
+            "upstream: { status: known }\nfound: nowhere; no #DB comes\n"
+        ));
+        assert!(!refused("title: \"RDMSR raises #GP\"\n"));
+        assert!(!refused("reason: >-\n  raises #GP\n"));
+        assert!(!refused("code:\n  start: |\n    where: nop # a label\n"));
+        assert!(!refused("path: [a] # a comment\ntitle: C#\n"));
     }
 
     #[test]

@@ -195,15 +195,7 @@ fn load(state: &mut VcpuState, registers: &Registers) {
     state.general = registers.general;
     state.rip = registers.rip;
     state.rflags = registers.rflags;
-    let names = [
-        SegmentName::Es,
-        SegmentName::Cs,
-        SegmentName::Ss,
-        SegmentName::Ds,
-        SegmentName::Fs,
-        SegmentName::Gs,
-    ];
-    for (index, name) in names.into_iter().enumerate() {
+    for (index, name) in SegmentName::LOADABLE.into_iter().enumerate() {
         let selector = registers.selectors[index];
         let null = Segment {
             selector,

@@ -36,6 +36,9 @@ impl SegmentName {
         Self::Ldtr,
         Self::Tr,
     ];
+
+    /// Those that programs load, in the order of their numbers.
+    pub const LOADABLE: [Self; 6] = [Self::Es, Self::Cs, Self::Ss, Self::Ds, Self::Fs, Self::Gs];
 }
 
 /// Access rights of a cached descriptor.

@@ -43,16 +43,6 @@ mod field {
     pub const LAST: u32 = 0x67;
 }
 
-/// The segment registers in the order of a task-state segment.
-const SEGMENTS: [SegmentName; 6] = [
-    SegmentName::Es,
-    SegmentName::Cs,
-    SegmentName::Ss,
-    SegmentName::Ds,
-    SegmentName::Fs,
-    SegmentName::Gs,
-];
-
 /// What makes a processor switch tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
@@ -310,7 +300,7 @@ impl Processor<'_, '_> {
         saved.extend(
             (field::ES..)
                 .step_by(4)
-                .zip(SEGMENTS)
+                .zip(SegmentName::LOADABLE)
                 .map(|(offset, name)| (offset, 2, u64::from(self.segment(name).selector))),
         );
         for (offset, width, value) in saved {

@@ -26,16 +26,6 @@ const WRITABLE: u64 = 2;
 /// Entries of a page table.
 const ENTRIES: u64 = 512;
 
-/// The segment registers that a guest of Xen has, in the order of [`Registers::selectors`].
-const SEGMENTS: [SegmentName; 6] = [
-    SegmentName::Es,
-    SegmentName::Cs,
-    SegmentName::Ss,
-    SegmentName::Ds,
-    SegmentName::Fs,
-    SegmentName::Gs,
-];
-
 /// Why the guest cannot run a scenario, if it cannot.
 pub(super) fn unsupported(scenario: &Scenario) -> Option<String> {
     let [state] = scenario.vcpus.as_slice() else {
@@ -64,7 +54,7 @@ pub(super) fn unsupported(scenario: &Scenario) -> Option<String> {
             flat == *segment
         })
     };
-    let odd = SEGMENTS.iter().find(|name| !flat(name))?;
+    let odd = SegmentName::LOADABLE.iter().find(|name| !flat(name))?;
     Some(format!(
         "{odd:?} cannot be set from outside to anything but Xen's own segments"
     ))
@@ -272,7 +262,7 @@ fn state_of(
     state.general = registers.general;
     state.rip = registers.rip;
     state.rflags = registers.rflags;
-    for (name, selector) in SEGMENTS.into_iter().zip(registers.selectors) {
+    for (name, selector) in SegmentName::LOADABLE.into_iter().zip(registers.selectors) {
         let segment = flat_segment(selector);
         let mut segment = segment.ok_or(GuestError::Lost("a segment that is not one of Xen's"))?;
         match name {
