@@ -67,7 +67,10 @@ pub(super) fn refuse_unread(source: &str, mistakes: &mut Mistakes) {
             is_text = false;
             continue;
         };
-        let line = lines.get(span.end.line().saturating_sub(1)).copied().unwrap_or_default();
+        let line = lines
+            .get(span.end.line().saturating_sub(1))
+            .copied()
+            .unwrap_or_default();
         let behind: String = line.chars().skip(span.end.col()).collect();
         if is_text && *style == ScalarStyle::Plain && behind.trim_start().starts_with('#') {
             let what = format!("a comment cuts the text behind `{text}`");
